@@ -1,0 +1,1 @@
+"""The Envoy data plane: xDS server, resources, process."""

@@ -1,0 +1,1 @@
+"""Pure: resources, snapshots, and the machine that orders their delivery."""

@@ -1,0 +1,61 @@
+"""xDS resources as values: what a snapshot holds and what the ordering machine moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class TypeUrl(StrEnum):
+    """The xDS resource types that Moreton serves."""
+
+    CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+    ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+    LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+    ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
+    EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+
+
+class ResourceKey(NamedTuple):
+    """Which resource: its type and its name."""
+
+    type_url: TypeUrl
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One xDS resource, serialised once.
+
+    *body* is the deterministic serialisation of the message itself (not of its `Any`);
+    *version* is a hash of it, the same in every replica and after every restart. *needs* names
+    what a proxy must have acknowledged before it is sent this one, and may lose only after it
+    has stopped using this one: a route table needs its clusters.
+    """
+
+    key: ResourceKey
+    version: str
+    body: bytes
+    needs: frozenset[ResourceKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one group of proxies should have; never changed once made."""
+
+    resources: Mapping[ResourceKey, Resource] = field(default_factory=dict)
+
+    def changed(
+        self, put: Iterable[Resource] = (), removed: Iterable[ResourceKey] = ()
+    ) -> Snapshot:
+        """A snapshot with *put* added or replaced and *removed* gone. O(size of the snapshot)."""
+        resources = dict(self.resources)
+        for key in removed:
+            resources.pop(key, None)
+        for resource in put:
+            resources[resource.key] = resource
+        return Snapshot(resources)

@@ -1,0 +1,25 @@
+"""Identifiers that sort by the time of their making."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from moreton.kernel.rng import Rng
+
+# Crockford's base 32: no I, L, O, U, so that people can read an id aloud.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_TIME_CHARS = 10
+_RANDOM_CHARS = 16
+
+
+def new_id(wall: datetime, rng: Rng) -> str:
+    """A 26-character id: 48 bits of *wall* in milliseconds, then 80 random bits.
+
+    Ids made in different milliseconds sort by time. Source: the ULID specification, in lower case.
+    """
+    millis = int(wall.timestamp() * 1000)
+    return _base32(millis, _TIME_CHARS) + _base32(rng.getrandbits(80), _RANDOM_CHARS)
+
+
+def _base32(number: int, chars: int) -> str:
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (chars - 1), -1, -5))
