@@ -15,7 +15,7 @@ class TypeUrl(StrEnum):
     ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
     ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type name
     RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
     EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 

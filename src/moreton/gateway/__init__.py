@@ -1,0 +1,1 @@
+"""API gateway: routes in front of an application, changed without a dropped request."""

@@ -1,0 +1,1 @@
+"""Pure: what a gateway is told, how routes rank, clash and match."""
