@@ -4,7 +4,36 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check unit docs bench clean
+.PHONY: demo test check unit docs bench soak clean
+
+test: check  ## everything: checks, all tests, the docs
+	$(BIN)/pytest -n 2 --dist loadfile -q
+	$(MAKE) --no-print-directory docs
+
+demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
+	$(BIN)/moreton demo
+
+unit: $(STAMP)  ## the fast tests, under 20 s
+	$(BIN)/pytest -n 2 -q tests/unit tests/test_tidy.py
+
+check: $(STAMP)  ## style, types, architecture, dependencies
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+docs: $(STAMP)  ## the documentation, every warning an error
+	$(BIN)/sphinx-build -n -W -q -b html docs build/docs
+
+bench: $(STAMP)  ## every benchmark, a tenth of the work
+	$(BIN)/python -m bench all --quick
+
+soak: $(STAMP)  ## the long runs
+	$(BIN)/pytest -q -m soak tests
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
