@@ -79,7 +79,7 @@ def bare_envoy(folder: Path, port: int, upstream: int, cores: str | None) -> Ite
 @contextlib.contextmanager
 def traefik(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator[None]:
     """Traefik with its file provider."""
-    dynamic = folder / f"traefik-{port}" / "dynamic.json"
+    dynamic = folder / f"traefik-{port}" / "dynamic.yml"
     dynamic.parent.mkdir()
     servers = [{"url": f"http://127.0.0.1:{upstream}"}]
     dynamic.write_text(

@@ -63,13 +63,9 @@ class Result:
 def _cell(value: float | str | None) -> str:
     if value is None:
         return ""
-    return (
-        f"{value:,.2f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else value
-    )
+    if isinstance(value, str):
+        return value
+    return f"{value:,.2f}" if value % 1 else f"{value:,.0f}"
 
 
 def median(values: Sequence[float]) -> float:
