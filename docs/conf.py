@@ -1,0 +1,17 @@
+"""Sphinx configuration: MyST Markdown, furo, every warning an error (`-n -W`)."""
+
+from importlib.metadata import version as version_of
+
+project = "Moreton"
+author = "the Moreton authors"
+copyright = "the Moreton authors, Apache-2.0"  # noqa: A001 - Sphinx's name
+release = version_of("moreton")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "deflist"]
+html_theme = "furo"
+html_title = "Moreton"
+autodoc_typehints = "description"
