@@ -1,0 +1,113 @@
+"""A `moreton up` of its own in a folder of its own, and a client of its HTTP API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import yaml
+
+from bench.processes import free_port, stop
+
+_READY_SECONDS_MAX = 30.0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """One control plane with its Envoy; *port* is the gateway's."""
+
+    folder: Path
+    port: int
+    api_port: int
+    cores: str | None = None
+    child: subprocess.Popen[bytes] | None = None
+    client: httpx.Client = field(default_factory=httpx.Client)
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start `moreton up` and return once its API says that everything is applied."""
+        command = [sys.executable, "-m", "moreton.cli.main", "up"]
+        if self.cores:
+            command = ["taskset", "-c", self.cores, *command]
+        with (self.folder / "up.log").open("ab") as log:
+            self.child = subprocess.Popen(
+                command, cwd=self.folder, stdout=log, stderr=log, env=dict(os.environ)
+            )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return once the API answers and a proxy has applied everything."""
+        assert self.child is not None
+        until = time.monotonic() + _READY_SECONDS_MAX
+        while time.monotonic() < until:
+            if self.child.poll() is not None:
+                break
+            with contextlib.suppress(OSError, httpx.HTTPError):
+                token = (self.folder / ".moreton" / "token").read_text().strip()
+                client = httpx.Client(
+                    base_url=f"http://127.0.0.1:{self.api_port}",
+                    headers={"authorization": f"Bearer {token}"},
+                    timeout=30,
+                )
+                answer = client.get("/v1/health")
+                if answer.status_code == 200:
+                    self.client = client
+                    return
+            time.sleep(0.01)
+        tail = (self.folder / "up.log").read_text(errors="replace")[-3000:]
+        raise RuntimeError(f"moreton up did not become ready:\n{tail}")
+
+    def kill(self) -> None:
+        """SIGKILL the control plane alone; its Envoy stays."""
+        assert self.child is not None
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+
+    def call(self, method: str, path: str, body: object = None) -> object:
+        """One call of the API; an error of the API is an error here."""
+        answer = self.client.request(method, path, json=body)
+        if answer.status_code >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
+        return answer.json() if answer.content else None
+
+    def envoy_pid(self) -> int:
+        """The process id of the fleet's Envoy."""
+        status = self.call("GET", "/v1/status")
+        assert isinstance(status, dict)
+        return int(status["envoy"]["pid"])
+
+
+@contextlib.contextmanager
+def fleet(
+    folder: Path, configuration: Mapping[str, object], *, cores: str | None = None
+) -> Iterator[Fleet]:
+    """`moreton up` on *configuration*, whose gateway and API get free ports; ended after."""
+    made = Fleet(folder, free_port(), free_port(), cores)
+    document = {
+        "version": 1,
+        "gateways": {"public": {"listeners": [{"address": f"127.0.0.1:{made.port}"}]}},
+        "controlplane": {"api": f"127.0.0.1:{made.api_port}"},
+        "envoy": {"concurrency": 1, "drain_time": "1s"},
+        **configuration,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "moreton.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(document))))
+    made.start()
+    try:
+        yield made
+    finally:
+        assert made.child is not None
+        stop(made.child, 20)
