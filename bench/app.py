@@ -1,7 +1,8 @@
 """A small backend: `python -m bench.app LABEL PORT [ADDRESSES]`.
 
-Listens on 127.0.0.1, 127.0.0.2 and so on, one address unless told otherwise. Answers every GET with its label in `x-served-by`; `/…/stream` sends a chunk every 200 ms without
-end; a WebSocket handshake on any path gets an echo server.
+Listens on 127.0.0.1, 127.0.0.2 and so on, one address unless told otherwise. Answers every GET
+with its label in `x-served-by`; a path with `/stream` gets a chunk every 200 ms without end; a
+WebSocket handshake on any path gets an echo server.
 """
 
 from __future__ import annotations

@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from moreton.envoy.binary import find_envoy
 
 from bench.processes import free_port, need, running
 
-Proxy = Callable[[Path, int, int, str | None], AbstractContextManager[None]]
 _HCM = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
     ".HttpConnectionManager"
 )
+_EVERYTHING = ("/",)
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
-def _envoy_bootstrap(port: int, admin: int, route: object, clusters: list[object]) -> object:
+class Proxy(Protocol):
+    """Starts a proxy on a port in front of an upstream port, pinned to cores."""
+
+    def __call__(
+        self,
+        folder: Path,
+        port: int,
+        upstream: int,
+        cores: str | None,
+        prefixes: Sequence[str] = _EVERYTHING,
+    ) -> AbstractContextManager[None]:
+        """The proxy, running within the context; nginx, HAProxy and Caddy know one prefix."""
+        ...
+
+
+def _envoy_bootstrap(port: int, routes: list[object], clusters: list[object]) -> object:
     manager = {
         "@type": _HCM,
         "stat_prefix": "bench",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
     }
     chain = {"filters": [{"name": "http", "typed_config": manager}]}
     listener = {"name": "bench", "address": _address(port), "filter_chains": [chain]}
     return {
-        "admin": {"address": _address(admin)},
+        "admin": {"address": _address(free_port())},
         "static_resources": {"listeners": [listener], "clusters": clusters},
     }
 
@@ -54,12 +70,14 @@ def backend(folder: Path, port: int, body: str, cores: str | None = None) -> Ite
     """An Envoy that answers every request itself with *body*: fast, and always there."""
     answer = {"status": 200, "body": {"inline_string": body}}
     route = {"match": {"prefix": "/"}, "direct_response": answer}
-    with _envoy(folder, port, _envoy_bootstrap(port, free_port(), route, []), cores):
+    with _envoy(folder, port, _envoy_bootstrap(port, [route], []), cores):
         yield
 
 
 @contextlib.contextmanager
-def bare_envoy(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator[None]:
+def bare_envoy(
+    folder: Path, port: int, upstream: int, cores: str | None, prefixes: Sequence[str] = _EVERYTHING
+) -> Iterator[None]:
     """Envoy with a minimal hand-written configuration."""
     endpoint = {"endpoint": {"address": _address(upstream)}}
     cluster = {
@@ -70,14 +88,18 @@ def bare_envoy(folder: Path, port: int, upstream: int, cores: str | None) -> Ite
             "endpoints": [{"lb_endpoints": [endpoint]}],
         },
     }
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "backend"}}
-    bootstrap = _envoy_bootstrap(port, free_port(), route, [cluster])
+    routes: list[object] = [
+        {"match": {"prefix": prefix}, "route": {"cluster": "backend"}} for prefix in prefixes
+    ]
+    bootstrap = _envoy_bootstrap(port, routes, [cluster])
     with _envoy(folder, port, bootstrap, cores):
         yield
 
 
 @contextlib.contextmanager
-def traefik(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator[None]:
+def traefik(
+    folder: Path, port: int, upstream: int, cores: str | None, prefixes: Sequence[str] = _EVERYTHING
+) -> Iterator[None]:
     """Traefik with its file provider."""
     dynamic = folder / f"traefik-{port}" / "dynamic.yml"
     dynamic.parent.mkdir()
@@ -86,7 +108,10 @@ def traefik(folder: Path, port: int, upstream: int, cores: str | None) -> Iterat
         json.dumps(
             {
                 "http": {
-                    "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "backend"}},
+                    "routers": {
+                        f"r{number}": {"rule": f"PathPrefix(`{prefix}`)", "service": "backend"}
+                        for number, prefix in enumerate(prefixes)
+                    },
                     "services": {"backend": {"loadBalancer": {"servers": servers}}},
                 }
             }
@@ -106,8 +131,11 @@ def traefik(folder: Path, port: int, upstream: int, cores: str | None) -> Iterat
 
 
 @contextlib.contextmanager
-def caddy(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator[None]:
+def caddy(
+    folder: Path, port: int, upstream: int, cores: str | None, prefixes: Sequence[str] = _EVERYTHING
+) -> Iterator[None]:
     """Caddy's reverse_proxy."""
+    assert prefixes == _EVERYTHING
     path = folder / f"Caddyfile-{port}"
     path.write_text(
         "{\n admin off\n auto_https off\n persist_config off\n}\n"
@@ -122,7 +150,9 @@ def caddy(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator[None]:
+def nginx(
+    folder: Path, port: int, upstream: int, cores: str | None, prefixes: Sequence[str] = _EVERYTHING
+) -> Iterator[None]:
     """Nginx with kept-alive upstream connections."""
     path = folder / f"nginx-{port}.conf"
     path.write_text(
@@ -142,8 +172,11 @@ def nginx(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator
 
 
 @contextlib.contextmanager
-def haproxy(folder: Path, port: int, upstream: int, cores: str | None) -> Iterator[None]:
+def haproxy(
+    folder: Path, port: int, upstream: int, cores: str | None, prefixes: Sequence[str] = _EVERYTHING
+) -> Iterator[None]:
     """HAProxy in HTTP mode on one thread."""
+    assert prefixes == _EVERYTHING
     path = folder / f"haproxy-{port}.cfg"
     path.write_text(
         "global\n  nbthread 1\n  maxconn 4096\n"

@@ -1,4 +1,4 @@
-"""5,000 routes: does the last cost more than the first, and what do they cost the control plane?
+"""5,000 routes: what the last costs beside the first, and what all cost the control plane.
 
 Ours is `moreton up` with 5,000 routes in `moreton.yaml`; the peers are Traefik with 5,000 routers
 and Envoy with 5,000 routes as a list, which is how most control planes write them. The first and
