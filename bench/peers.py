@@ -154,6 +154,7 @@ def nginx(
     folder: Path, port: int, upstream: int, cores: str | None, prefixes: Sequence[str] = _EVERYTHING
 ) -> Iterator[None]:
     """Nginx with kept-alive upstream connections."""
+    assert prefixes == _EVERYTHING
     path = folder / f"nginx-{port}.conf"
     path.write_text(
         f"daemon off; worker_processes 1; pid {folder}/nginx-{port}.pid; error_log stderr;\n"

@@ -42,10 +42,10 @@ def run(*, quick: bool, console: Console) -> Result:
         }
         made = stack.enter_context(fleet(folder / "moreton", configuration))
         ports = {"moreton": made.port}
+        prefixes = [f"/api/r{number}/" for number in range(_ROUTES)]
         for name, start in (("traefik", peers.traefik), ("envoy list", peers.bare_envoy)):
             ports[name] = free_port()
-            routes = [f"/api/r{n}/" for n in range(_ROUTES)]
-            stack.enter_context(peers.with_routes(start, folder, ports[name], upstream, routes))
+            stack.enter_context(start(folder, ports[name], upstream, None, prefixes))
         runs = {name: _first_and_last(port) for name, port in ports.items()}
         figures: dict[str, list[tuple[WrkFigures, WrkFigures]]] = {n: [] for n in ports}
         for number in range(rounds):
