@@ -1,0 +1,1 @@
+"""The service that takes the product pages over: a database of its own, no Django."""

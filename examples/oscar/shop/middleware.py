@@ -1,0 +1,16 @@
+"""Says who answered, so that a moved route can be seen."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+
+def served_by(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable:
+    """Put `x-served-by: shop` on every answer."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response["x-served-by"] = "shop"
+        return response
+
+    return middleware
