@@ -55,6 +55,6 @@ def extract(shop: Path, catalogue: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:  # noqa: PLR2004 - a program and two paths
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
     print(f"copied {extract(Path(sys.argv[1]), Path(sys.argv[2]))} products")
