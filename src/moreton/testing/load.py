@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, cast
 from urllib.parse import urlsplit
@@ -95,7 +95,7 @@ class SteadyLoad:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self.report = LoadReport()
-        self.samples: list[Sample] | None = None
+        self.on_sample: Callable[[Sample], None] | None = None
 
     async def __aenter__(self) -> Self:
         start = time.perf_counter()
@@ -136,8 +136,8 @@ class SteadyLoad:
                 outcome, label = await client.ask(self._request, self._timeout)
             sample = Sample(due, time.perf_counter() - due, outcome, label)
             self.report.add(sample)
-            if self.samples is not None:
-                self.samples.append(sample)
+            if self.on_sample is not None:
+                self.on_sample(sample)
             due += self._interval
         if client is not None:
             client.close()

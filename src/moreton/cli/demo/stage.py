@@ -1,0 +1,190 @@
+"""The stage of the demonstration: the example's files, the control plane, the new service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from moreton.kernel.errors import MoretonError
+
+_READY_SECONDS_MAX = 60.0
+_STOP_SECONDS_MAX = 15.0
+_LOG_BYTES_SHOWN = 1500
+
+
+class DemoNotPossible(MoretonError):
+    """The demonstration lacks something it needs, or a part of it did not start."""
+
+    code = "demo-not-possible"
+
+
+def example_folder() -> Path:
+    """Where `examples/oscar` is: beside the package when installed, else in the source tree."""
+    here = Path(__file__).resolve()
+    for folder in (here.parent / "oscar", here.parents[4] / "examples" / "oscar"):
+        if (folder / "moreton.yaml").exists():
+            return folder
+    raise DemoNotPossible(
+        "the example shop is not part of this installation, so there is nothing to show; "
+        "run `make demo` in a clone of the repository"
+    )
+
+
+def free_port() -> int:
+    """A TCP port of loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class Stage:
+    """A copy of the example in *folder*, with ports of its own, and the programs it runs."""
+
+    folder: Path
+    port: int
+    api_port: int
+    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    control_plane: asyncio.subprocess.Process | None = None
+    service: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    def prepare(cls) -> Stage:
+        """Copy the example to a temporary folder and give it free ports."""
+        folder = Path(tempfile.mkdtemp(prefix="moreton-demo-"))
+        ignore = shutil.ignore_patterns(".moreton", "__pycache__")
+        shutil.copytree(example_folder(), folder, ignore=ignore, dirs_exist_ok=True)
+        stage = cls(folder, free_port(), free_port())
+        text = (folder / "moreton.yaml").read_text().replace("127.0.0.1:8080", stage.address)
+        text += f"\ncontrolplane:\n  api: 127.0.0.1:{stage.api_port}\n"
+        (folder / "moreton.yaml").write_text(text)
+        return stage
+
+    @property
+    def address(self) -> str:
+        """Where the gateway listens."""
+        return f"127.0.0.1:{self.port}"
+
+    async def start_control_plane(self) -> None:
+        """`moreton up`, ready when its API answers."""
+        self.control_plane = await self._start(["up"], "up.log")
+        await self._until(self._api_answers, "moreton up", self.control_plane)
+
+    async def start_service(self) -> None:
+        """`moreton run` with the new service, ready when its instance is registered."""
+        command = ["run", "--service", "catalogue", "--port", "0", "--"]
+        command += ["python", "-m", "catalogue.service", "{port}"]
+        self.service = await self._start(command, "service.log")
+        await self._until(self._service_registered, "the catalogue service", self.service)
+
+    async def kill_control_plane(self) -> None:
+        """SIGKILL: it has no chance to tell anyone."""
+        assert self.control_plane is not None
+        self.control_plane.send_signal(signal.SIGKILL)
+        await self.control_plane.wait()
+
+    async def kill_service(self) -> None:
+        """SIGKILL the new service's program itself; its runner notices."""
+        assert self.service is not None
+        for pid in _children(self.service.pid):
+            os.kill(pid, signal.SIGKILL)
+        await self.service.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM to both, and wait; then remove the folder."""
+        await self.client.aclose()
+        for process in (self.service, self.control_plane):
+            if process is not None and process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    await asyncio.wait_for(process.wait(), _STOP_SECONDS_MAX)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def set_weights(self, weights: Mapping[str, int]) -> None:
+        """Move the route; returns once the proxy has the new weights in force."""
+        answer = await self.client.put(
+            "/v1/routes/products/weights", params={"wait": "applied"}, json=dict(weights)
+        )
+        answer.raise_for_status()
+
+    async def _start(self, arguments: Sequence[str], log: str) -> asyncio.subprocess.Process:
+        # `python` in the example's commands is the interpreter that runs this.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        with (self.folder / log).open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "moreton.cli.main", *arguments),
+                cwd=self.folder,
+                env={**os.environ, "PATH": path},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def _until(self, condition: Any, what: str, process: asyncio.subprocess.Process) -> None:
+        for _ in range(int(_READY_SECONDS_MAX / 0.02)):
+            if process.returncode is not None:
+                break
+            with contextlib.suppress(httpx.HTTPError, OSError, json.JSONDecodeError):
+                if await condition():
+                    return
+            await asyncio.sleep(0.02)
+        logs = [
+            f"{name}:\n{(self.folder / name).read_text(errors='replace')[-_LOG_BYTES_SHOWN:]}"
+            for name in ("up.log", "service.log")
+            if (self.folder / name).exists()
+        ]
+        raise DemoNotPossible(
+            f"{what} was not ready after {_READY_SECONDS_MAX:.0f} s, so the story cannot go on; "
+            "see its last lines:\n" + "\n".join(logs)
+        )
+
+    async def _api_answers(self) -> bool:
+        token = (self.folder / ".moreton" / "token").read_text().strip()
+        await self.client.aclose()
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.api_port}",
+            headers={"authorization": f"Bearer {token}"},
+            timeout=10,
+        )
+        ready = (await self.client.get("/v1/health")).status_code == httpx.codes.OK
+        return ready and await self._shop_answers()
+
+    async def _shop_answers(self) -> bool:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://{self.address}/catalogue/", timeout=10)
+        return answer.status_code == httpx.codes.OK
+
+    async def _service_registered(self) -> bool:
+        answer = await self.client.get("/v1/services/catalogue/instances")
+        found = answer.json()
+        return answer.status_code == httpx.codes.OK and bool(found)
+
+
+def _children(pid: int) -> list[int]:
+    """The process ids of *pid*'s children, by asking `ps`-like files or pgrep."""
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    if listing.exists():
+        return [int(word) for word in listing.read_text().split()]
+    import subprocess  # noqa: PLC0415 - only where there is no /proc
+
+    found = subprocess.run(  # noqa: S603 - a fixed command and a number
+        ["/usr/bin/pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in found.stdout.split()]
