@@ -1,0 +1,117 @@
+"""When leases end: the one part of a store that lives in time, and is never written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from heapq import heapify, heappop, heappush
+from typing import TypeAlias, assert_never
+
+from moreton.kernel.time import Instant
+from moreton.store.core.changes import LeaseGranted, LeaseRevoked
+from moreton.store.core.errors import LeaseNotFound
+from moreton.store.core.model import Lease, LeaseId
+
+# As many leases end in one step as the host can revoke without delaying its other work.
+EXPIRIES_MAX = 256
+# A revocation that the disk refused is tried again after this.
+REVOCATION_RETRY = timedelta(seconds=1)
+# A host that wakes this late was stopped or suspended; nobody could renew meanwhile.
+STALL = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed:
+    """The owner of a lease is alive."""
+
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationFailed:
+    """The lease's end could not be written; its keys are still there."""
+
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeLease:
+    """Effect: end the lease and delete its keys."""
+
+    lease: LeaseId
+
+
+LeaseEvent: TypeAlias = LeaseGranted | LeaseRenewed | LeaseRevoked | RevocationFailed
+
+
+class LeaseMachine:
+    """Times leases. A renewal costs O(1) and moves nothing but a number in memory.
+
+    A ttl is a lower bound: a lease lives at least that long after its grant, each renewal, and
+    the start of the store, whose earlier times died with the process before.
+    """
+
+    def __init__(self, leases: Iterable[Lease], now: Instant) -> None:
+        self._ttls = {lease.id: lease.ttl for lease in leases}
+        self._ends = {lease: now + ttl for lease, ttl in self._ttls.items()}
+        # May hold ends that a renewal has put off: looked at again when they come up.
+        self._queue = [(end, lease) for lease, end in self._ends.items()]
+        heapify(self._queue)
+
+    def ttl(self, lease: LeaseId) -> timedelta:
+        """The lease's time to live. Raises `LeaseNotFound`, also once it has begun to end."""
+        if lease not in self._ends:
+            raise LeaseNotFound(lease=lease)
+        return self._ttls[lease]
+
+    def handle(self, event: LeaseEvent, now: Instant) -> Sequence[RevokeLease]:
+        """Take note of *event*; nothing follows before its time."""
+        match event:
+            case LeaseGranted(lease):
+                self._ttls[lease.id] = lease.ttl
+                self._schedule(lease.id, now + lease.ttl)
+            case LeaseRenewed(lease):
+                # The entry in the queue stays: it is put right when it comes up.
+                self._ends[lease] = now + self.ttl(lease)
+            case LeaseRevoked(lease, _):
+                self._ttls.pop(lease.id, None)
+                self._ends.pop(lease.id, None)
+            case RevocationFailed(lease):
+                if lease in self._ttls:
+                    heappush(self._queue, (now + REVOCATION_RETRY, lease))
+            case _:
+                assert_never(event)
+        return ()
+
+    def wake(self, now: Instant) -> Sequence[RevokeLease]:
+        """The leases to end now, at most `EXPIRIES_MAX`; the rest at once after."""
+        self._forgive_stall(now)
+        ended: list[RevokeLease] = []
+        while self._queue and self._queue[0][0] <= now and len(ended) < EXPIRIES_MAX:
+            _, lease = heappop(self._queue)
+            if lease not in self._ttls:
+                continue
+            end = self._ends.get(lease)
+            if end is not None and end > now:
+                heappush(self._queue, (end, lease))
+                continue
+            self._ends.pop(lease, None)
+            ended.append(RevokeLease(lease))
+        return ended
+
+    def deadline(self) -> Instant | None:
+        """No later than the first lease ends."""
+        return self._queue[0][0] if self._queue else None
+
+    def _schedule(self, lease: LeaseId, end: Instant) -> None:
+        self._ends[lease] = end
+        heappush(self._queue, (end, lease))
+
+    def _forgive_stall(self, now: Instant) -> None:
+        if not self._queue or now - self._queue[0][0] < STALL:
+            return
+        lost = now - self._queue[0][0]
+        self._ends = {lease: end + lost for lease, end in self._ends.items()}
+        self._queue = [(self._ends.get(lease, end), lease) for end, lease in self._queue]
+        heapify(self._queue)
