@@ -1,0 +1,98 @@
+"""The troubles of the control plane itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moreton.kernel.errors import MoretonError, RetryAdvice
+
+
+class ControlPlaneError(MoretonError):
+    """The root of the control plane's errors."""
+
+
+class AlreadyRunning(ControlPlaneError):
+    """Another control plane holds the state folder."""
+
+    code = "already-running"
+
+    def __init__(self, *, folder: Path, pid: int | None) -> None:
+        self.folder = folder
+        self.pid = pid
+        who = "another process" if pid is None else f"process {pid}"
+        stop = "" if pid is None else f" (kill {pid})"
+        super().__init__(
+            f"{who} runs `moreton up` with the state folder {folder}: two would disturb each "
+            f"other, so this one stops; use the running one, or stop it first{stop}"
+        )
+
+
+class StateFolderUnusable(ControlPlaneError):
+    """The state folder cannot be made, read or written."""
+
+    code = "state-folder-unusable"
+
+    def __init__(self, *, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path} cannot be used, {reason}: the control plane has no place for its state; "
+            "give this user the right to write there, or set controlplane.state to another folder"
+        )
+
+
+class PortInUse(ControlPlaneError):
+    """An address of the control plane or of a gateway is taken."""
+
+    code = "port-in-use"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, address: str, what: str, holder: str | None) -> None:
+        self.address = address
+        self.holder = holder
+        by = "by another program" if holder is None else f"by {holder}"
+        super().__init__(
+            f"{address} is in use {by}: {what} cannot listen there; "
+            "stop that program or choose another address"
+        )
+
+
+class AddressUnusable(ControlPlaneError):
+    """An address that this machine does not let us listen on."""
+
+    code = "address-unusable"
+
+    def __init__(self, *, address: str, what: str, reason: str) -> None:
+        self.address = address
+        super().__init__(
+            f"{what} cannot listen on {address}, {reason}: choose an address of this machine, and "
+            "a port above 1023 unless you are root"
+        )
+
+
+class ApiNotLoopback(ControlPlaneError):
+    """The API would be open to others without encryption."""
+
+    code = "api-not-loopback"
+
+    def __init__(self, *, address: str) -> None:
+        self.address = address
+        super().__init__(
+            f"controlplane.api is {address}, which is not a loopback address, and has no TLS: "
+            "its token would cross the network in the clear, so it is not started; "
+            "write 127.0.0.1:7400, or set controlplane.tls"
+        )
+
+
+class NotRunning(ControlPlaneError):
+    """No control plane runs where the command looked."""
+
+    code = "not-running"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, folder: Path, reason: str) -> None:
+        self.folder = folder
+        super().__init__(
+            f"no control plane runs for {folder} ({reason}): the command has nobody to ask; "
+            "start one with `moreton up`, or go to the folder of its moreton.yaml"
+        )

@@ -1,0 +1,161 @@
+"""The folder `.moreton`: who holds it, the API's token, where the API answers.
+
+`lock` is held by flock while a control plane runs: it ends with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from moreton.controlplane.errors import AlreadyRunning, NotRunning, StateFolderUnusable
+
+_TOKEN_BYTES = 32
+_LOCK_BYTES_READ_MAX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the running control plane says of itself: its process, its API's URL."""
+
+    pid: int
+    api: str
+
+
+class StateFolder:
+    """The state folder of this process; one process holds it at a time."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock: int | None = lock
+
+    @classmethod
+    def hold(cls, path: Path) -> StateFolder:
+        """Make *path* if need be, and hold it until `release` or the end of this process.
+
+        Raises `AlreadyRunning` with the holder's pid, `StateFolderUnusable`.
+        """
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateFolderUnusable(path=path, reason=_reason(error)) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _pid_in(lock)
+            os.close(lock)
+            raise AlreadyRunning(folder=path, pid=holder) from error
+        with contextlib.suppress(OSError):  # a full disk must not keep the gateway down
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        return cls(path, lock)
+
+    def token(self) -> str:
+        """The API's bearer token; made on first use, readable by this user only.
+
+        Raises `StateFolderUnusable`.
+        """
+        path = self.path / "token"
+        try:
+            return _read_token(path) or _make_token(path)
+        except OSError as error:
+            raise StateFolderUnusable(path=path, reason=_reason(error)) from error
+
+    def announce(self, api: str) -> None:
+        """Say where the API answers, for other commands. Raises `StateFolderUnusable`."""
+        path = self.path / "controlplane.json"
+        body = json.dumps({"pid": os.getpid(), "api": api})
+        try:
+            _replace(path, body, 0o600)
+        except OSError as error:
+            raise StateFolderUnusable(path=path, reason=_reason(error)) from error
+
+    def release(self) -> None:
+        """Let go of the folder and take the announcement back. May be called again."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            (self.path / "controlplane.json").unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = None
+
+
+def find_running(path: Path) -> Announcement:
+    """What the control plane that holds *path* announced. Raises `NotRunning`."""
+    try:
+        announced = json.loads((path / "controlplane.json").read_text())
+        found = Announcement(int(announced["pid"]), str(announced["api"]))
+    except FileNotFoundError as error:
+        raise NotRunning(folder=path, reason="nothing is announced there") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotRunning(folder=path, reason="its announcement cannot be read") from error
+    if holder_of(path) is None:
+        raise NotRunning(folder=path, reason=f"process {found.pid} has ended")
+    return found
+
+
+def read_token(path: Path) -> str:
+    """The token of the control plane that holds *path*. Raises `NotRunning`."""
+    try:
+        token = _read_token(path / "token")
+    except OSError as error:
+        raise NotRunning(folder=path, reason=f"its token: {_reason(error)}") from error
+    if token is None:
+        raise NotRunning(folder=path, reason="it has no token")
+    return token
+
+
+def holder_of(path: Path) -> int | None:
+    """The process that holds *path*: its pid, 0 if it did not say, `None` if none does."""
+    try:
+        lock = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _pid_in(lock) or 0
+    else:
+        return None
+    finally:
+        os.close(lock)
+
+
+def _pid_in(lock: int) -> int | None:
+    text = os.pread(lock, _LOCK_BYTES_READ_MAX, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _read_token(path: Path) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _make_token(path: Path) -> str:
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    _replace(path, token + "\n", 0o600)
+    return token
+
+
+def _replace(path: Path, body: str, mode: int) -> None:
+    """*path* holds *body* wholly, or what it held before."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(file, "w") as out:
+        out.write(body)
+        out.flush()
+        os.fsync(out.fileno())
+    beside.replace(path)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
