@@ -1,0 +1,91 @@
+"""Exit statuses, and the one place where an error becomes a message.
+
+No command shows a traceback, unless `MORETON_DEBUG=1`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+
+from moreton.kernel.errors import MoretonError
+
+
+class Exit(IntEnum):
+    """What an exit status says; documented in docs/reference/cli.md."""
+
+    OK = 0
+    NO = 1  # the command worked and its answer is no: a check failed, no route matches
+    USAGE = 2  # wrong options or arguments
+    CONFIGURATION = 3  # moreton.yaml is refused
+    NOT_RUNNING = 4  # no control plane answers
+    REFUSED = 5  # the control plane refused what was asked
+    TROUBLE = 6  # an expected trouble: port in use, no Envoy, state folder held
+    BUG = 70  # a fault in Moreton itself (EX_SOFTWARE of sysexits.h)
+    INTERRUPTED = 130  # Ctrl-C
+
+
+_BY_CODE = {
+    "config-refused": Exit.CONFIGURATION,
+    "not-running": Exit.NOT_RUNNING,
+    "api-unreachable": Exit.NOT_RUNNING,
+    "api-refused": Exit.REFUSED,
+}
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run *command*; its exit status. Every error is one message on standard error."""
+    try:
+        command()
+    except MoretonError as error:
+        if _debug():
+            raise
+        return _say(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe left (`moreton routes | head`); nobody is there to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except Exception as error:
+        if _debug():
+            raise
+        return _say_bug(error)
+    return Exit.OK
+
+
+def _say(error: MoretonError) -> int:
+    faults = getattr(error, "faults", None)
+    for line in faults or (error,):
+        print(f"error: {line}", file=sys.stderr)  # noqa: T201 - this is where errors are shown
+    return _BY_CODE.get(error.code, Exit.TROUBLE)
+
+
+def _say_bug(error: Exception) -> int:
+    where = _keep_traceback(error)
+    message = (
+        f"error: moreton itself failed, {type(error).__name__}: {error}: the command did not "
+        f"finish; run it again with MORETON_DEBUG=1 to see where, and report that{where}"
+    )
+    print(message, file=sys.stderr)  # noqa: T201 - as above
+    return Exit.BUG
+
+
+def _keep_traceback(error: Exception) -> str:
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="moreton-", suffix=".traceback", delete=False
+        ) as kept:
+            kept.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return ""
+    return f" (kept in {Path(kept.name)})"
+
+
+def _debug() -> bool:
+    return os.environ.get("MORETON_DEBUG", "") not in {"", "0"}
