@@ -1,0 +1,320 @@
+"""The order in which one proxy is sent its resources: make before break, gated on ACKs.
+
+Invariant: whatever the proxy may be using has all that it `needs`. What the proxy may be using is
+what it has acknowledged and what is on its way to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
+
+# Whatever needs nothing first; the order matters only for who is looked at first.
+ORDER = (
+    TypeUrl.RUNTIME,
+    TypeUrl.CLUSTER,
+    TypeUrl.ENDPOINTS,
+    TypeUrl.SECRET,
+    TypeUrl.EXTENSION,
+    TypeUrl.LISTENER,
+    TypeUrl.ROUTES,
+)
+# One route table a response: a refusal of a route table does not name the culprit.
+_ONE_AT_A_TIME = frozenset({TypeUrl.ROUTES})
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The proxy wants *subscribe* (and no longer *unsubscribe*) of one type, and has *held*."""
+
+    type_url: TypeUrl
+    subscribe: frozenset[str] = frozenset()
+    unsubscribe: frozenset[str] = frozenset()
+    held: dict[str, str] = field(default_factory=dict)  # name -> version, on a new stream
+    first: bool = False  # the first request for this type on the stream
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The proxy accepted the response *nonce*."""
+
+    type_url: TypeUrl
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The proxy refused the response *nonce* and said why."""
+
+    type_url: TypeUrl
+    nonce: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """There is a new snapshot."""
+
+    snapshot: Snapshot
+
+
+Event = Subscribe | Acknowledged | Refused | Published
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one response."""
+
+    type_url: TypeUrl
+    nonce: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The proxy has *resource* in force."""
+
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The proxy has no resource under *key* any more."""
+
+    key: ResourceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The proxy refused *resource* because of *reason*; what it had stays in force."""
+
+    resource: Resource
+    reason: str
+
+
+Effect = Send | Applied | Gone | Rejected
+
+
+@dataclass(slots=True)
+class _Flight:
+    nonce: str
+    put: dict[str, Resource]
+    removed: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Type:
+    """What one stream knows of one type."""
+
+    wildcard: bool = False
+    legacy: bool = False  # wildcard by an empty first request: ends with the first named one
+    names: set[str] = field(default_factory=set)
+    held: dict[str, str] = field(default_factory=dict)  # versions that the proxy has
+    applied: dict[str, Resource] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)  # version that it refused
+    forced: set[str] = field(default_factory=set)  # to be sent although it has them
+    told_absent: set[str] = field(default_factory=set)
+    flight: _Flight | None = None
+    greeted: bool = False  # the first wildcard answer was sent, even an empty one
+
+
+class Delivery:
+    """One proxy's stream: what it asked for, what it has, what is on its way."""
+
+    def __init__(self, *, warm: bool = True) -> None:
+        """Gate on ACKs; with *warm*, a removed resource waits until nothing in use needs it."""
+        self._types: dict[TypeUrl, _Type] = {}
+        self._snapshot = Snapshot()
+        self._next_nonce = 0
+        self._warm = warm
+
+    def handle(self, event: Event) -> Sequence[Effect]:
+        """What follows from *event*, in the order in which it must happen."""
+        effects: list[Effect] = []
+        match event:
+            case Subscribe():
+                self._subscribe(event)
+            case Acknowledged():
+                effects += self._acknowledged(event)
+            case Refused():
+                effects += self._refused(event)
+            case Published():
+                self._published(event.snapshot)
+        effects += self._pump()
+        return effects
+
+    def in_use(self) -> Iterator[Resource]:
+        """What the proxy may be using: applied, or on its way."""
+        for kind in self._types.values():
+            yield from kind.applied.values()
+            if kind.flight is not None:
+                yield from kind.flight.put.values()
+
+    def settled(self) -> bool:
+        """Whether nothing is on its way and nothing waits to be sent."""
+        return all(kind.flight is None for kind in self._types.values())
+
+    def _subscribe(self, event: Subscribe) -> None:
+        kind = self._types.setdefault(event.type_url, _Type())
+        if event.first:
+            kind.held.update(event.held)
+            for name, version in event.held.items():
+                resource = self._snapshot.resources.get(ResourceKey(event.type_url, name))
+                if resource is not None and resource.version == version:
+                    kind.applied[name] = resource
+            if not event.subscribe:
+                kind.wildcard = kind.legacy = True
+        if event.subscribe and kind.legacy:
+            kind.wildcard = kind.legacy = False
+        if "*" in event.subscribe:
+            kind.wildcard = True
+            kind.greeted = False
+        names = event.subscribe - {"*"}
+        kind.names |= names
+        kind.told_absent -= names
+        if not event.first:
+            kind.forced |= names  # a name asked for again is sent again
+        else:
+            kind.forced |= {name for name in names if name not in kind.held}
+        self._unsubscribe(kind, event.unsubscribe)
+
+    def _unsubscribe(self, kind: _Type, names: frozenset[str]) -> None:
+        if "*" in names:
+            kind.wildcard = kind.legacy = False
+        for name in names - {"*"}:
+            kind.names.discard(name)
+            if kind.wildcard:
+                kind.forced.add(name)  # still wanted by `*`: the protocol wants an answer
+            else:
+                kind.held.pop(name, None)
+                kind.applied.pop(name, None)
+                kind.forced.discard(name)
+
+    def _published(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        for type_url, kind in self._types.items():
+            for name in list(kind.refused):
+                resource = snapshot.resources.get(ResourceKey(type_url, name))
+                if resource is None or resource.version != kind.refused[name]:
+                    del kind.refused[name]
+
+    def _acknowledged(self, event: Acknowledged) -> Iterator[Effect]:
+        kind = self._types.get(event.type_url)
+        if kind is None or kind.flight is None or kind.flight.nonce != event.nonce:
+            return
+        flight, kind.flight = kind.flight, None
+        for name, resource in flight.put.items():
+            kind.applied[name] = resource
+            yield Applied(resource)
+        for name in flight.removed:
+            kind.applied.pop(name, None)
+            yield Gone(ResourceKey(event.type_url, name))
+
+    def _refused(self, event: Refused) -> Iterator[Effect]:
+        kind = self._types.get(event.type_url)
+        if kind is None or kind.flight is None or kind.flight.nonce != event.nonce:
+            return
+        flight, kind.flight = kind.flight, None
+        named = {name for name in flight.put if f" {name}: " in f" {event.reason}"}
+        culprits = named or set(flight.put)
+        for name, resource in flight.put.items():
+            if name in culprits:
+                # The proxy keeps what it had; `held` was set when it was sent.
+                before = kind.applied.get(name)
+                if before is None:
+                    kind.held.pop(name, None)
+                else:
+                    kind.held[name] = before.version
+                kind.refused[name] = resource.version
+                yield Rejected(resource, event.reason)
+            else:
+                kind.applied[name] = resource
+                yield Applied(resource)
+        for name in flight.removed:
+            kind.applied.pop(name, None)
+
+    def _pump(self) -> Iterator[Effect]:
+        for type_url in ORDER:
+            kind = self._types.get(type_url)
+            if kind is not None and kind.flight is None:
+                send = self._next(type_url, kind)
+                if send is not None:
+                    yield send
+
+    def _next(self, type_url: TypeUrl, kind: _Type) -> Send | None:
+        put = self._to_put(type_url, kind)
+        removed = self._to_remove(type_url, kind)
+        greeting = kind.wildcard and not kind.greeted
+        if not put and not removed and not greeting:
+            return None
+        kind.greeted = kind.greeted or kind.wildcard
+        self._next_nonce += 1
+        nonce = str(self._next_nonce)
+        kind.flight = _Flight(nonce, {r.key.name: r for r in put}, frozenset(removed))
+        for resource in put:
+            kind.held[resource.key.name] = resource.version
+            kind.forced.discard(resource.key.name)
+        for name in removed:
+            kind.held.pop(name, None)
+            kind.forced.discard(name)
+            if name in kind.names:
+                kind.told_absent.add(name)
+        return Send(type_url, nonce, tuple(put), tuple(removed))
+
+    def _to_put(self, type_url: TypeUrl, kind: _Type) -> list[Resource]:
+        found = [
+            resource
+            for resource in self._wanted(type_url, kind)
+            if self._is_due(kind, resource) and self._is_ready(resource)
+        ]
+        return found[:1] if type_url in _ONE_AT_A_TIME else found
+
+    def _wanted(self, type_url: TypeUrl, kind: _Type) -> Iterator[Resource]:
+        if kind.wildcard:
+            for key, resource in self._snapshot.resources.items():
+                if key.type_url == type_url:
+                    yield resource
+            return
+        for name in sorted(kind.names):
+            found = self._snapshot.resources.get(ResourceKey(type_url, name))
+            if found is not None:
+                yield found
+
+    def _is_due(self, kind: _Type, resource: Resource) -> bool:
+        name = resource.key.name
+        if kind.refused.get(name) == resource.version:
+            return False  # never again until it changes
+        return name in kind.forced or kind.held.get(name) != resource.version
+
+    def _is_ready(self, resource: Resource) -> bool:
+        """Whether the proxy has, acknowledged, all that *resource* needs."""
+        return all(self._has(key) for key in resource.needs)
+
+    def _has(self, key: ResourceKey) -> bool:
+        kind = self._types.get(key.type_url)
+        if kind is None or key.name not in kind.applied:
+            return False
+        return kind.flight is None or key.name not in kind.flight.removed
+
+    def _to_remove(self, type_url: TypeUrl, kind: _Type) -> list[str]:
+        resources = self._snapshot.resources
+        absent = {n for n in kind.held if ResourceKey(type_url, n) not in resources}
+        for name in kind.names - kind.told_absent - kind.held.keys():
+            if ResourceKey(type_url, name) not in resources:
+                absent.add(name)  # asked for and not there: say so at once
+        for name in list(kind.forced):
+            if ResourceKey(type_url, name) not in resources:
+                absent.add(name)
+        if not absent:
+            return []
+        needed = {key.name for key in self._needed() if key.type_url == type_url}
+        return sorted(absent - needed)
+
+    def _needed(self) -> Iterator[ResourceKey]:
+        for resource in self.in_use():
+            yield from resource.needs
+        for resource in self._snapshot.resources.values():
+            yield from resource.needs

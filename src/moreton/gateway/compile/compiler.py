@@ -1,0 +1,172 @@
+"""From values to resources, recompiling only what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from envoy.config.route.v3 import route_components_pb2
+
+from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
+from moreton.envoy.wire import content_hash, delimited, serialize
+from moreton.gateway.compile.actions import WEIGHT_PREFIX, envoy_route, retry_policy
+from moreton.gateway.compile.listeners import Tracing, listeners, runtime
+from moreton.gateway.compile.services import cluster, endpoints, resource
+from moreton.gateway.compile.table import Entry, Table
+from moreton.gateway.core.model import Endpoint, Gateway, PathKind, Retries, Route, Service
+
+DEFAULT_RETRIES = Retries(2, ("connect-failure", "refused-stream", "reset-before-request"))
+_ANY_HOST = "*"
+_KIND_RANK = {PathKind.EXACT: 0, PathKind.TEMPLATE: 1, PathKind.PREFIX: 2}
+_VIRTUAL_HOST_DEFAULTS = serialize(
+    route_components_pb2.VirtualHost(retry_policy=retry_policy(DEFAULT_RETRIES))
+)
+
+
+class _Gateway:
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.hosts: dict[str, Table] = {_ANY_HOST: Table()}
+        self.services: dict[str, frozenset[str]] = {}  # route -> services it needs
+        self.dirty = True
+
+
+class GatewayCompiler:
+    """Holds everything compiled; `take` hands out what changed since it was last called."""
+
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing
+        self._gateways: dict[str, _Gateway] = {}
+        self._routes: dict[str, Route] = {}
+        self._weights: dict[str, dict[str, int]] = {}
+        self._weights_dirty = True
+        self._published: dict[ResourceKey, str] = {}
+        self._changed: dict[ResourceKey, Resource] = {}
+        self._removed: set[ResourceKey] = set()
+
+    def put_gateway(self, gateway: Gateway) -> None:
+        """Add or replace a gateway: its listeners, its own table of all routes for it."""
+        self.remove_gateway(gateway.name)
+        made = self._gateways[gateway.name] = _Gateway(gateway)
+        for one in listeners(gateway, self._tracing):
+            self._put(one)
+        for route in self._routes.values():
+            self._route_into(made, route)
+
+    def remove_gateway(self, name: str) -> None:
+        """Take a gateway and its listeners out."""
+        made = self._gateways.pop(name, None)
+        if made is None:
+            return
+        self._drop(ResourceKey(TypeUrl.ROUTES, name))
+        for number, _ in enumerate(made.gateway.listeners):
+            self._drop(ResourceKey(TypeUrl.LISTENER, f"{name}/{number}"))
+
+    def put_service(self, service: Service) -> None:
+        """Add or replace a service; it has no endpoints until `put_endpoints`."""
+        self._put(cluster(service))
+        if ResourceKey(TypeUrl.ENDPOINTS, service.name) not in self._published:
+            members = [Endpoint(address) for address in service.addresses]
+            self._put(endpoints(service.name, members))
+
+    def put_endpoints(self, service: str, members: Sequence[Endpoint]) -> None:
+        """Where *service* answers now."""
+        self._put(endpoints(service, members))
+
+    def remove_service(self, name: str) -> None:
+        """Take a service and its endpoints out."""
+        self._drop(ResourceKey(TypeUrl.CLUSTER, name))
+        self._drop(ResourceKey(TypeUrl.ENDPOINTS, name))
+
+    def put_route(self, route: Route) -> None:
+        """Add or replace a route."""
+        before = self._routes.get(route.name)
+        if before is not None and before.match.hosts != route.match.hosts:
+            self.remove_route(route.name)
+        self._routes[route.name] = route
+        for made in self._gateways.values():
+            self._route_into(made, route)
+        self.put_weights(route.name, {d.service: d.weight for d in route.to})
+
+    def remove_route(self, name: str) -> None:
+        """Take a route out."""
+        route = self._routes.pop(name, None)
+        if route is None:
+            return
+        for made in self._gateways.values():
+            for table in made.hosts.values():
+                table.remove(name)
+            made.services.pop(name, None)
+            made.dirty = True
+        self._weights_dirty |= self._weights.pop(name, None) is not None
+
+    def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
+        """The shares of *route*'s destinations; travels as a runtime value."""
+        if len(weights) > 1:
+            self._weights[route] = dict(weights)
+            self._weights_dirty = True
+        elif self._weights.pop(route, None) is not None:
+            self._weights_dirty = True
+
+    def take(self) -> tuple[list[Resource], list[ResourceKey]]:
+        """What changed and what went since the last call."""
+        for name, made in self._gateways.items():
+            if made.dirty:
+                made.dirty = False
+                self._put(self._table(name, made))
+        if self._weights_dirty:
+            self._weights_dirty = False
+            self._put(resource(TypeUrl.RUNTIME, "weights", runtime(self._weights, WEIGHT_PREFIX)))
+        changed, removed = list(self._changed.values()), list(self._removed)
+        self._changed.clear()
+        self._removed.clear()
+        return changed, removed
+
+    def _put(self, one: Resource) -> None:
+        self._removed.discard(one.key)
+        if self._published.get(one.key) != one.version:
+            self._published[one.key] = one.version
+            self._changed[one.key] = one
+
+    def _drop(self, key: ResourceKey) -> None:
+        self._changed.pop(key, None)
+        if self._published.pop(key, None) is not None:
+            self._removed.add(key)
+
+    def _route_into(self, made: _Gateway, route: Route) -> None:
+        if route.gateways and made.gateway.name not in route.gateways:
+            return
+        path = route.match.path
+        key = path.prefix or "/"
+        conditions = len(route.match.headers) + len(route.match.query) + bool(route.match.methods)
+        hosts: Iterable[str] = route.match.hosts or [_ANY_HOST]
+        body = serialize(envoy_route(route))
+        for host in hosts:
+            if host not in made.hosts:
+                made.hosts[host] = Table(dict(made.hosts[_ANY_HOST].entries))
+            hostless = 0 if route.match.hosts else 1
+            rank = (hostless, _KIND_RANK[path.kind], -len(path.prefix), -conditions, route.name)
+            made.hosts[host].put(route.name, Entry(rank, key, body))
+        if not route.match.hosts:
+            for host, table in made.hosts.items():
+                if host != _ANY_HOST:
+                    table.put(route.name, made.hosts[_ANY_HOST].entries[route.name])
+        made.services[route.name] = frozenset(
+            [d.service for d in route.to] + [m.service for m in route.mirrors]
+        )
+        made.dirty = True
+
+    def _table(self, name: str, made: _Gateway) -> Resource:
+        parts = [delimited(1, name.encode())]
+        hashes = []
+        for host, table in sorted(made.hosts.items()):
+            matcher, digest = table.matcher()
+            own = delimited(1, host.encode()) + delimited(2, host.encode())
+            virtual_host = own + _VIRTUAL_HOST_DEFAULTS + delimited(21, matcher)
+            parts.append(delimited(2, virtual_host))
+            hashes += [host.encode(), digest.encode()]
+        needs = set()
+        for service in set().union(*made.services.values()):
+            needs.add(ResourceKey(TypeUrl.CLUSTER, service))
+            needs.add(ResourceKey(TypeUrl.ENDPOINTS, service))
+        key = ResourceKey(TypeUrl.ROUTES, name)
+        return Resource(key, content_hash(*hashes), b"".join(parts), frozenset(needs))
