@@ -1,0 +1,199 @@
+"""Two lines in a service: `register` from threads, `aregister` from asyncio.
+
+A daemon thread renews, so that neither a blocked event loop nor a long request ends the lease.
+Nothing here raises because of the registry, and nothing waits for it longer than it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self, cast
+
+from moreton.kernel.ids import new_id
+from moreton.kernel.quantities import parse_duration
+from moreton.kernel.rng import Rng, system_rng
+from moreton.kernel.time import SystemClock
+from moreton.registry.client import leaving
+from moreton.registry.client.places import Finder
+from moreton.registry.client.wire import Api, Offer
+from moreton.registry.client.worker import Worker
+from moreton.registry.core.heartbeat import Phase
+from moreton.registry.core.instance import (
+    TTL_DEFAULT,
+    Instance,
+    InstanceId,
+    check_ttl,
+)
+
+__all__ = ["AsyncRegistration", "Registration", "aregister", "register"]
+
+# How long `aregister` waits for the first answer. A service starts without it just as well.
+FIRST_ANSWER_SECONDS_MAX = 1.0
+# How long the end of a program may be put off by leaving the registry.
+LEAVE_SECONDS_MAX = 2.5
+
+
+class Registration:
+    """One instance of this program in the registry, kept there by a thread of its own."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @property
+    def id(self) -> InstanceId:
+        """The instance's id, the same for the life of this registration."""
+        return self._worker.offer.instance_id
+
+    @property
+    def phase(self) -> Phase:
+        """Whether it is registered just now."""
+        return self._worker.phase
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not registered just now; empty when it is."""
+        return self._worker.trouble
+
+    def wait_registered(self, timeout: timedelta) -> bool:
+        """Wait until it is registered, at most *timeout*; whether it is."""
+        return self._worker.wait_phase(Phase.REGISTERED, timeout.total_seconds())
+
+    def close(self) -> None:
+        """Leave the registry. Takes at most some 2.5 s, and may be called again."""
+        leaving.forget(self._worker)
+        self._worker.leave()
+        self._worker.wait_phase(Phase.LEFT, LEAVE_SECONDS_MAX)
+
+    async def aclose(self) -> None:
+        """As `close`, while other tasks go on."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncRegistration:
+    """What `aregister` gives: `await` it for the registration, or enter it to leave at the end."""
+
+    def __init__(self, registration: Registration) -> None:
+        self._registration = registration
+
+    def __await__(self) -> Generator[object, None, Registration]:
+        return self._first_answer().__await__()
+
+    async def __aenter__(self) -> Registration:
+        return await self._first_answer()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self._registration.aclose()
+
+    async def _first_answer(self) -> Registration:
+        first = self._registration._worker.first_answer  # noqa: SLF001 - of this module
+        await asyncio.to_thread(first.wait, FIRST_ANSWER_SECONDS_MAX)
+        return self._registration
+
+
+def register(  # noqa: PLR0913 - one keyword for each property of an instance
+    service: str,
+    *,
+    port: int,
+    address: str | None = None,
+    id: str | None = None,  # noqa: A002 - the instance's word for it
+    ttl: timedelta | str = TTL_DEFAULT,
+    zone: str = "",
+    weight: int = 1,
+    version: str = "",
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    api: str | None = None,
+    token: str | None = None,
+    leave_on_sigterm: bool = True,
+) -> Registration:
+    """Tell the registry that this program serves *service* at *port*; returns at once.
+
+    *address* is where others reach it; without one it is the address from which this machine
+    reaches the control plane. *api* and *token* are found by `MORETON_API` and `MORETON_TOKEN`
+    or beside the nearest `moreton.yaml` upwards when they are not given.
+
+    It leaves when closed, at exit, and on SIGTERM: then it leaves first, lets the proxies take
+    note while the program goes on serving, and only then hands the signal to whoever had it
+    before. Raises `InstanceNotValid` for values that can never be registered, and nothing else.
+    """
+    length = parse_duration(ttl) if isinstance(ttl, str) else ttl
+    check_ttl(length)
+    clock, rng = SystemClock(), cast("Rng", system_rng())
+    chosen = InstanceId(id if id is not None else f"{service}-{new_id(clock.wall(), rng)[-10:]}")
+    sample = Instance(
+        id=chosen,
+        service=service,
+        address=address or "127.0.0.1",
+        port=port,
+        zone=zone,
+        weight=weight,
+        version=version,
+        tags=tuple(tags),
+        metadata=dict(metadata or {}),
+    )
+    worker = Worker(
+        Offer(sample, known_address=address is not None, ttl=length),
+        Api(Finder(api=api, token=token)),
+        clock=clock,
+        rng=rng,
+    )
+    worker.start()
+    leaving.remember(worker, on_sigterm=leave_on_sigterm and _in_main_thread())
+    return Registration(worker)
+
+
+def aregister(  # noqa: PLR0913 - as `register`
+    service: str,
+    *,
+    port: int,
+    address: str | None = None,
+    id: str | None = None,  # noqa: A002 - as `register`
+    ttl: timedelta | str = TTL_DEFAULT,
+    zone: str = "",
+    weight: int = 1,
+    version: str = "",
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    api: str | None = None,
+    token: str | None = None,
+    leave_on_sigterm: bool = True,
+) -> AsyncRegistration:
+    """As `register`, for asyncio: `await` it, or `async with` it to leave at the end.
+
+    Entering waits for the registry's first answer, at most a second; the loop is never blocked.
+    """
+    return AsyncRegistration(
+        register(
+            service,
+            port=port,
+            address=address,
+            id=id,
+            ttl=ttl,
+            zone=zone,
+            weight=weight,
+            version=version,
+            tags=tags,
+            metadata=metadata,
+            api=api,
+            token=token,
+            leave_on_sigterm=leave_on_sigterm,
+        )
+    )
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

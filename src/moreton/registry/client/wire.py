@@ -1,0 +1,194 @@
+"""The registry's HTTP API, as one instance uses it: three requests, three kinds of answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from moreton.kernel.quantities import format_duration, parse_duration
+from moreton.registry.client.places import Finder, Place
+from moreton.registry.core.documents import to_document
+from moreton.registry.core.heartbeat import (
+    Confirmed,
+    Deregistered,
+    HeartbeatEvent,
+    LeaseLost,
+    Refused,
+    Unanswered,
+)
+from moreton.registry.core.instance import Instance, InstanceId
+
+REQUEST_SECONDS_MAX = 2.0
+_ANSWER_BYTES_MAX = 64 * 1024
+_REASON_CHARS_MAX = 500
+_NOWHERE = (
+    "no control plane was found: start `moreton up` in this folder or one above, "
+    "or set MORETON_API and MORETON_TOKEN"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What to register; without *known_address* the address of the connection is registered."""
+
+    instance: Instance
+    known_address: bool
+    ttl: timedelta
+
+    @property
+    def instance_id(self) -> InstanceId:
+        """The instance's id."""
+        return self.instance.id
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: Any
+
+
+class Api:
+    """Speaks to the control plane over one connection; from one thread at a time.
+
+    The standard library's client, because it runs inside other people's programs: nothing to
+    install, no event loop of its own, no proxies of the environment.
+    """
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder = finder
+        self._place: Place | None = None
+        self._connection: http.client.HTTPConnection | None = None
+
+    def register(self, offer: Offer) -> HeartbeatEvent:
+        """POST the instance."""
+        path = f"/v1/services/{quote(offer.instance.service, safe='')}/instances"
+        return self._ask("POST", path, offer)
+
+    def renew(self, offer: Offer) -> HeartbeatEvent:
+        """PUT its lease."""
+        return self._ask("PUT", f"{_path(offer)}/lease", None)
+
+    def deregister(self, offer: Offer) -> HeartbeatEvent:
+        """DELETE it."""
+        return self._ask("DELETE", _path(offer), None)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, method: str, path: str, offer: Offer | None) -> HeartbeatEvent:
+        place = self._finder.find()
+        if place is None:
+            return Unanswered(_NOWHERE)
+        try:
+            answer = self._request(place, method, path, offer)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            return Unanswered(f"{place.url} does not answer: {_describe(error)}")
+        return _read(answer, method, place.url)
+
+    def _request(self, place: Place, method: str, path: str, offer: Offer | None) -> _Answer:
+        if place != self._place:
+            self.close()
+            self._place = place
+        kept = self._connection is not None
+        try:
+            return self._once(place, method, path, offer)
+        except (http.client.HTTPException, ConnectionError):
+            self.close()
+            if not kept:
+                raise
+        # The server closed the idle connection; each of the requests may be repeated.
+        return self._once(place, method, path, offer)
+
+    def _once(self, place: Place, method: str, path: str, offer: Offer | None) -> _Answer:
+        connection = self._connection or _connect(place)
+        self._connection = connection
+        headers = {"accept": "application/json", "user-agent": "moreton"}
+        if place.token:
+            headers["authorization"] = f"Bearer {place.token}"
+        body = None
+        if offer is not None:
+            body = _document(offer, connection.sock.getsockname()[0])
+            headers["content-type"] = "application/json"
+        connection.request(method, urlsplit(place.url).path + path, body=body, headers=headers)
+        response = connection.getresponse()
+        text = response.read(_ANSWER_BYTES_MAX)
+        if response.read(1):
+            connection.close()  # whoever says so much is no control plane
+            self._connection = None
+        return _Answer(response.status, _parsed(text))
+
+
+def _connect(place: Place) -> http.client.HTTPConnection:
+    parts = urlsplit(place.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = f"{place.url!r} is not an address like http://127.0.0.1:7400"
+        raise ValueError(message)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname,
+            parts.port,
+            timeout=REQUEST_SECONDS_MAX,
+            context=ssl.create_default_context(),
+        )
+    else:
+        connection = http.client.HTTPConnection(
+            parts.hostname, parts.port, timeout=REQUEST_SECONDS_MAX
+        )
+    connection.connect()
+    return connection
+
+
+def _document(offer: Offer, own_address: str) -> bytes:
+    address = offer.instance.address if offer.known_address else own_address
+    document = to_document(replace(offer.instance, address=address))
+    del document["service"]
+    return json.dumps({**document, "ttl": format_duration(offer.ttl)}).encode()
+
+
+def _path(offer: Offer) -> str:
+    service, instance_id = offer.instance.service, offer.instance.id
+    return f"/v1/services/{quote(service, safe='')}/instances/{quote(instance_id, safe='')}"
+
+
+def _read(answer: _Answer, method: str, url: str) -> HeartbeatEvent:
+    body = answer.body if isinstance(answer.body, dict) else {}
+    is_known = answer.status != http.client.NOT_FOUND
+    if method == "DELETE" and (answer.status < 300 or not is_known):
+        return Deregistered()
+    if answer.status in {http.client.OK, http.client.CREATED}:
+        try:
+            return Confirmed(parse_duration(body["ttl"]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return Unanswered(f"{url} answered with something that is not a registration")
+    if method == "PUT" and not is_known:
+        return LeaseLost()
+    reason = str(body.get("detail") or body.get("title") or f"status {answer.status}")
+    said = f"{url} says: {reason[:_REASON_CHARS_MAX]}"
+    if answer.status >= 500 or answer.status == http.client.TOO_MANY_REQUESTS:
+        return Unanswered(said)
+    return Refused(said, later=body.get("retry") in {"now", "after"})
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {REQUEST_SECONDS_MAX:g}s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

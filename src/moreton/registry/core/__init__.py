@@ -1,0 +1,1 @@
+"""The registry's values and machines: pure."""

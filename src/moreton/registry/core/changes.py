@@ -1,0 +1,133 @@
+"""What happens to instances, as values, and the view that they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from moreton.registry.core.documents import decode, parse_key
+from moreton.registry.core.instance import Instance, InstanceId, InstanceState
+from moreton.store.core.model import WatchEvent
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesListed:
+    """All there is as of *revision*: the start of a watch, and its new start after a gap."""
+
+    revision: int
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRegistered:
+    """An instance appeared."""
+
+    revision: int
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceUpdated:
+    """A registered instance changed; *previous* is how it was."""
+
+    revision: int
+    instance: Instance
+    previous: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRemoved:
+    """An instance left, or its lease ended; *instance* is how it was, if that is still known."""
+
+    revision: int
+    service: str
+    id: InstanceId
+    instance: Instance | None
+
+
+InstanceChange: TypeAlias = InstancesListed | InstanceRegistered | InstanceUpdated | InstanceRemoved
+
+
+def to_change(event: WatchEvent) -> InstanceChange | None:
+    """What a change of a key means; `None` if it is nothing that we wrote or can read."""
+    revision = event.kv.mod_revision
+    previous = decode(event.prev.value) if event.prev is not None else None
+    if event.kind == "delete":
+        service, instance_id = parse_key(event.kv.key)
+        return InstanceRemoved(revision, service, instance_id, previous)
+    instance = decode(event.kv.value)
+    if instance is None:
+        return _vanished(revision, previous)
+    if previous is None:
+        return InstanceRegistered(revision, instance)
+    return InstanceUpdated(revision, instance, previous)
+
+
+def _vanished(revision: int, previous: Instance | None) -> InstanceRemoved | None:
+    if previous is None:
+        return None
+    return InstanceRemoved(revision, previous.service, previous.id, previous)
+
+
+class InstanceView:
+    """The instances by service, kept up to date by changes in their order."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, dict[InstanceId, Instance]] = {}
+
+    def apply(self, change: InstanceChange) -> frozenset[str]:
+        """Take note of *change*; the services that are not as they were."""
+        match change:
+            case InstancesListed(_, instances):
+                return self._replace(instances)
+            case InstanceRegistered(_, instance) | InstanceUpdated(_, instance, _):
+                return self._put(instance)
+            case InstanceRemoved(_, service, instance_id, _):
+                return self._remove(service, instance_id)
+            case _:
+                assert_never(change)
+
+    def services(self) -> Mapping[str, tuple[Instance, ...]]:
+        """Every service that has an instance, in order of names; instances in order of ids."""
+        return {service: self.of(service) for service in sorted(self._services)}
+
+    def of(self, service: str) -> tuple[Instance, ...]:
+        """The instances of *service* in order of ids."""
+        return tuple(instance for _, instance in sorted(self._services.get(service, {}).items()))
+
+    def _replace(self, instances: Iterable[Instance]) -> frozenset[str]:
+        before = self._services
+        self._services = {}
+        for instance in instances:
+            self._services.setdefault(instance.service, {})[instance.id] = instance
+        names = before.keys() | self._services.keys()
+        return frozenset(name for name in names if before.get(name) != self._services.get(name))
+
+    def _put(self, instance: Instance) -> frozenset[str]:
+        instances = self._services.setdefault(instance.service, {})
+        if instances.get(instance.id) == instance:
+            return frozenset()
+        instances[instance.id] = instance
+        return frozenset((instance.service,))
+
+    def _remove(self, service: str, instance_id: InstanceId) -> frozenset[str]:
+        instances = self._services.get(service, {})
+        if instances.pop(instance_id, None) is None:
+            return frozenset()
+        if not instances:
+            del self._services[service]
+        return frozenset((service,))
+
+
+def serving(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+    """Those to send requests to: serving, with a weight, one per address and port.
+
+    Several processes that share a port, as prefork workers do, may each register it: they are
+    one destination. In order of ids.
+    """
+    distinct: dict[tuple[str, int], Instance] = {}
+    for instance in sorted(instances, key=lambda each: each.id):
+        if instance.state is InstanceState.SERVING and instance.weight > 0:
+            distinct.setdefault((instance.address, instance.port), instance)
+    return tuple(distinct.values())

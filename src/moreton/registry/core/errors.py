@@ -1,0 +1,66 @@
+"""The registry's errors; `moreton.registry.errors` is where others find them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moreton.kernel.errors import MoretonError, RetryAdvice
+
+
+class RegistryError(MoretonError):
+    """The root of the registry's errors."""
+
+
+class InstanceNotValid(RegistryError, ValueError):
+    """Something about an instance cannot be right; *faults* holds all of it at once."""
+
+    code = "instance-not-valid"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
+
+
+class InstanceNotRegistered(RegistryError):
+    """Nobody is registered under that id: it never was, or its lease ended."""
+
+    code = "instance-not-registered"
+    retry = RetryAdvice.NOW
+
+    def __init__(self, *, service: str, instance_id: str) -> None:
+        self.service = service
+        self.instance_id = instance_id
+        super().__init__(
+            f'instance "{instance_id}" of service "{service}" is not registered, or its lease '
+            "ended: nothing is sent to it; register it again"
+        )
+
+
+class InstanceIdTaken(RegistryError):
+    """The id belongs to a living instance at another address."""
+
+    code = "instance-id-taken"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, service: str, instance_id: str, holder: str, asked: str) -> None:
+        self.service = service
+        self.instance_id = instance_id
+        self.holder = holder
+        super().__init__(
+            f'instance "{instance_id}" of service "{service}" lives at {holder}: {asked} was not '
+            f"registered; choose another id, or stop the one at {holder} and try again"
+        )
+
+
+class RegistryBusy(RegistryError):
+    """Others changed the same instance each time that it was tried."""
+
+    code = "registry-busy"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, service: str, instance_id: str, attempts: int) -> None:
+        super().__init__(
+            f'instance "{instance_id}" of service "{service}" was changed by others during each '
+            f"of {attempts} attempts: nothing was written; try again, and look for two programs "
+            "that use the same id"
+        )

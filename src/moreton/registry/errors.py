@@ -1,0 +1,19 @@
+"""What the registry refuses."""
+
+from __future__ import annotations
+
+from moreton.registry.core.errors import (
+    InstanceIdTaken,
+    InstanceNotRegistered,
+    InstanceNotValid,
+    RegistryBusy,
+    RegistryError,
+)
+
+__all__ = [
+    "InstanceIdTaken",
+    "InstanceNotRegistered",
+    "InstanceNotValid",
+    "RegistryBusy",
+    "RegistryError",
+]
