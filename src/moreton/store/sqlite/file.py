@@ -45,6 +45,10 @@ CHECKPOINT_BYTES = 1000 * 4096
 # What one commit adds to the log beside its values: about three pages.
 _COMMIT_BYTES = 3 * 4096
 
+_SQLITE_HEADER = b"SQLite format 3\0"
+# The smallest page, thus the smallest database.
+_SQLITE_BYTES_MIN = 512
+
 _PRAGMAS = (
     # Each commit is synchronised; fullfsync matters on macOS alone, where fsync does not reach
     # the platter.
@@ -145,6 +149,7 @@ class StoreFile:
 
     def _open(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
         _create(self.path)
+        self._check_header()
         try:
             db = sqlite3.connect(
                 self.path,
@@ -165,6 +170,15 @@ class StoreFile:
             raise
         found = self.path.stat()
         return db, (found.st_dev, found.st_ino)
+
+    def _check_header(self) -> None:
+        """SQLite takes any file shorter than a header for an empty database of its own."""
+        with self.path.open("rb") as file:
+            found = file.read(_SQLITE_BYTES_MIN)
+        if found and not found.startswith(_SQLITE_HEADER):
+            raise NotAStore(path=self.path, reason="it is not an SQLite database")
+        if 0 < len(found) < _SQLITE_BYTES_MIN:
+            raise StoreCorrupt(path=self.path, reason=f"it was cut to {len(found)} bytes")
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         """Look before touching: another program's file is left as it is."""
