@@ -75,6 +75,10 @@ class Proving:
         """Whether *resource* was published with a change of *key* that no proxy proved yet."""
         return any(key in publication.before for publication in self._unproven.get(resource, ()))
 
+    def drop(self, resource: Hashable) -> None:
+        """*resource* is published no more."""
+        self._unproven.pop(resource, None)
+
     def forget(self, resource: Hashable, keys: Iterable[ObjectKey]) -> None:
         """*keys* were taken back to their last good: they are suspects no more."""
         gone = set(keys)

@@ -1,0 +1,104 @@
+"""What is compiled now, and the smallest call of the compiler that makes it what is desired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from moreton.controlplane.core.objects import Kind, ObjectKey, Value
+from moreton.controlplane.publishing.ports import Compiler
+from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
+from moreton.gateway.core.model import Destination, Endpoint, Gateway, Route, Service
+
+WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
+
+
+@dataclass(slots=True)
+class Compiled:
+    """The values that the compiler holds and the snapshot that came of them."""
+
+    compiler: Compiler
+    endpoints_of: Callable[[Service], Sequence[Endpoint]]
+    values: dict[ObjectKey, Value] = field(default_factory=dict)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+    def set(self, key: ObjectKey, value: Value | None) -> bool:
+        """Compile *value* for *key*; whether anything but a route's weights changed."""
+        before = self.values.get(key)
+        if value is None:
+            self._remove(key, before)
+            return before is not None
+        if value == before:
+            return False
+        self.values[key] = value
+        match value:
+            case Gateway():
+                self.compiler.put_gateway(value)
+            case Service():
+                self.compiler.put_service(value)
+                self.compiler.put_endpoints(value.name, self.endpoints_of(value))
+            case Route():
+                if isinstance(before, Route) and _differ_in_weights_only(before, value):
+                    self.compiler.put_weights(
+                        value.name, {each.service: each.weight for each in value.to}
+                    )
+                    return False
+                self.compiler.put_route(value)
+        return True
+
+    def refresh_endpoints(self, service: str) -> None:
+        """The instances of *service* changed."""
+        value = self.values.get(ObjectKey(Kind.SERVICE, service))
+        if isinstance(value, Service):
+            self.compiler.put_endpoints(service, self.endpoints_of(value))
+
+    def take(self) -> tuple[list[Resource], list[ResourceKey]]:
+        """What changed since the last call; the snapshot has it."""
+        changed, removed = self.compiler.take()
+        if changed or removed:
+            self.snapshot = self.snapshot.changed(changed, removed)
+        return changed, removed
+
+    def gateways(self) -> list[str]:
+        """The compiled gateways."""
+        return [key.name for key in self.values if key.kind is Kind.GATEWAY]
+
+    def resources_of(self, key: ObjectKey) -> list[ResourceKey]:
+        """The resources that carry the compiled object *key*."""
+        value = self.values.get(key)
+        match value:
+            case Gateway():
+                listeners = (f"{value.name}/{number}" for number in range(len(value.listeners)))
+                return [ResourceKey(TypeUrl.LISTENER, name) for name in listeners]
+            case Service():
+                return [
+                    ResourceKey(TypeUrl.CLUSTER, value.name),
+                    ResourceKey(TypeUrl.ENDPOINTS, value.name),
+                ]
+            case Route():
+                names = value.gateways or self.gateways()
+                tables = [ResourceKey(TypeUrl.ROUTES, name) for name in sorted(names)]
+                return [*tables, WEIGHTS] if len(value.to) > 1 else tables
+            case None:
+                return []
+
+    def _remove(self, key: ObjectKey, before: Value | None) -> None:
+        if before is None:
+            return
+        del self.values[key]
+        match before:
+            case Gateway():
+                self.compiler.remove_gateway(key.name)
+            case Service():
+                self.compiler.remove_service(key.name)
+            case Route():
+                self.compiler.remove_route(key.name)
+
+
+def _differ_in_weights_only(before: Route, after: Route) -> bool:
+    if len(before.to) != len(after.to) or len(after.to) < 2:
+        return False
+    bare = tuple(Destination(each.service, 1) for each in after.to)
+    if tuple(Destination(each.service, 1) for each in before.to) != bare:
+        return False
+    return replace(before, to=bare) == replace(after, to=bare)

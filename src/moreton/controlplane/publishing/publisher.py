@@ -1,0 +1,280 @@
+"""The loop that brings what is desired to the proxies, and takes back what they refuse.
+
+Idle, a change is compiled and published at once. Busy, changes gather while one pass runs and while
+the loop rests as long as that pass took, so that compiling never takes more than half of a core.
+
+An object that a proxy refuses is taken back to its last good value (or out, when it never had one)
+and stays so until its definition changes: other objects go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from moreton.controlplane.core.desired import Desired, services_of
+from moreton.controlplane.core.objects import Kind, ObjectKey, State, Status, Value, worst
+from moreton.controlplane.core.proving import Proving
+from moreton.controlplane.publishing.compiled import Compiled
+from moreton.controlplane.publishing.culprits import find_culprits
+from moreton.controlplane.publishing.ports import Preflight, Xds
+from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
+from moreton.gateway.core.model import Route
+from moreton.kernel.time import Clock
+
+GROUP = "moreton"
+# After a pass the loop rests as long as the pass took, at most this long.
+_REST_MAX = timedelta(milliseconds=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A value that a proxy refused, and why."""
+
+    value: Value
+    reason: str
+
+
+class Publisher:
+    """Keeps the proxies at what *desired* says; `run` must be running."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        compiled: Compiled,
+        xds: Xds,
+        *,
+        preflight: Preflight,
+        clock: Clock,
+        notice: Callable[[ObjectKey], None] = lambda _: None,
+    ) -> None:
+        self.desired = desired
+        self.compiled = compiled
+        self.refused: dict[ObjectKey, Refusal] = {}
+        self.passes = 0
+        self._xds = xds
+        self._preflight = preflight
+        self._clock = clock
+        self._notice = notice
+        self._proving = Proving()
+        self._dirty: set[ObjectKey] = set()
+        self._dirty_endpoints: set[str] = set()
+        self._work = asyncio.Event()
+        self._passed = asyncio.Event()
+        self._searching: dict[ResourceKey, asyncio.Task[None]] = {}
+
+    def touch(self, keys: Iterable[ObjectKey]) -> None:
+        """The effective values of *keys* may have changed."""
+        self._dirty.update(keys)
+        if self._dirty:
+            self._work.set()
+
+    def touch_endpoints(self, services: Iterable[str]) -> None:
+        """The instances of *services* changed."""
+        self._dirty_endpoints.update(services)
+        if self._dirty_endpoints:
+            self._work.set()
+
+    def check_proxies(self) -> None:
+        """Something became of a publication: take note. To be called on the xDS server's notice."""
+        self._note_proven()
+        for proxy in self._xds.proxies():
+            if proxy.group == GROUP and proxy.rejected:
+                for key, (version, reason) in list(proxy.rejected.items()):
+                    self._on_rejected(key, version, reason)
+
+    async def run(self) -> None:
+        """Compile and publish whenever there is something to; until cancelled."""
+        while True:
+            await self._work.wait()
+            start = self._clock.now()
+            self.publish_now()
+            took = self._clock.now() - start
+            await asyncio.sleep(min(took, _REST_MAX).total_seconds())
+
+    def publish_now(self) -> None:
+        """One pass: compile all that is dirty, publish what came of it."""
+        self._work.clear()
+        dirty, self._dirty = self._dirty, set()
+        endpoints, self._dirty_endpoints = self._dirty_endpoints, set()
+        before: dict[ObjectKey, Value | None] = {}
+        # Services before the routes that need them: what a route's problem is depends on them.
+        for key in sorted(dirty, key=_order):
+            former = self.compiled.values.get(key)
+            if self.compiled.set(key, self._wanted(key)):
+                before[key] = former
+        for service in endpoints:
+            self.compiled.refresh_endpoints(service)
+        changed, removed = self.compiled.take()
+        if changed or removed:
+            self._remember(changed, before)
+            self._xds.publish(GROUP, self.compiled.snapshot)
+        self.passes += 1
+        self._passed.set()
+        self._passed = asyncio.Event()
+        for key in dirty:
+            self._notice(key)
+
+    async def wait_published(self) -> None:
+        """Return once everything touched so far was published."""
+        while self._dirty or self._dirty_endpoints:
+            await self._passed.wait()
+
+    def status(self, key: ObjectKey) -> Status:
+        """How far *key* has come."""
+        if self.desired.definition(key) is None:
+            return Status(State.REJECTED, reason=f"{key} is not defined")
+        problem = self.desired.problem(key) or self._waits_for(key)
+        if problem:
+            return Status(State.REJECTED, reason=problem)
+        refusal = self.refused.get(key)
+        if refusal is not None:
+            return Status(State.REJECTED, reason=refusal.reason)
+        found = [self._status_of(key, each) for each in self.compiled.resources_of(key)]
+        return worst(found) if found else Status(State.PENDING)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every publication was acknowledged by every proxy, and there is a proxy."""
+        busy = self._dirty or self._dirty_endpoints or self._searching
+        return not busy and not any(self._proving.waiting()) and bool(self._xds.proxies())
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """`run` in the background; its searches for culprits end with it."""
+        task = asyncio.create_task(self.run(), name="publisher")
+        try:
+            yield
+        finally:
+            tasks = [task, *self._searching.values()]
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _wanted(self, key: ObjectKey) -> Value | None:
+        value = self.desired.effective(key)
+        refusal = self.refused.get(key)
+        if refusal is not None:
+            if refusal.value == value:
+                return self.compiled.values.get(key)
+            del self.refused[key]
+        if value is not None and self._waits_for(key):
+            return self.compiled.values.get(key)
+        return value
+
+    def _waits_for(self, key: ObjectKey) -> str:
+        """The refused service that keeps a route from being published."""
+        value = self.desired.weighted(key)
+        if not isinstance(value, Route):
+            return ""
+        for name in services_of(value):
+            service = ObjectKey(Kind.SERVICE, name)
+            if service in self.refused and service not in self.compiled.values:
+                return f'it sends to service "{name}", which is refused'
+        return ""
+
+    def _remember(self, changed: Sequence[Resource], before: dict[ObjectKey, Value | None]) -> None:
+        routes = {key: value for key, value in before.items() if key.kind is Kind.ROUTE}
+        for resource in changed:
+            match resource.key.type_url:
+                case TypeUrl.ROUTES:
+                    mine = dict(self._routes_in(resource.key.name, routes))
+                    self._proving.published(resource.key, resource.version, mine)
+                case TypeUrl.CLUSTER | TypeUrl.ENDPOINTS:
+                    owner = ObjectKey(Kind.SERVICE, resource.key.name)
+                    mine = {owner: before.get(owner)}
+                    self._proving.published(resource.key, resource.version, mine)
+                case TypeUrl.LISTENER:
+                    owner = ObjectKey(Kind.GATEWAY, resource.key.name.rsplit("/", 1)[0])
+                    mine = {owner: before.get(owner)}
+                    self._proving.published(resource.key, resource.version, mine)
+                case _:
+                    self._proving.published(resource.key, resource.version, {})
+
+    def _routes_in(
+        self, gateway: str, routes: dict[ObjectKey, Value | None]
+    ) -> Iterable[tuple[ObjectKey, Value | None]]:
+        for key, former in routes.items():
+            for value in (former, self.compiled.values.get(key)):
+                if isinstance(value, Route) and (not value.gateways or gateway in value.gateways):
+                    yield key, former
+                    break
+
+    def _note_proven(self) -> None:
+        for waiting in self._proving.waiting():
+            assert isinstance(waiting, ResourceKey)
+            if waiting not in self.compiled.snapshot.resources:
+                self._proving.drop(waiting)
+                continue
+            status = self._xds.status(GROUP, waiting)
+            if status.state == State.APPLIED:
+                for key in self._proving.acknowledged(waiting, status.version):
+                    self._notice(key)
+
+    def _on_rejected(self, key: ResourceKey, version: str, reason: str) -> None:
+        published = self.compiled.snapshot.resources.get(key)
+        if published is None or published.version != version or key in self._searching:
+            return
+        suspects = self._proving.suspects(key, version)
+        if not suspects:
+            return
+        if len(suspects) == 1:
+            self._refuse(key, {next(iter(suspects)): reason}, suspects)
+            return
+        search = self._search(key, reason, suspects)
+        task = asyncio.create_task(search, name=f"search {key.name}")
+        self._searching[key] = task
+
+    async def _search(
+        self, key: ResourceKey, reason: str, suspects: dict[ObjectKey, Value | None]
+    ) -> None:
+        try:
+            routes = [value for each in suspects if isinstance(value := self._value(each), Route)]
+            found = await find_culprits(routes, self._preflight)
+            culprits = {ObjectKey(Kind.ROUTE, name): why for name, why in found.items()}
+            if not culprits:
+                together = f"refused together with {len(suspects) - 1} other changes: {reason}"
+                culprits = dict.fromkeys(suspects, together)
+            self._refuse(key, culprits, suspects)
+        finally:
+            self._searching.pop(key, None)
+        self.check_proxies()
+
+    def _value(self, key: ObjectKey) -> Value | None:
+        return self.compiled.values.get(key)
+
+    def _refuse(
+        self,
+        resource: ResourceKey,
+        culprits: dict[ObjectKey, str],
+        suspects: dict[ObjectKey, Value | None],
+    ) -> None:
+        """Take *culprits* back to their last good, and go on with everything else."""
+        touched = set()
+        for key, reason in culprits.items():
+            value = self.desired.effective(key)
+            if value is not None:
+                self.refused[key] = Refusal(value, reason)
+            self.compiled.set(key, suspects.get(key))
+            touched.add(key)
+            if key.kind is Kind.SERVICE:
+                users = self.desired.users_of(key.name)
+                touched.update(ObjectKey(Kind.ROUTE, name) for name in users)
+        self._proving.forget(resource, culprits)
+        self.touch(touched)
+
+    def _status_of(self, key: ObjectKey, resource: ResourceKey) -> Status:
+        found = self._xds.status(GROUP, resource)
+        if resource.type_url is TypeUrl.ROUTES and not self._proving.is_unproven(resource, key):
+            # Whatever the table waits for, it is not this route.
+            if found.proxies:
+                return Status(State.APPLIED, found.proxies, found.proxies)
+            return Status(State.PENDING)
+        return Status(State(found.state), found.applied, found.proxies, found.reason)
+
+
+def _order(key: ObjectKey) -> tuple[int, str]:
+    return (list(Kind).index(key.kind), key.name)
