@@ -48,16 +48,18 @@ LeaseEvent: TypeAlias = LeaseGranted | LeaseRenewed | LeaseRevoked | RevocationF
 class LeaseMachine:
     """Times leases. A renewal costs O(1) and moves nothing but a number in memory.
 
-    A ttl is a lower bound: a lease lives at least that long after its grant, each renewal, and
-    the start of the store, whose earlier times died with the process before.
+    A ttl is a lower bound: a lease lives at least that long after its grant and each renewal.
+    Every lease gets its time anew where nobody could renew it for an unknown while: when the
+    store starts, and when its process was stopped or suspended.
     """
 
     def __init__(self, leases: Iterable[Lease], now: Instant) -> None:
         self._ttls = {lease.id: lease.ttl for lease in leases}
-        self._ends = {lease: now + ttl for lease, ttl in self._ttls.items()}
-        # May hold ends that a renewal has put off: looked at again when they come up.
-        self._queue = [(end, lease) for lease, end in self._ends.items()]
-        heapify(self._queue)
+        self._ends: dict[LeaseId, Instant] = {}
+        self._retries: dict[LeaseId, Instant] = {}
+        # When to look at which lease: maybe too early, as a renewal leaves its entry in place.
+        self._queue: list[tuple[Instant, LeaseId]] = []
+        self._begin_anew(self._ttls, now)
 
     def ttl(self, lease: LeaseId) -> timedelta:
         """The lease's time to live. Raises `LeaseNotFound`, also once it has begun to end."""
@@ -77,26 +79,30 @@ class LeaseMachine:
             case LeaseRevoked(lease, _):
                 self._ttls.pop(lease.id, None)
                 self._ends.pop(lease.id, None)
+                self._retries.pop(lease.id, None)
             case RevocationFailed(lease):
                 if lease in self._ttls:
-                    heappush(self._queue, (now + REVOCATION_RETRY, lease))
+                    self._retries[lease] = now + REVOCATION_RETRY
+                    heappush(self._queue, (self._retries[lease], lease))
             case _:
                 assert_never(event)
         return ()
 
     def wake(self, now: Instant) -> Sequence[RevokeLease]:
         """The leases to end now, at most `EXPIRIES_MAX`; the rest at once after."""
-        self._forgive_stall(now)
+        if self._queue and now - self._queue[0][0] >= STALL:
+            self._begin_anew(self._ends, now)
         ended: list[RevokeLease] = []
         while self._queue and self._queue[0][0] <= now and len(ended) < EXPIRIES_MAX:
             _, lease = heappop(self._queue)
-            if lease not in self._ttls:
+            due = self._ends.get(lease) or self._retries.get(lease)
+            if due is None:
                 continue
-            end = self._ends.get(lease)
-            if end is not None and end > now:
-                heappush(self._queue, (end, lease))
+            if due > now:
+                heappush(self._queue, (due, lease))
                 continue
             self._ends.pop(lease, None)
+            self._retries.pop(lease, None)
             ended.append(RevokeLease(lease))
         return ended
 
@@ -108,10 +114,8 @@ class LeaseMachine:
         self._ends[lease] = end
         heappush(self._queue, (end, lease))
 
-    def _forgive_stall(self, now: Instant) -> None:
-        if not self._queue or now - self._queue[0][0] < STALL:
-            return
-        lost = now - self._queue[0][0]
-        self._ends = {lease: end + lost for lease, end in self._ends.items()}
-        self._queue = [(self._ends.get(lease, end), lease) for end, lease in self._queue]
+    def _begin_anew(self, leases: Iterable[LeaseId], now: Instant) -> None:
+        self._ends = {lease: now + self._ttls[lease] for lease in leases}
+        self._queue = [(end, lease) for lease, end in self._ends.items()]
+        self._queue.extend((due, lease) for lease, due in self._retries.items())
         heapify(self._queue)
