@@ -32,6 +32,7 @@ from moreton.store.errors import Compacted, LeaseNotFound
 
 # Two programs that use one id may undo each other's attempt; more than this is not by chance.
 _ATTEMPTS_MAX = 8
+_TTL_ROUNDING = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,8 @@ class Registry:
             alive_for = await self._store.keep_alive(found.lease)
         except LeaseNotFound:
             return None
-        return found.lease if alive_for == ttl else None
+        # etcd rounds a ttl up to whole seconds.
+        return found.lease if ttl <= alive_for < ttl + _TTL_ROUNDING else None
 
     async def _read(self, service: str, instance_id: str) -> KeyValue | None:
         found = await self._store.range(instance_key(service, instance_id))

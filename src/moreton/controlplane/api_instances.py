@@ -1,0 +1,162 @@
+"""The registry over HTTP: register, renew, leave, list, watch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from moreton.kernel.quantities import format_duration, parse_duration
+from moreton.registry.core.changes import (
+    InstanceChange,
+    InstanceRegistered,
+    InstanceRemoved,
+    InstancesListed,
+    InstanceUpdated,
+)
+from moreton.registry.core.documents import to_document
+from moreton.registry.core.instance import (
+    TTL_DEFAULT,
+    Instance,
+    InstanceId,
+    InstanceState,
+    check_service_name,
+)
+from moreton.registry.errors import InstanceNotValid
+from moreton.registry.host import InstanceList, Registry
+
+REVISION_HEADER = "x-moreton-revision"
+
+
+class InstanceBody(BaseModel):
+    """What a service says of itself."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    address: str
+    port: int
+    id: str | None = None
+    ttl: str = format_duration(TTL_DEFAULT)
+    zone: str = ""
+    weight: int = 1
+    version: str = ""
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    # Not strict: in JSON an enumeration is a string.
+    state: InstanceState = Field(default=InstanceState.SERVING, strict=False)
+
+
+def instances_router(registry: Registry) -> APIRouter:
+    """The routes below `/v1` that programs register by; without authentication of their own."""
+    router = APIRouter(prefix="/v1", tags=["instances"])
+
+    @router.post("/services/{service}/instances", status_code=201)
+    async def register(service: str, body: InstanceBody) -> dict[str, str]:
+        """Register an instance, or change one; the same id and address is the same instance."""
+        instance_id = InstanceId(body.id) if body.id is not None else registry.new_instance_id()
+        instance = _instance(service, instance_id, body)
+        held = await registry.register(instance, ttl=_ttl(body.ttl))
+        # As text: a lease id has 63 bits, and JSON numbers of many languages hold 53.
+        return {
+            "id": instance.id,
+            "lease": str(held.lease),
+            "ttl": format_duration(held.ttl),
+        }
+
+    @router.put("/services/{service}/instances/{instance_id}/lease")
+    async def renew(service: str, instance_id: str) -> dict[str, str]:
+        """Renew; 404 says that the instance must register again."""
+        return {"ttl": format_duration(await registry.renew(service, instance_id))}
+
+    @router.delete("/services/{service}/instances/{instance_id}", status_code=204)
+    async def deregister(service: str, instance_id: str) -> None:
+        """End a registration now; 404 if there is none."""
+        await registry.deregister(service, instance_id)
+
+    @router.get("/services/{service}/instances")
+    async def instances_of(service: str, response: Response) -> list[dict[str, Any]]:
+        """The instances of one service."""
+        return _listed(await registry.instances(service), response)
+
+    @router.get("/instances")
+    async def instances(
+        response: Response, prefix: Annotated[str, Query(max_length=63)] = ""
+    ) -> list[dict[str, Any]]:
+        """All instances, or those of the services whose name begins with *prefix*."""
+        return _listed(await registry.instances(prefix=prefix), response)
+
+    return router
+
+
+def watch_router(registry: Registry) -> APIRouter:
+    """`GET /v1/watch?prefix=instances[/SERVICE]`: the instances as server-sent events."""
+    router = APIRouter(prefix="/v1", tags=["instances"])
+
+    @router.get("/watch")
+    async def watch(
+        prefix: Annotated[str, Query(pattern=r"^instances(/[^/]*)?$")],
+    ) -> StreamingResponse:
+        """All there is as one event `listed`, then `registered`, `updated`, `removed`."""
+        _, _, service = prefix.partition("/")
+        if service:
+            check_service_name(service)
+        return StreamingResponse(
+            instance_events(registry, service or None),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store"},
+        )
+
+    return router
+
+
+async def instance_events(registry: Registry, service: str | None = None) -> AsyncIterator[str]:
+    """The changes of *service*, or of all, as server-sent events; the revision is the event id."""
+    async with registry.watch(service) as changes:
+        async for change in changes:
+            name, document = _event(change)
+            yield f"event: {name}\nid: {change.revision}\ndata: {json.dumps(document)}\n\n"
+
+
+def _event(change: InstanceChange) -> tuple[str, dict[str, Any]]:
+    revision = {"revision": change.revision}
+    match change:
+        case InstancesListed(_, instances):
+            return "listed", {**revision, "instances": [to_document(each) for each in instances]}
+        case InstanceRegistered(_, instance):
+            return "registered", {**revision, "instance": to_document(instance)}
+        case InstanceUpdated(_, instance, _):
+            return "updated", {**revision, "instance": to_document(instance)}
+        case InstanceRemoved(_, service, instance_id, _):
+            return "removed", {**revision, "service": service, "id": instance_id}
+
+
+def _instance(service: str, instance_id: InstanceId, body: InstanceBody) -> Instance:
+    return Instance(
+        id=instance_id,
+        service=service,
+        address=body.address,
+        port=body.port,
+        zone=body.zone,
+        weight=body.weight,
+        version=body.version,
+        tags=tuple(body.tags),
+        metadata=body.metadata,
+        state=body.state,
+    )
+
+
+def _ttl(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except (ValueError, OverflowError) as error:
+        raise InstanceNotValid([f"ttl: {error}"]) from error
+
+
+def _listed(found: InstanceList, response: Response) -> list[dict[str, Any]]:
+    response.headers[REVISION_HEADER] = str(found.revision)
+    return [to_document(instance) for instance in found.instances]

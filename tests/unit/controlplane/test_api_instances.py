@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from moreton.controlplane.api_instances import instance_events, instances_router, watch_router
+from moreton.controlplane.problems import install_problems
+from moreton.kernel.errors import MoretonError, RetryAdvice
+from moreton.registry import Registry
+from moreton.store import Store, open_store
+
+PLACE = "/v1/services/catalogue/instances"
+BODY = {"id": "a-1", "address": "10.0.0.7", "port": 8001, "ttl": "5s"}
+
+
+class Tired(MoretonError):
+    code = "tired"
+    retry = RetryAdvice.AFTER
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    opened = open_store("memory:")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def registry(store: Store) -> Registry:
+    return Registry(store)
+
+
+@pytest.fixture
+async def client(registry: Registry) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    install_problems(app, statuses={Tired: 429})
+    app.include_router(instances_router(registry))
+    app.include_router(watch_router(registry))
+
+    @app.get("/fault")
+    async def fault() -> None:
+        raise RuntimeError("secret")
+
+    @app.get("/tired")
+    async def tired() -> None:
+        raise Tired("too much: come back later")
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as opened:
+        yield opened
+
+
+def is_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["code"] == code
+    assert document["type"] == f"urn:moreton:error:{code}"
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+async def test_instance_is_registered_renewed_listed_and_deregistered(
+    client: httpx.AsyncClient,
+) -> None:
+    registered = await client.post(PLACE, json={**BODY, "zone": "a", "tags": ["x"]})
+    assert registered.status_code == 201
+    assert registered.json()["id"] == "a-1"
+    assert registered.json()["ttl"] == "5s"
+    assert int(registered.json()["lease"]) > 0
+    renewed = await client.put(f"{PLACE}/a-1/lease")
+    assert (renewed.status_code, renewed.json()) == (200, {"ttl": "5s"})
+    listed = await client.get(PLACE)
+    assert listed.json() == [
+        {
+            "id": "a-1",
+            "service": "catalogue",
+            "address": "10.0.0.7",
+            "port": 8001,
+            "zone": "a",
+            "weight": 1,
+            "version": "",
+            "tags": ["x"],
+            "metadata": {},
+            "state": "serving",
+        }
+    ]
+    assert listed.headers["x-moreton-revision"] == "2"
+    assert (await client.get("/v1/instances")).json() == listed.json()
+    assert (await client.get("/v1/instances", params={"prefix": "x"})).json() == []
+    assert (await client.delete(f"{PLACE}/a-1")).status_code == 204
+    assert (await client.get(PLACE)).json() == []
+
+
+async def test_instance_gets_an_id_and_the_usual_ttl_when_it_names_none(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post(PLACE, json={"address": "10.0.0.7", "port": 8001})
+    assert len(answer.json()["id"]) == 26
+    assert answer.json()["ttl"] == "10s"
+
+
+async def test_unknown_lease_is_a_problem_that_says_to_register_again(
+    client: httpx.AsyncClient,
+) -> None:
+    document = is_problem(await client.put(f"{PLACE}/nobody/lease"), 404, "instance-not-registered")
+    assert document["retry"] == "now"
+    assert "register it again" in document["detail"]
+    is_problem(await client.delete(f"{PLACE}/nobody"), 404, "instance-not-registered")
+
+
+async def test_duplicate_id_is_a_problem_that_names_the_holder(client: httpx.AsyncClient) -> None:
+    await client.post(PLACE, json=BODY)
+    answer = await client.post(PLACE, json={**BODY, "address": "10.0.0.8"})
+    document = is_problem(answer, 409, "instance-id-taken")
+    assert document["retry"] == "after"
+    assert answer.headers["retry-after"] == "1"
+    assert "10.0.0.7:8001" in document["detail"]
+
+
+async def test_bad_values_are_one_problem_with_every_fault(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/v1/services/Bad_Name/instances", json={**BODY, "port": 0, "weight": -1}
+    )
+    document = is_problem(answer, 422, "instance-not-valid")
+    assert len(document["faults"]) == 3
+    assert document["retry"] == "never"
+
+
+@pytest.mark.parametrize("ttl", ["", "5", "soon", "10ms", "2d", "9" * 30 + "d"])
+async def test_bad_ttl_is_a_problem(client: httpx.AsyncClient, ttl: str) -> None:
+    document = is_problem(
+        await client.post(PLACE, json={**BODY, "ttl": ttl}), 422, "instance-not-valid"
+    )
+    assert "ttl" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"port": "8001"}, "port"),
+        ({"tags": "x"}, "tags"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"colour": "green"}, "colour"),
+        ({"state": "asleep"}, "state"),
+        ({"address": None}, "address"),
+    ],
+)
+async def test_wrong_type_is_a_problem_that_says_where(
+    client: httpx.AsyncClient, change: dict[str, object], place: str
+) -> None:
+    document = is_problem(
+        await client.post(PLACE, json={**BODY, **change}), 422, "request-not-valid"
+    )
+    assert document["faults"][0].startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff"])
+async def test_body_that_is_no_document_is_a_problem(
+    client: httpx.AsyncClient, body: bytes
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await client.post(PLACE, content=body, headers=headers)
+    assert answer.status_code in {400, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_unknown_address_and_method_are_problems(client: httpx.AsyncClient) -> None:
+    is_problem(await client.get("/v1/nothing"), 404, "not-found")
+    answer = await client.patch(PLACE)
+    is_problem(answer, 405, "method-not-allowed")
+    assert "POST" in answer.headers["allow"]
+
+
+async def test_fault_of_ours_is_a_problem_that_tells_no_secrets(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/fault")
+    is_problem(answer, 500, "fault")
+    assert "secret" not in answer.text
+
+
+async def test_error_has_the_status_that_was_said_for_its_class(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/tired")
+    is_problem(answer, 429, "tired")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_watch_refuses_a_prefix_that_it_does_not_serve(client: httpx.AsyncClient) -> None:
+    is_problem(await client.get("/v1/watch", params={"prefix": "routes"}), 422, "request-not-valid")
+    is_problem(
+        await client.get("/v1/watch", params={"prefix": "instances/A_B"}), 422, "instance-not-valid"
+    )
+
+
+async def test_events_tell_all_there_is_and_then_each_change(
+    client: httpx.AsyncClient, registry: Registry
+) -> None:
+    events = instance_events(registry, "catalogue")
+    told = [await anext(events)]
+    await client.post(PLACE, json=BODY)
+    told.append(await anext(events))
+    await client.post(PLACE, json={**BODY, "weight": 7})
+    told.append(await anext(events))
+    await client.delete(f"{PLACE}/a-1")
+    told.append(await anext(events))
+    parts = [event.split("\n") for event in told]
+    assert [part[0] for part in parts] == [
+        "event: listed",
+        "event: registered",
+        "event: updated",
+        "event: removed",
+    ]
+    assert [part[1] for part in parts] == ["id: 1", "id: 2", "id: 3", "id: 4"]
+    assert json.loads(parts[2][2].removeprefix("data: "))["instance"]["weight"] == 7
+    assert all(event.endswith("\n\n") for event in told)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moreton.kernel.errors import MoretonError
+from moreton.registry.core.documents import (
+    PREFIX,
+    decode,
+    encode,
+    instance_key,
+    parse_key,
+    service_prefix,
+)
+from moreton.registry.core.instance import (
+    Instance,
+    InstanceId,
+    InstanceState,
+    check_service_name,
+    check_ttl,
+)
+from moreton.registry.errors import InstanceNotValid
+
+
+def made(**changes: Any) -> Instance:
+    values: dict[str, Any] = {
+        "id": InstanceId("a-1"),
+        "service": "catalogue",
+        "address": "10.0.0.7",
+        "port": 8001,
+    }
+    return Instance(**{**values, **changes})
+
+
+@pytest.mark.parametrize("name", ["a", "7", "catalogue", "a-b-c", "x" * 63, "0-9"])
+def test_service_name_is_accepted_when_it_is_an_rfc_1123_label(name: str) -> None:
+    check_service_name(name)
+    assert made(service=name).service == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", "a-", "A", "a_b", "a.b", "a b", "a/b", "x" * 64, "a\n", "kätalog", "../x"]
+)
+def test_service_name_is_refused_when_it_is_no_rfc_1123_label(name: str) -> None:
+    with pytest.raises(InstanceNotValid, match="is not valid; use 1 to 63 of a-z, 0-9 and -"):
+        check_service_name(name)
+    with pytest.raises(InstanceNotValid):
+        made(service=name)
+
+
+def test_refused_service_name_is_answered_with_one_that_works() -> None:
+    with pytest.raises(InstanceNotValid, match='for example "my-service"'):
+        check_service_name("My_Service")
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_536])
+def test_port_is_refused_when_nothing_can_listen_there(port: int) -> None:
+    with pytest.raises(InstanceNotValid, match=f"port {port} is outside 1 to 65535"):
+        made(port=port)
+
+
+@pytest.mark.parametrize("port", [1, 65_535])
+def test_port_is_accepted_at_its_limits(port: int) -> None:
+    assert made(port=port).port == port
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.7", "::1", "fd00::7"])
+def test_address_is_accepted_when_requests_can_be_sent_to_it(address: str) -> None:
+    assert made(address=address).address == address
+
+
+@pytest.mark.parametrize(
+    "address", ["", "shop.example", "0.0.0.0", "::", "224.0.0.1", "fe80::1%eth0", "10.0.0.7:80"]
+)
+def test_address_is_refused_when_requests_cannot_be_sent_to_it(address: str) -> None:
+    with pytest.raises(InstanceNotValid, match="address"):
+        made(address=address)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"id": InstanceId("a/b")}, "instance id 'a/b' is not valid"),
+        ({"id": InstanceId("")}, "instance id '' is not valid"),
+        ({"id": InstanceId("x" * 129)}, "use 1 to 128"),
+        ({"weight": -1}, "weight -1 is outside"),
+        ({"weight": 65_536}, "weight 65536 is outside"),
+        ({"zone": "z" * 256}, "zone has 256 characters"),
+        ({"version": "v" * 256}, "version has 256 characters"),
+        ({"tags": ("",)}, "tag '' has 0 characters"),
+        ({"tags": ("t",) * 65}, "there are 65 tags"),
+        ({"metadata": {"": "v"}}, "metadata key '' has 0 characters"),
+        ({"metadata": {"k": "v" * 513}}, "metadata 'k' has 513 characters"),
+        ({"metadata": {str(n): "" for n in range(65)}}, "metadata has 65 pairs"),
+    ],
+)
+def test_instance_is_refused_when_a_property_is_out_of_bounds(
+    changes: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(InstanceNotValid) as refused:
+        made(**changes)
+    assert fault in str(refused.value)
+
+
+def test_refusal_names_everything_that_is_wrong_at_once() -> None:
+    with pytest.raises(InstanceNotValid) as refused:
+        made(service="A", port=0, address="x", weight=-1, id=InstanceId("?"))
+    assert len(refused.value.faults) == 5
+    assert isinstance(refused.value, MoretonError)
+    assert isinstance(refused.value, ValueError)
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 86_400])
+def test_ttl_is_accepted_within_its_limits(seconds: int) -> None:
+    check_ttl(timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.999, 86_401])
+def test_ttl_is_refused_outside_its_limits(seconds: float) -> None:
+    with pytest.raises(InstanceNotValid, match="is outside 1s to 1d"):
+        check_ttl(timedelta(seconds=seconds))
+
+
+def test_endpoint_has_brackets_when_the_address_is_ipv6() -> None:
+    assert made(address="fd00::7").endpoint == "[fd00::7]:8001"
+    assert made().endpoint == "10.0.0.7:8001"
+
+
+INSTANCES = st.builds(
+    Instance,
+    id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,20}", fullmatch=True).map(InstanceId),
+    service=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True),
+    address=st.sampled_from(["127.0.0.1", "::1", "10.1.2.3"]),
+    port=st.integers(1, 65_535),
+    zone=st.text(max_size=10),
+    weight=st.integers(0, 65_535),
+    version=st.text(max_size=10),
+    tags=st.lists(st.text(min_size=1, max_size=10), max_size=5).map(tuple),
+    metadata=st.dictionaries(st.text(min_size=1, max_size=10), st.text(max_size=10), max_size=5),
+    state=st.sampled_from(InstanceState),
+)
+
+
+@given(INSTANCES)
+def test_instance_is_the_same_after_being_written_and_read(instance: Instance) -> None:
+    assert decode(encode(instance)) == instance
+    key = instance_key(instance.service, instance.id)
+    assert parse_key(key) == (instance.service, instance.id)
+    assert key.startswith(service_prefix(instance.service))
+    assert key.startswith(PREFIX)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", b"[]", b"1", b"\xff", b'{"id": "a", "service": "b", "address": 1}']
+)
+def test_bytes_are_no_instance_when_nothing_of_ours_wrote_them(value: bytes) -> None:
+    assert decode(value) is None
+
+
+def test_instance_is_read_when_a_later_version_added_a_property() -> None:
+    later = encode(made()).replace(b'{"address"', b'{"aura":"green","address"')
+    assert decode(later) == made()
+
+
+def test_key_lies_where_other_programs_look_for_it() -> None:
+    assert instance_key("catalogue", "a-1") == b"/moreton/instances/catalogue/a-1"

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from moreton.kernel.time import Instant
+from moreton.registry import (
+    Instance,
+    InstanceChange,
+    InstanceId,
+    InstanceRegistered,
+    InstanceRemoved,
+    InstancesListed,
+    InstanceUpdated,
+    Registry,
+)
+from moreton.registry.errors import InstanceIdTaken, InstanceNotRegistered, InstanceNotValid
+from moreton.store import prefix_end
+from moreton.store.host import LocalStore
+from moreton.store.memory import open_memory_store
+
+TTL = timedelta(seconds=5)
+ONE = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80)
+TWO = Instance(InstanceId("2"), "catalogue", "10.0.0.2", 80)
+CART = Instance(InstanceId("1"), "cart", "10.0.0.3", 80)
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.at = Instant(0)
+
+    def now(self) -> Instant:
+        return self.at
+
+    def wall(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class House:
+    store: LocalStore
+    registry: Registry
+    clock: HandClock
+
+    async def pass_time(self, span: timedelta) -> None:
+        """Let the store's timer ring when it should."""
+        end = self.clock.at + span
+        while (due := self.store._leases.deadline()) is not None and due <= end:
+            self.clock.at = max(due, self.clock.at)
+            self.store._on_timer()
+        self.clock.at = end
+
+    async def endpoints(self) -> list[str]:
+        return [each.endpoint for each in (await self.registry.instances()).instances]
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    clock = HandClock()
+    store = open_memory_store(clock=clock)
+    yield House(store, Registry(store, clock=clock), clock)
+    await store.close()
+
+
+async def test_instances_are_listed_by_service_and_prefix_when_registered(house: House) -> None:
+    for each in (TWO, CART, ONE):
+        await house.registry.register(each, ttl=TTL)
+    assert (await house.registry.instances()).instances == (CART, ONE, TWO)
+    assert (await house.registry.instances("catalogue")).instances == (ONE, TWO)
+    assert (await house.registry.instances("cat")).instances == ()
+    assert (await house.registry.instances(prefix="ca")).instances == (CART, ONE, TWO)
+    assert (await house.registry.instances(prefix="cat")).instances == (ONE, TWO)
+
+
+async def test_instance_lies_where_the_contract_says(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    prefix = b"/moreton/instances/catalogue/"
+    found = await house.store.range(prefix, prefix_end(prefix))
+    assert [kv.key for kv in found.kvs] == [b"/moreton/instances/catalogue/1"]
+
+
+async def test_instance_disappears_when_its_ttl_passed_without_renewal(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.pass_time(TTL - timedelta(milliseconds=1))
+    assert await house.endpoints() == ["10.0.0.1:80"]
+    await house.pass_time(timedelta(milliseconds=1))
+    assert await house.endpoints() == []
+    with pytest.raises(InstanceNotRegistered, match="register it again"):
+        await house.registry.renew("catalogue", "1")
+
+
+async def test_instance_stays_as_long_as_it_renews_and_renewing_writes_nothing(
+    house: House,
+) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    before = house.store.statistics()
+    for _ in range(100):
+        await house.pass_time(TTL / 3)
+        assert await house.registry.renew("catalogue", "1") == TTL
+    after = house.store.statistics()
+    assert (after.revision, after.history_events) == (before.revision, before.history_events)
+    assert await house.endpoints() == ["10.0.0.1:80"]
+
+
+async def test_thousand_instances_disappear_when_they_die_together(house: House) -> None:
+    for number in range(1000):
+        one = replace(ONE, id=InstanceId(f"n{number}"), port=1000 + number)
+        await house.registry.register(one, ttl=TTL)
+    await house.pass_time(TTL)
+    assert await house.endpoints() == []
+    assert house.store.statistics().leases == 0
+
+
+async def test_id_is_refused_from_another_address_while_it_lives(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    with pytest.raises(InstanceIdTaken, match=r'"1" of service "catalogue" lives at 10.0.0.1:80'):
+        await house.registry.register(replace(ONE, address="10.0.0.9"), ttl=TTL)
+    with pytest.raises(InstanceIdTaken):
+        await house.registry.register(replace(ONE, port=81), ttl=TTL)
+    assert await house.endpoints() == ["10.0.0.1:80"]
+    assert house.store.statistics().leases == 1, "a refusal leaves no lease behind"
+
+
+async def test_id_is_free_for_another_address_when_its_lease_ended(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.pass_time(TTL)
+    await house.registry.register(replace(ONE, address="10.0.0.9"), ttl=TTL)
+    assert await house.endpoints() == ["10.0.0.9:80"]
+
+
+async def test_id_is_another_in_another_service(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.registry.register(CART, ttl=TTL)
+    assert await house.endpoints() == ["10.0.0.3:80", "10.0.0.1:80"]
+
+
+async def test_registering_again_keeps_the_lease_and_writes_nothing_when_nothing_changed(
+    house: House,
+) -> None:
+    first = await house.registry.register(ONE, ttl=TTL)
+    await house.pass_time(TTL * 0.9)
+    again = await house.registry.register(ONE, ttl=TTL)
+    assert (again.lease, again.revision) == (first.lease, first.revision)
+    await house.pass_time(TTL * 0.9)
+    assert await house.endpoints() == ["10.0.0.1:80"], "it renewed"
+
+
+async def test_registering_again_changes_what_is_different(house: House) -> None:
+    first = await house.registry.register(ONE, ttl=TTL)
+    again = await house.registry.register(replace(ONE, weight=5), ttl=TTL)
+    assert again.lease == first.lease
+    assert (await house.registry.instances()).instances == (replace(ONE, weight=5),)
+
+
+async def test_registering_again_with_another_ttl_changes_the_lease(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.registry.register(ONE, ttl=TTL * 4)
+    assert house.store.statistics().leases == 1
+    await house.pass_time(TTL * 2)
+    assert await house.endpoints() == ["10.0.0.1:80"]
+    await house.pass_time(TTL * 2)
+    assert await house.endpoints() == []
+
+
+async def test_deregistering_ends_it_at_once_and_a_second_time_is_refused(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.registry.deregister("catalogue", "1")
+    assert await house.endpoints() == []
+    assert house.store.statistics().leases == 0
+    with pytest.raises(InstanceNotRegistered):
+        await house.registry.deregister("catalogue", "1")
+
+
+async def test_unknown_instance_is_refused_renewal(house: House) -> None:
+    with pytest.raises(InstanceNotRegistered):
+        await house.registry.renew("catalogue", "nobody")
+
+
+async def test_bad_ttl_and_bad_service_are_refused(house: House) -> None:
+    with pytest.raises(InstanceNotValid, match="ttl 10ms"):
+        await house.registry.register(ONE, ttl=timedelta(milliseconds=10))
+    with pytest.raises(InstanceNotValid, match="service name"):
+        await house.registry.instances("a/b")
+
+
+async def test_two_at_once_with_one_id_end_with_one_holder(house: House) -> None:
+    other = replace(ONE, address="10.0.0.9")
+    outcomes = await asyncio.gather(
+        *(house.registry.register(each, ttl=TTL) for each in (ONE, other)),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InstanceIdTaken", "Lease"]
+    assert len(await house.endpoints()) == 1
+
+
+async def test_new_ids_differ(house: House) -> None:
+    assert house.registry.new_instance_id() != house.registry.new_instance_id()
+
+
+async def test_watch_tells_all_there_is_and_then_each_change_in_order(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    async with house.registry.watch("catalogue") as changes:
+        assert await anext(changes) == InstancesListed(2, (ONE,))
+        await house.registry.register(CART, ttl=TTL)
+        await house.registry.register(TWO, ttl=TTL)
+        heavier = replace(TWO, weight=3)
+        await house.registry.register(heavier, ttl=TTL)
+        await house.registry.deregister("catalogue", "2")
+        await house.pass_time(TTL)
+        told = [await anext(changes) for _ in range(4)]
+    assert told == [
+        InstanceRegistered(4, TWO),
+        InstanceUpdated(5, heavier, TWO),
+        InstanceRemoved(6, "catalogue", TWO.id, heavier),
+        InstanceRemoved(told[3].revision, "catalogue", ONE.id, ONE),
+    ]
+
+
+async def test_watch_goes_on_from_a_revision(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.registry.register(TWO, ttl=TTL)
+    async with house.registry.watch(from_revision=3) as changes:
+        assert await anext(changes) == InstanceRegistered(3, TWO)
+
+
+async def test_watch_lists_all_anew_when_its_history_is_gone(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    told: list[InstanceChange] = []
+    async with house.registry.watch() as changes:
+        told.append(await anext(changes))
+        await house.registry.register(TWO, ttl=TTL)
+        await house.registry.deregister("catalogue", "1")
+        await house.store.compact((await house.registry.instances()).revision)
+        told.append(await anext(changes))
+    assert told == [InstancesListed(2, (ONE,)), InstancesListed(4, (TWO,))]
