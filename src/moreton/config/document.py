@@ -1,0 +1,185 @@
+"""YAML files as plain data that remembers where each part stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moreton.config.faults import ConfigRefused, Fault, Location
+
+Pointer = tuple[str | int, ...]
+_BYTES_MAX = 32 * 1024 * 1024
+_DEPTH_MAX = 64
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where it was built
+
+
+@dataclass(slots=True)
+class Document:
+    """The merged content of one file or of a folder's files."""
+
+    path: Path
+    data: dict[str, Any] = field(default_factory=dict)
+    _places: dict[Pointer, tuple[str, int, int]] = field(default_factory=dict)
+
+    def where(self, pointer: Sequence[str | int]) -> Location | None:
+        """Where *pointer* stands: a key for a mapping's member; the nearest parent if unknown."""
+        parts = tuple(pointer)
+        while parts:
+            found = self._places.get(parts)
+            if found is not None:
+                return Location(*found)
+            parts = parts[:-1]
+        return Location(self.path.name, 1, 1)
+
+
+def load_document(path: Path) -> Document:
+    """Read *path*, a file or a folder whose `*.yaml` files are merged by section.
+
+    Raises `ConfigRefused` for what cannot be read or is not YAML, for a key written twice in a
+    file, and for a name defined in two files.
+    """
+    document = Document(path)
+    faults: list[Fault] = []
+    for file in _files(path):
+        root = _compose(file)
+        if root is None:
+            continue
+        if not isinstance(root, yaml.MappingNode):
+            where = _place(file.name, root)
+            raise ConfigRefused(
+                [Fault("the file is not a mapping", "begin it with `version: 1`", where)]
+            )
+        reader = _Reader(document, file.name, faults)
+        _merge(document, reader.mapping(root, ()), faults, file.name)
+    if faults:
+        raise ConfigRefused(faults)
+    return document
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        if not found:
+            raise ConfigRefused(
+                [
+                    Fault(
+                        f"the folder {path} has no *.yaml file",
+                        "write one, or let `moreton init` write a first one",
+                        prevents="there is nothing to run",
+                    )
+                ]
+            )
+        return found
+    return [path]
+
+
+def _compose(file: Path) -> yaml.Node | None:
+    try:
+        if file.stat().st_size > _BYTES_MAX:
+            raise ConfigRefused(
+                [Fault(f"{file} is larger than {_BYTES_MAX} bytes", "split it into a folder")]
+            )
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigRefused(
+            [
+                Fault(
+                    f"there is no {file}",
+                    "write one, or let `moreton init` write a first one",
+                    prevents="there is nothing to run",
+                )
+            ]
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigRefused(
+            [Fault(f"{file} cannot be read: {reason}", "check the file and its permissions")]
+        ) from error
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()  # type: ignore[no-any-return]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = Location(file.name, mark.line + 1, mark.column + 1) if mark else None
+        problem = f"this is not YAML: {error.problem or error.context}"
+        raise ConfigRefused([Fault(problem, "mend the line or the one above it", where)]) from error
+    except yaml.YAMLError as error:
+        raise ConfigRefused(
+            [Fault(f"{file} is not YAML: {error}", "remove what is not text")]
+        ) from error
+    finally:
+        loader.dispose()
+
+
+def _place(file: str, node: yaml.Node) -> Location:
+    return Location(file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+class _Reader:
+    def __init__(self, document: Document, file: str, faults: list[Fault]) -> None:
+        self._places = document._places  # noqa: SLF001 - the document's own builder
+        self._file = file
+        self._faults = faults
+        self._scalars: Any = yaml.SafeLoader("")
+
+    def mapping(self, node: yaml.MappingNode, pointer: Pointer) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            # The key as written: YAML 1.1 would read `on` as true.
+            key = str(key_node.value)
+            here = (*pointer, key)
+            place = _place(self._file, key_node)
+            if key in out:
+                first = Location(*self._places[here])
+                what = f"{key!r} is written twice, first at {first}"
+                self._faults.append(Fault(what, "keep one of them", place))
+                continue
+            self._places.setdefault(here, (place.file, place.line, place.column))
+            out[key] = self.value(value_node, here)
+        return out
+
+    def value(self, node: yaml.Node, pointer: Pointer) -> Any:
+        if len(pointer) > _DEPTH_MAX:
+            raise ConfigRefused(
+                [Fault("nested too deep", "use less than 64 levels", _place(self._file, node))]
+            )
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, pointer)
+        if isinstance(node, yaml.SequenceNode):
+            out = []
+            for index, item in enumerate(node.value):
+                here = (*pointer, index)
+                mark = item.start_mark
+                self._places[here] = (self._file, mark.line + 1, mark.column + 1)
+                out.append(self.value(item, here))
+            return out
+        try:
+            return self._scalars.construct_object(node)
+        except yaml.YAMLError:
+            what = f"the value {node.value!r} has an unknown tag {node.tag}"
+            self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))
+            return None
+
+
+def _merge(document: Document, more: dict[str, Any], faults: list[Fault], file: str) -> None:
+    for section, content in more.items():
+        if section not in document.data:
+            document.data[section] = content
+            continue
+        known = document.data[section]
+        if not isinstance(known, dict) or not isinstance(content, dict):
+            if known != content:
+                what = f"{section!r} is set here and differently in another file"
+                faults.append(Fault(what, "keep one of them", Location(file, 1, 1)))
+            continue
+        for name, value in content.items():
+            if name in known:
+                first = document.where((section, name))
+                what = f"{section}.{name} is defined in {file} too, first at {first}"
+                faults.append(Fault(what, "keep one of them", first))
+            else:
+                known[name] = value

@@ -1,0 +1,186 @@
+"""Documents held against pydantic models; every error in plain words, with its place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from moreton.config.document import Document, Pointer
+from moreton.config.faults import ConfigRefused, Fault
+from moreton.kernel.quantities import format_duration, parse_duration, parse_percentage
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """What every model of a section derives from: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _quantity(parse: Callable[[str], Any], example: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if isinstance(value, timedelta | float) and not isinstance(value, bool):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool) and value != 0:
+            raise ValueError(f"{value} has no unit; write it like {example}")
+        if not isinstance(value, str | int):
+            raise ValueError(f"{value!r} is not text; write it like {example}")  # noqa: TRY004
+        return parse(str(value))
+
+    return read
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_quantity(parse_duration, "5s")),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(us|ms|s|m|h|d)$|^0$"}),
+]
+Percentage = Annotated[
+    float,
+    BeforeValidator(_quantity(parse_percentage, "25%")),
+    PlainSerializer(lambda share: f"{share * 100:g}%", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}),
+]
+
+
+def parse(document: Document, model: type[ModelT], prevents: str = "not applied") -> ModelT:
+    """*document* as a *model*; raises `ConfigRefused` with every fault and its place."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigRefused(faults_of(error, model, document, prevents)) from error
+
+
+def faults_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document | None,
+    prevents: str = "not applied",
+) -> list[Fault]:
+    """Pydantic's errors as faults; without *document* their place is told in words."""
+    faults = []
+    seen: set[tuple[Pointer, str]] = set()
+    for item in error.errors(include_url=False):
+        pointer = _pointer(item["loc"], document)
+        what, todo = _words(item, model, pointer)
+        if (pointer, what) in seen:
+            continue
+        seen.add((pointer, what))
+        where = document.where(pointer) if document is not None else None
+        faults.append(Fault(what, todo, where, prevents))
+    return faults
+
+
+def _pointer(loc: Sequence[str | int], document: Document | None) -> Pointer:
+    """*loc* without the names of union members that pydantic puts in."""
+    if document is None:
+        return tuple(loc)
+    out: list[str | int] = []
+    here: Any = document.data
+    for part in loc:
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            if part is loc[-1]:
+                out.append(part)
+            continue
+        out.append(part)
+    return tuple(out)
+
+
+def _words(item: Any, model: type[BaseModel], pointer: Pointer) -> tuple[str, str]:
+    name = ".".join(str(part) for part in pointer) or "the file"
+    kind = item["type"]
+    value = item.get("input")
+    if kind == "extra_forbidden":
+        return f"{name} is not a known key", _did_you_mean(model, pointer)
+    if kind == "missing":
+        return f"{name} is missing", "add it"
+    if kind == "value_error":
+        message = str(item["ctx"]["error"])
+        what, _, todo = message.partition("; ")
+        return f"{name}: {what}", todo or "correct it"
+    shown = _shown(value)
+    wanted = {
+        "string_type": "text; put it in quotes",
+        "int_type": "a whole number",
+        "int_parsing": "a whole number",
+        "bool_type": "true or false",
+        "bool_parsing": "true or false",
+        "dict_type": "a mapping of names to values",
+        "model_type": "a mapping",
+        "model_attributes_type": "a mapping",
+        "list_type": "a list",
+        "tuple_type": "a list",
+        "float_type": "a number",
+        "timedelta_type": "a duration like 5s",
+    }.get(kind)
+    if wanted is not None:
+        return f"{name} is {shown}", f"write {wanted}"
+    return f"{name} is {shown}", str(item["msg"])[:1].lower() + str(item["msg"])[1:]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return repr(value) if isinstance(value, str) else str(value).lower()
+
+
+def _did_you_mean(model: type[BaseModel], pointer: Pointer) -> str:
+    known = _fields_at(model, pointer[:-1])
+    close = difflib.get_close_matches(str(pointer[-1]), known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}"
+    if known:
+        return f"remove it, or use one of {', '.join(sorted(known))}"
+    return "remove it"
+
+
+def _fields_at(model: type[BaseModel], pointer: Pointer) -> list[str]:
+    """The keys that are known at *pointer*, walking the models' annotations."""
+    here: Any = model
+    for part in pointer:
+        models = _models_in(here)
+        member = None
+        for candidate in models:
+            field = _field(candidate, str(part))
+            if field is not None:
+                member = field.annotation
+        here = member if member is not None else here
+        if member is None and not models:
+            return []
+    return [
+        field.alias or name
+        for candidate in _models_in(here)
+        for name, field in candidate.model_fields.items()
+    ]
+
+
+def _field(model: type[BaseModel], name: str) -> Any:
+    for own, field in model.model_fields.items():
+        if name in {own, field.alias}:
+            return field
+    return None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

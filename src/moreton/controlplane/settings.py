@@ -1,0 +1,176 @@
+"""`moreton.yaml` as a whole: the root model, and everything that `moreton check` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from moreton.config import (
+    ConfigRefused,
+    Document,
+    Duration,
+    Fault,
+    Location,
+    Percentage,
+    Section,
+    faults_of,
+    load_document,
+    parse,
+)
+from moreton.controlplane.checks import check_objects, check_tls
+from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
+from moreton.gateway.config.words import AddressText, Name
+from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service, TlsFiles
+
+DEFAULT_API = Address("127.0.0.1", 7400)
+
+
+class ControlPlaneModel(Section):
+    """The control plane itself."""
+
+    api: AddressText = DEFAULT_API
+    state: str = ".moreton"
+    store: str | None = None  # default: `store.sqlite` in the state folder
+
+
+class EnvoyModel(Section):
+    """The data plane's process."""
+
+    binary: str | None = None
+    drain_time: Duration = timedelta(seconds=30)
+    concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
+
+
+class TracingModel(Section):
+    """Where spans go."""
+
+    otlp: str  # http://host:port of an OTLP/HTTP receiver
+    sample: Percentage = 1.0
+
+
+class SettingsModel(Section):
+    """The file."""
+
+    version: Literal[1]
+    gateways: dict[Name, GatewayModel] = {}
+    services: dict[Name, ServiceModel] = {}
+    routes: dict[Name, RouteModel] = {}
+    controlplane: ControlPlaneModel = ControlPlaneModel()
+    envoy: EnvoyModel = EnvoyModel()
+    tracing: TracingModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked configuration, as values."""
+
+    path: Path
+    folder: Path  # where relative paths begin
+    gateways: Mapping[str, Gateway]
+    services: Mapping[str, Service]
+    routes: Mapping[str, Route]
+    runs: Mapping[str, RunModel]
+    controlplane: ControlPlaneModel
+    envoy: EnvoyModel
+    tracing: TracingModel | None
+    document: Document
+
+    def where(self, kind: str, name: str) -> Location | None:
+        """Where the object *name* of *kind* (`gateways`, `services`, `routes`) is defined."""
+        return self.document.where((kind, name))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check *path*, a file or a folder.
+
+    Raises `ConfigRefused` with every fault: what is not YAML, what is of the wrong shape, and,
+    once the shape is right, names that no one defines, routes that clash, unreadable files.
+    """
+    document = load_document(path)
+    model = parse(document, SettingsModel)
+    folder = path if path.is_dir() else path.parent
+    settings = Settings(
+        path=path,
+        folder=folder,
+        gateways={n: _absolute(m.as_value(n), folder) for n, m in model.gateways.items()},
+        services={n: m.as_value(n) for n, m in model.services.items()},
+        routes={n: m.as_value(n) for n, m in model.routes.items()},
+        runs={n: m.run for n, m in model.services.items() if m.run is not None},
+        controlplane=model.controlplane,
+        envoy=model.envoy,
+        tracing=model.tracing,
+        document=document,
+    )
+    faults = check_objects(
+        settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
+    )
+    faults += check_tls(settings.gateways, lambda *p: document.where(p))
+    if faults:
+        raise ConfigRefused(faults)
+    return settings
+
+
+def settings_schema() -> dict[str, Any]:
+    """The JSON Schema of the file, for editors."""
+    schema = SettingsModel.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "moreton.yaml",
+    }
+
+
+def parse_route(name: str, body: object) -> Route:
+    """A route that came as JSON; raises `ConfigRefused`."""
+    route: Route = _parse(RouteModel, name, "route", body).as_value(name)
+    return route
+
+
+def parse_service(name: str, body: object) -> Service:
+    """A service that came as JSON; raises `ConfigRefused`. `run` is for the file only."""
+    model = _parse(ServiceModel, name, "service", body)
+    if model.run is not None:
+        raise ConfigRefused(
+            [Fault(f"service {name!r} has `run`", "write it into moreton.yaml, or use addresses")]
+        )
+    service: Service = model.as_value(name)
+    return service
+
+
+def _parse(model: type[Any], name: str, kind: str, body: object) -> Any:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        faults = [
+            Fault(f"{kind} {name!r}: {fault.what}", fault.todo, None, fault.prevents)
+            for fault in faults_of(error, model, None)
+        ]
+        raise ConfigRefused(faults) from error
+
+
+def _absolute(gateway: Gateway, folder: Path) -> Gateway:
+    """*gateway* with its files' paths made absolute."""
+
+    def listener(one: Listener) -> Listener:
+        if one.tls is None:
+            return one
+        certificate, key = (
+            str((folder / p).absolute()) for p in (one.tls.certificate, one.tls.key)
+        )
+        return Listener(one.address, TlsFiles(certificate, key))
+
+    log = gateway.access_log
+    if log not in {None, "stdout"}:
+        log = str((folder / str(log)).absolute())
+    return Gateway(
+        gateway.name,
+        tuple(listener(one) for one in gateway.listeners),
+        access_log=log,
+        trusted_proxies=gateway.trusted_proxies,
+        max_connections=gateway.max_connections,
+    )

@@ -1,0 +1,57 @@
+"""The section `services`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from moreton.config import Duration, Section
+from moreton.gateway.config.words import AddressText, Name
+from moreton.gateway.core.model import Protocol, Service
+
+
+class RunModel(Section):
+    """A command that `moreton up` starts and watches, for development."""
+
+    command: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65_535)] | Literal["auto"] = "auto"
+    cwd: str = "."
+    env: dict[str, str] = {}
+    ready: str | None = None  # a path that answers 2xx or 3xx; without it, the port accepts
+
+
+class ServiceModel(Section):
+    """A named destination: fixed addresses, the registry's instances, or a command."""
+
+    addresses: Annotated[list[AddressText], Field(min_length=1)] | None = None
+    discover: bool | Name | None = None
+    run: RunModel | None = None
+    protocol: Literal["http1", "http2", "grpc"] = "http1"
+    connect_timeout: Duration | None = None
+    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    max_requests: Annotated[int, Field(ge=1)] = 10_000
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [n for n in ("addresses", "discover", "run") if getattr(self, n) is not None]
+        if self.discover is False:
+            given.remove("discover")
+        if len(given) != 1:
+            had = " and ".join(given) or "none of addresses, discover and run"
+            raise ValueError(f"it has {had}; give it exactly one of addresses, discover and run")
+        return self
+
+    def as_value(self, name: str) -> Service:
+        """The core's value; a command's instance is found as if it had registered."""
+        discover = name if self.discover is True or self.run is not None else self.discover
+        timeout = {} if self.connect_timeout is None else {"connect_timeout": self.connect_timeout}
+        return Service(
+            name,
+            addresses=tuple(self.addresses or ()),
+            discover=discover or None,
+            protocol=Protocol(self.protocol),
+            max_connections=self.max_connections,
+            max_requests=self.max_requests,
+            **timeout,
+        )
