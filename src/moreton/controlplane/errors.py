@@ -96,3 +96,77 @@ class NotRunning(ControlPlaneError):
             f"no control plane runs for {folder} ({reason}): the command has nobody to ask; "
             "start one with `moreton up`, or go to the folder of its moreton.yaml"
         )
+
+
+class DefinedInFile(ControlPlaneError):
+    """The API may not change what `moreton.yaml` defines."""
+
+    code = "defined-in-file"
+
+    def __init__(self, *, what: str, where: str) -> None:
+        self.where = where
+        super().__init__(
+            f"{what} is defined in {where}, so the API does not change it; change it there "
+            "(weights can be set by the API)"
+        )
+
+
+class UnknownObject(ControlPlaneError):
+    """Nobody defines an object of that name."""
+
+    code = "unknown-object"
+
+    def __init__(self, *, what: str, similar: str = "") -> None:
+        hint = f"did you mean {similar}?" if similar else "see `moreton status` for what there is"
+        super().__init__(f"{what} is not defined, so there is nothing to show or change; {hint}")
+
+
+class ObjectInUse(ControlPlaneError):
+    """A service that routes still send to."""
+
+    code = "object-in-use"
+
+    def __init__(self, *, what: str, users: list[str]) -> None:
+        self.users = users
+        shown = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
+        super().__init__(
+            f"{what} is used by {shown}: deleting it would break them; change or delete them first"
+        )
+
+
+class ObjectNotValid(ControlPlaneError):
+    """An object that cannot be in force as it was put."""
+
+    code = "object-not-valid"
+
+
+class WeightsNotValid(ControlPlaneError):
+    """Weights that do not fit the route's destinations."""
+
+    code = "weights-not-valid"
+
+
+class NotApplied(ControlPlaneError):
+    """The proxies did not confirm a change in time; it is stored and on its way."""
+
+    code = "not-applied"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, what: str, status: str, seconds: float) -> None:
+        super().__init__(
+            f"{what} is stored but not in force after {seconds:g} s ({status}): the proxies still "
+            "have what they had; look at `moreton status`"
+        )
+
+
+class Rejected(ControlPlaneError):
+    """A proxy refused a change; its last good version stays in force."""
+
+    code = "rejected"
+
+    def __init__(self, *, what: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"{what} is stored but a proxy refused it ({reason}): what it had stays in force; "
+            "correct the object and put it again"
+        )

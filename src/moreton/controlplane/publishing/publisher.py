@@ -64,6 +64,7 @@ class Publisher:
         self._dirty_endpoints: set[str] = set()
         self._work = asyncio.Event()
         self._passed = asyncio.Event()
+        self._changed = asyncio.Event()
         self._searching: dict[ResourceKey, asyncio.Task[None]] = {}
 
     def touch(self, keys: Iterable[ObjectKey]) -> None:
@@ -81,6 +82,8 @@ class Publisher:
     def check_proxies(self) -> None:
         """Something became of a publication: take note. To be called on the xDS server's notice."""
         self._note_proven()
+        self._changed.set()
+        self._changed = asyncio.Event()
         for proxy in self._xds.proxies():
             if proxy.group == GROUP and proxy.rejected:
                 for key, (version, reason) in list(proxy.rejected.items()):
@@ -122,6 +125,10 @@ class Publisher:
         """Return once everything touched so far was published."""
         while self._dirty or self._dirty_endpoints:
             await self._passed.wait()
+
+    def next_change(self) -> asyncio.Event:
+        """Set when a proxy next acknowledges or refuses something, connects or leaves."""
+        return self._changed
 
     def status(self, key: ObjectKey) -> Status:
         """How far *key* has come."""

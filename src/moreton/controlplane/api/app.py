@@ -1,0 +1,58 @@
+"""The API as one ASGI application."""
+
+from __future__ import annotations
+
+import http
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from moreton import __version__
+from moreton.controlplane.api.auth import BearerAuth
+from moreton.controlplane.api.changes import changes_router
+from moreton.controlplane.api.looks import looks_router
+from moreton.controlplane.api.parts import ApiParts
+from moreton.controlplane.api_instances import instances_router
+from moreton.controlplane.errors import (
+    DefinedInFile,
+    NotApplied,
+    ObjectInUse,
+    ObjectNotValid,
+    Rejected,
+    UnknownObject,
+    WeightsNotValid,
+)
+from moreton.controlplane.problems import install_problems
+from moreton.kernel.errors import MoretonError
+from moreton.store.errors import StoreFull
+
+STATUSES: dict[type[MoretonError], int] = {
+    DefinedInFile: http.HTTPStatus.CONFLICT,
+    ObjectInUse: http.HTTPStatus.CONFLICT,
+    UnknownObject: http.HTTPStatus.NOT_FOUND,
+    ObjectNotValid: http.HTTPStatus.UNPROCESSABLE_ENTITY,
+    WeightsNotValid: http.HTTPStatus.UNPROCESSABLE_ENTITY,
+    Rejected: http.HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotApplied: http.HTTPStatus.GATEWAY_TIMEOUT,
+    StoreFull: http.HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+
+def create_app(parts: ApiParts, *, token: str) -> ASGIApp:
+    """The application; every path but health and the API's description needs *token*."""
+    return BearerAuth(describe(parts), token=token)
+
+
+def describe(parts: ApiParts) -> FastAPI:
+    """The application without its lock, from which the OpenAPI document is made."""
+    app = FastAPI(
+        title="Moreton",
+        version=__version__,
+        summary="Routes, services, instances and weights of a gateway, and what became of them.",
+        redoc_url=None,
+    )
+    install_problems(app, statuses=STATUSES)
+    app.include_router(changes_router(parts))
+    app.include_router(looks_router(parts))
+    app.include_router(instances_router(parts.registry))
+    return app

@@ -1,0 +1,46 @@
+"""What the API is put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from moreton.controlplane.api.events import Events
+from moreton.controlplane.objects import Control
+from moreton.controlplane.objects.views import Views
+from moreton.registry import Registry
+
+Document: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether everything is in force, and if not, what is missing."""
+
+    ready: bool
+    reasons: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that may never have happened, to be explained."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the API is put together from."""
+
+    control: Control
+    views: Views
+    registry: Registry
+    events: Events
+    health: Callable[[], Health]
+    status: Callable[[], Document]
+    proxies: Callable[[], list[Document]]
+    metrics: Callable[[], Awaitable[bytes]]
+    explain: Callable[[Request], Document]

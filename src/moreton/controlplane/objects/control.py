@@ -1,0 +1,160 @@
+"""What the API may change: checked, stored, then followed from the store like anyone's change."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from moreton.controlplane.core.desired import Desired
+from moreton.controlplane.core.objects import Kind, ObjectKey, Origin, State, Value
+from moreton.controlplane.errors import (
+    DefinedInFile,
+    NotApplied,
+    ObjectInUse,
+    ObjectNotValid,
+    Rejected,
+    UnknownObject,
+    WeightsNotValid,
+)
+from moreton.controlplane.objects.follow import Follower
+from moreton.controlplane.objects.keys import encode, object_key, weights_key
+from moreton.controlplane.publishing import Publisher
+from moreton.gateway.core.model import Route
+from moreton.store import Delete, Put, Store
+
+# Envoy wants the sum of the weights to fit 32 bits; far more than anyone needs.
+WEIGHT_MAX = 1_000_000
+WAIT_SECONDS = 10.0
+
+# Why the route clashes with another, naming both; empty when it does not.
+Clash: TypeAlias = Callable[[Route], str]
+
+
+class Control:
+    """The changes that the API offers. Every method raises errors of `controlplane.errors`."""
+
+    def __init__(
+        self,
+        store: Store,
+        follower: Follower,
+        publisher: Publisher,
+        *,
+        parse: Callable[[ObjectKey, Mapping[str, Any]], Value],
+        clash: Clash,
+    ) -> None:
+        self.follower = follower
+        self.publisher = publisher
+        self._store = store
+        self._parse = parse
+        self._clash = clash
+
+    @property
+    def desired(self) -> Desired:
+        """What is desired now."""
+        return self.publisher.desired
+
+    async def put(self, key: ObjectKey, document: Mapping[str, Any]) -> bool:
+        """Define *key* by *document*, as `moreton.yaml` would; whether it is new."""
+        self._refuse_file(key)
+        value = self._parse(key, document)
+        if isinstance(value, Route):
+            fault = self.desired.missing(value) or self._clash(value)
+            if fault:
+                raise ObjectNotValid(fault)
+        new = self.desired.definition(key) is None
+        operations: list[Put | Delete] = [Put(object_key(key), encode(document))]
+        if key.kind is Kind.ROUTE:
+            # The weights in the document are the newest word.
+            operations.append(Delete(weights_key(key.name)))
+        await self._write(operations)
+        return new
+
+    async def delete(self, key: ObjectKey) -> None:
+        """Define *key* no more."""
+        self._refuse_file(key)
+        self.require(key)
+        if key.kind is Kind.SERVICE:
+            users = [f'route "{name}"' for name in self.desired.users_of(key.name)]
+            if users:
+                raise ObjectInUse(what=str(key), users=users)
+        operations: list[Put | Delete] = [Delete(object_key(key))]
+        if key.kind is Kind.ROUTE:
+            operations.append(Delete(weights_key(key.name)))
+        await self._write(operations)
+
+    async def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
+        """Share the requests of *route* by *weights*, which name all its destinations."""
+        self._check_weights(route, weights)
+        await self._write([Put(weights_key(route), encode(weights))])
+
+    async def delete_weights(self, route: str) -> None:
+        """Go back to the weights that the route is defined with."""
+        self.require_route(route)
+        await self._write([Delete(weights_key(route))])
+
+    async def wait_applied(self, key: ObjectKey, seconds: float = WAIT_SECONDS) -> None:
+        """Return once every proxy has *key* in force. Raises `NotApplied`, `Rejected`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wait(key)
+        except TimeoutError as error:
+            status = str(self.publisher.status(key))
+            raise NotApplied(what=str(key), status=status, seconds=seconds) from error
+
+    def require(self, key: ObjectKey) -> Value:
+        """The value of *key*. Raises `UnknownObject` with a name that looks like it."""
+        value = self.desired.weighted(key)
+        if value is None:
+            names = [each.name for each in self.desired.keys(key.kind)]
+            similar = difflib.get_close_matches(key.name, names, n=1)
+            raise UnknownObject(what=str(key), similar=f'"{similar[0]}"' if similar else "")
+        return value
+
+    def require_route(self, name: str) -> Route:
+        """The route *name*, with the weights in force. Raises `UnknownObject`."""
+        value = self.require(ObjectKey(Kind.ROUTE, name))
+        assert isinstance(value, Route)
+        return value
+
+    async def _wait(self, key: ObjectKey) -> None:
+        while True:
+            changed = self.publisher.next_change()
+            await self.publisher.wait_published()
+            status = self.publisher.status(key)
+            if status.state is State.APPLIED:
+                return
+            if status.state is State.REJECTED:
+                raise Rejected(what=str(key), reason=status.reason)
+            await changed.wait()
+
+    async def _write(self, operations: Sequence[Put | Delete]) -> None:
+        written = await self._store.txn(then=operations)
+        await self.follower.wait_revision(written.revision)
+
+    def _refuse_file(self, key: ObjectKey) -> None:
+        definition = self.desired.definition(key)
+        if definition is not None and definition.origin is Origin.FILE:
+            raise DefinedInFile(what=str(key), where=definition.where)
+
+    def _check_weights(self, name: str, weights: Mapping[str, int]) -> None:
+        route = self.require_route(name)
+        wanted = [destination.service for destination in route.to]
+        if not wanted:
+            raise WeightsNotValid(
+                f'route "{name}" redirects and has no destinations, so it takes no weights; '
+                "give it destinations first"
+            )
+        if weights.keys() != set(wanted):
+            raise WeightsNotValid(
+                f'route "{name}" sends to {", ".join(wanted)}, and the weights name '
+                f"{', '.join(weights) or 'none'}: not changed; name each destination once"
+            )
+        bad = [weight for weight in weights.values() if not 0 <= weight <= WEIGHT_MAX]
+        if bad or not any(weights.values()):
+            what = f"{bad[0]} is not a weight" if bad else "all weights are 0"
+            raise WeightsNotValid(
+                f'{what}: route "{name}" would not know where to send; '
+                f"use whole numbers from 0 to {WEIGHT_MAX}, at least one above 0"
+            )

@@ -1,0 +1,123 @@
+"""Follows the API's objects in the store, whoever wrote them, into what is desired."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from moreton.controlplane.core.desired import Desired
+from moreton.controlplane.core.objects import ObjectKey, Value
+from moreton.controlplane.objects.keys import PREFIX, WeightsOf, decode, parse_key
+from moreton.kernel.errors import MoretonError
+from moreton.store import Store, prefix_end
+from moreton.store.errors import Compacted
+
+_LOG = logging.getLogger("moreton.controlplane")
+
+# A document as put, turned into its value. Raises `MoretonError`.
+Parse: TypeAlias = Callable[[ObjectKey, Mapping[str, Any]], Value]
+
+
+class Follower:
+    """Keeps *desired* at what the store has; *touch* is told which objects changed."""
+
+    def __init__(
+        self,
+        store: Store,
+        desired: Desired,
+        *,
+        parse: Parse,
+        touch: Callable[[Iterable[ObjectKey]], None],
+    ) -> None:
+        self.documents: dict[ObjectKey, dict[str, Any]] = {}
+        self.unreadable: dict[ObjectKey, str] = {}
+        self._store = store
+        self._desired = desired
+        self._parse = parse
+        self._touch = touch
+        self._revision = 0
+        self._weights: set[str] = set()
+        self._moved = asyncio.Event()
+
+    async def load(self) -> None:
+        """Take everything there is."""
+        found = await self._store.range(PREFIX, prefix_end(PREFIX))
+        there = {kv.key: kv.value for kv in found.kvs}
+        for key in [k for k in self.documents if k not in map(parse_key, there)]:
+            self._take(key, None)
+        for route in [r for r in self._weights if WeightsOf(r) not in map(parse_key, there)]:
+            self._take(WeightsOf(route), None)
+        for name, value in there.items():
+            self._take(parse_key(name), value)
+        self._move(found.revision)
+
+    async def run(self) -> None:
+        """Take every change after `load`; until cancelled."""
+        while True:
+            try:
+                start = self._revision + 1
+                watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=start)
+                async with watch as batches:
+                    async for batch in batches:
+                        for event in batch.events:
+                            value = event.kv.value if event.kind == "put" else None
+                            self._take(parse_key(event.kv.key), value)
+                        self._move(batch.revision)
+            except Compacted:
+                await self.load()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """`run` in the background."""
+        task = asyncio.create_task(self.run(), name="follow objects")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def wait_revision(self, revision: int) -> None:
+        """Return once what was written at *revision* is desired."""
+        while self._revision < revision:
+            await self._moved.wait()
+
+    def _move(self, revision: int) -> None:
+        self._revision = revision
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _take(self, key: ObjectKey | WeightsOf | None, value: bytes | None) -> None:
+        if key is None:
+            return
+        try:
+            document = None if value is None else decode(value)
+            if isinstance(key, WeightsOf):
+                self._touch(self._take_weights(key.route, document))
+            else:
+                self._touch(self._take_object(key, document))
+        except (MoretonError, ValueError) as error:
+            # A later version may have written it; it must not keep the others from being served.
+            _LOG.warning("%s in the store cannot be read: %s", key, error)
+            if isinstance(key, ObjectKey):
+                self.unreadable[key] = str(error)
+                self._touch(self._desired.delete_object(key))
+
+    def _take_weights(self, route: str, document: dict[str, Any] | None) -> set[ObjectKey]:
+        if document is None:
+            self._weights.discard(route)
+            return self._desired.delete_weights(route)
+        self._weights.add(route)
+        weights = {str(name): int(weight) for name, weight in document.items()}
+        return self._desired.put_weights(route, weights)
+
+    def _take_object(self, key: ObjectKey, document: dict[str, Any] | None) -> set[ObjectKey]:
+        self.unreadable.pop(key, None)
+        if document is None:
+            self.documents.pop(key, None)
+            return self._desired.delete_object(key)
+        self.documents[key] = document
+        return self._desired.put_object(key, self._parse(key, document))
