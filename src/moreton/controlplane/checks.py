@@ -15,12 +15,15 @@ Locate = Callable[..., Location | None]
 
 
 def check_objects(
-    gateways: Mapping[str, Gateway],
-    services: Mapping[str, Service],
+    gateways: Mapping[str, Gateway | None],
+    services: Mapping[str, Service | None],
     routes: Mapping[str, Route],
     locate: Locate,
 ) -> list[Fault]:
-    """References to what no one defines, routes that clash, addresses taken twice."""
+    """References to what no one defines, routes that clash, addresses taken twice.
+
+    A gateway or service that is `None` is defined, but wrong in itself.
+    """
     faults = list(_listeners(gateways, locate))
     for route in routes.values():
         faults += check_references(route, gateways, services, locate)
@@ -112,9 +115,11 @@ def tls_problem(certificate: Path, key: Path) -> tuple[str, str] | None:
     return None
 
 
-def _listeners(gateways: Mapping[str, Gateway], locate: Locate) -> Iterator[Fault]:
+def _listeners(gateways: Mapping[str, Gateway | None], locate: Locate) -> Iterator[Fault]:
     taken: dict[object, str] = {}
     for gateway in gateways.values():
+        if gateway is None:
+            continue
         for number, listener in enumerate(gateway.listeners):
             address = f"{listener.address.host}:{listener.address.port}"
             place = locate("gateways", gateway.name, "listeners", number, "address")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -92,7 +93,11 @@ def load_settings(path: Path) -> Settings:
     once the shape is right, names that no one defines, routes that clash, unreadable files.
     """
     document = load_document(path)
-    model = parse(document, SettingsModel)
+    try:
+        model = parse(document, SettingsModel)
+    except ConfigRefused as refused:
+        more = _faults_of_the_rest(document)
+        raise ConfigRefused([*refused.faults, *more]) from refused
     folder = path if path.is_dir() else path.parent
     settings = Settings(
         path=path,
@@ -113,6 +118,32 @@ def load_settings(path: Path) -> Settings:
     if faults:
         raise ConfigRefused(faults)
     return settings
+
+
+def _faults_of_the_rest(document: Document) -> list[Fault]:
+    """What else is wrong, among the objects whose shape is right."""
+    gateways = _valid(document, "gateways", GatewayModel)
+    services = dict.fromkeys(_section(document, "services"))
+    routes = _valid(document, "routes", RouteModel)
+    return check_objects(
+        {**dict.fromkeys(_section(document, "gateways")), **gateways},
+        services,
+        routes,
+        lambda *p: document.where(p),
+    )
+
+
+def _section(document: Document, section: str) -> Mapping[str, Any]:
+    found = document.data.get(section)
+    return found if isinstance(found, dict) else {}
+
+
+def _valid(document: Document, section: str, model: type[Any]) -> dict[str, Any]:
+    found = {}
+    for name, body in _section(document, section).items():
+        with contextlib.suppress(ValidationError):
+            found[name] = model.model_validate(body).as_value(name)
+    return found
 
 
 def settings_schema() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from envoy.config.route.v3 import route_components_pb2
 
@@ -12,20 +12,28 @@ from moreton.gateway.compile.actions import WEIGHT_PREFIX, envoy_route, retry_po
 from moreton.gateway.compile.listeners import Tracing, listeners, runtime
 from moreton.gateway.compile.services import cluster, endpoints, resource
 from moreton.gateway.compile.table import Entry, Table
-from moreton.gateway.core.model import Endpoint, Gateway, PathKind, Retries, Route, Service
+from moreton.gateway.core.model import Endpoint, Gateway, Retries, Route, Service
+from moreton.gateway.core.routing import ANY_HOST, host_patterns, pattern_covers, rank
 
 DEFAULT_RETRIES = Retries(2, ("connect-failure", "refused-stream", "reset-before-request"))
-_ANY_HOST = "*"
-_KIND_RANK = {PathKind.EXACT: 0, PathKind.TEMPLATE: 1, PathKind.PREFIX: 2}
 _VIRTUAL_HOST_DEFAULTS = serialize(
     route_components_pb2.VirtualHost(retry_policy=retry_policy(DEFAULT_RETRIES))
 )
 
 
+def _into(table: Table, host: str, route: Route, body: bytes) -> None:
+    """Put *route* into the *table* of *host* when one of its hosts covers that."""
+    covering = [p for p in host_patterns(route.match) if pattern_covers(p, host)]
+    if covering:
+        ranks = min(rank(route.match, pattern) for pattern in covering)
+        entry = Entry((*ranks, route.name), route.match.path.prefix or "/", body)
+        table.put(route.name, entry)
+
+
 class _Gateway:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.hosts: dict[str, Table] = {_ANY_HOST: Table()}
+        self.hosts: dict[str, Table] = {ANY_HOST: Table()}
         self.services: dict[str, frozenset[str]] = {}  # route -> services it needs
         self.dirty = True
 
@@ -135,25 +143,25 @@ class GatewayCompiler:
     def _route_into(self, made: _Gateway, route: Route) -> None:
         if route.gateways and made.gateway.name not in route.gateways:
             return
-        path = route.match.path
-        key = path.prefix or "/"
-        conditions = len(route.match.headers) + len(route.match.query) + bool(route.match.methods)
-        hosts: Iterable[str] = route.match.hosts or [_ANY_HOST]
         body = serialize(envoy_route(route))
-        for host in hosts:
-            if host not in made.hosts:
-                made.hosts[host] = Table(dict(made.hosts[_ANY_HOST].entries))
-            hostless = 0 if route.match.hosts else 1
-            rank = (hostless, _KIND_RANK[path.kind], -len(path.prefix), -conditions, route.name)
-            made.hosts[host].put(route.name, Entry(rank, key, body))
-        if not route.match.hosts:
-            for host, table in made.hosts.items():
-                if host != _ANY_HOST:
-                    table.put(route.name, made.hosts[_ANY_HOST].entries[route.name])
+        patterns = host_patterns(route.match)
+        for pattern in patterns:
+            if pattern not in made.hosts:
+                made.hosts[pattern] = self._new_table(made, pattern)
+        for host, table in made.hosts.items():
+            _into(table, host, route, body)
         made.services[route.name] = frozenset(
             [d.service for d in route.to] + [m.service for m in route.mirrors]
         )
         made.dirty = True
+
+    def _new_table(self, made: _Gateway, host: str) -> Table:
+        """The table of a host seen for the first time: every route that covers it."""
+        table = Table()
+        for name in made.services:
+            route = self._routes[name]
+            _into(table, host, route, serialize(envoy_route(route)))
+        return table
 
     def _table(self, name: str, made: _Gateway) -> Resource:
         parts = [delimited(1, name.encode())]

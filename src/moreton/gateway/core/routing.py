@@ -78,6 +78,16 @@ def host_matches(pattern: str, host: str) -> bool:
     return host == pattern
 
 
+def pattern_covers(pattern: str, other: str) -> bool:
+    """Whether every host of the pattern *other* is one of *pattern*."""
+    if other == ANY_HOST:
+        return pattern == ANY_HOST
+    if other.startswith("*."):
+        suffix = pattern.startswith("*.") and other[1:].endswith(pattern[1:])
+        return pattern == ANY_HOST or suffix
+    return host_matches(pattern, other)
+
+
 class Clash(NamedTuple):
     """Two routes of equal rank that one request could match; names in order."""
 
