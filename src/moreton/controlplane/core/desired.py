@@ -65,6 +65,10 @@ class Desired:
         """Who defines *key* and how, before weights."""
         return self._file.get(key) or self._api.get(key)
 
+    def is_of_api(self, key: ObjectKey) -> bool:
+        """Whether the API put *key*, in force or shadowed by the file."""
+        return key in self._api
+
     def shadowed(self, key: ObjectKey) -> bool:
         """Whether the API put *key* and the file has it too, so that the API's counts for nothing.
 
