@@ -6,6 +6,9 @@ from moreton.registry.core.errors import (
     InstanceIdTaken,
     InstanceNotRegistered,
     InstanceNotValid,
+    PortTaken,
+    ProgramNotFound,
+    ProgramNotStarted,
     RegistryBusy,
     RegistryError,
 )
@@ -14,6 +17,9 @@ __all__ = [
     "InstanceIdTaken",
     "InstanceNotRegistered",
     "InstanceNotValid",
+    "PortTaken",
+    "ProgramNotFound",
+    "ProgramNotStarted",
     "RegistryBusy",
     "RegistryError",
 ]

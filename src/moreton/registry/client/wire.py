@@ -63,6 +63,7 @@ class Api:
         self._finder = finder
         self._place: Place | None = None
         self._connection: http.client.HTTPConnection | None = None
+        self._was_sent = False
 
     def register(self, offer: Offer) -> HeartbeatEvent:
         """POST the instance."""
@@ -86,12 +87,14 @@ class Api:
     def _ask(self, method: str, path: str, offer: Offer | None) -> HeartbeatEvent:
         place = self._finder.find()
         if place is None:
-            return Unanswered(_NOWHERE)
+            return Unanswered(_NOWHERE, sent=False)
+        self._was_sent = False
         try:
             answer = self._request(place, method, path, offer)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            return Unanswered(f"{place.url} does not answer: {_describe(error)}")
+            reason = f"{place.url} does not answer: {_describe(error)}"
+            return Unanswered(reason, sent=self._was_sent)
         return _read(answer, method, place.url)
 
     def _request(self, place: Place, method: str, path: str, offer: Offer | None) -> _Answer:
@@ -118,6 +121,7 @@ class Api:
         if offer is not None:
             body = _document(offer, connection.sock.getsockname()[0])
             headers["content-type"] = "application/json"
+        self._was_sent = True
         connection.request(method, urlsplit(place.url).path + path, body=body, headers=headers)
         response = connection.getresponse()
         text = response.read(_ANSWER_BYTES_MAX)

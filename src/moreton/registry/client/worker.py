@@ -25,6 +25,13 @@ from moreton.registry.core.heartbeat import (
 )
 
 _LOG = logging.getLogger("moreton.registry")
+_UNCERTAIN = (
+    '"%s" may not be registered (%s): nobody may find it; it serves all the same, and registering '
+    "is tried again and again"
+)
+_LEFT_SILENTLY = (
+    '"%s" could not deregister instance "%s" (%s): requests may be sent to it until its lease ends'
+)
 
 
 class Worker:
@@ -111,13 +118,10 @@ class Worker:
             self._phase = phase
             self.trouble = reason
             self._changed.notify_all()
-        instance = self.offer.instance
+        service, instance_id = self.offer.instance.service, self.offer.instance_id
         if phase is Phase.REGISTERED:
-            _LOG.info('registered "%s" as instance "%s"', instance.service, instance.id)
+            _LOG.info('registered "%s" as instance "%s"', service, instance_id)
+        elif phase is Phase.LEFT and reason:
+            _LOG.warning(_LEFT_SILENTLY, service, instance_id, reason)
         elif reason:
-            _LOG.warning(
-                '"%s" is not registered for certain (%s); it goes on serving, and registering is '
-                "tried again",
-                instance.service,
-                reason,
-            )
+            _LOG.warning(_UNCERTAIN, service, reason)

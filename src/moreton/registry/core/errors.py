@@ -64,3 +64,44 @@ class RegistryBusy(RegistryError):
             f"of {attempts} attempts: nothing was written; try again, and look for two programs "
             "that use the same id"
         )
+
+
+class PortTaken(RegistryError):
+    """Another program answers where the one to be started should."""
+
+    code = "program-port-taken"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, service: str, address: str, port: int) -> None:
+        self.port = port
+        super().__init__(
+            f"another program accepts connections at {address}:{port}: it would be registered as "
+            f'"{service}" instead of yours, so nothing was started; stop it, or choose another '
+            "port (--port 0 takes a free one)"
+        )
+
+
+class ProgramNotFound(RegistryError):
+    """The command names no program."""
+
+    code = "program-not-found"
+
+    def __init__(self, *, program: str) -> None:
+        self.program = program
+        super().__init__(
+            f'there is no program "{program}", neither in this folder nor on PATH: nothing was '
+            "started; correct the command after --"
+        )
+
+
+class ProgramNotStarted(RegistryError):
+    """The operating system refused to start the program."""
+
+    code = "program-not-started"
+
+    def __init__(self, *, program: str, reason: str) -> None:
+        self.program = program
+        super().__init__(
+            f'"{program}" cannot be started, {reason}: nothing was registered; '
+            "check that it is a program, and that this user may run it"
+        )

@@ -48,9 +48,10 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """No answer, or one that says nothing: it may or may not have happened."""
+    """No answer, or one that says nothing: it may have happened, if it was *sent* at all."""
 
     reason: str
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Heartbeat:
         self._rng = rng
         self._failures = 0
         self._leave_attempts = 0
-        self._asked = False  # a registration was sent: there may be something to take away
+        self._may_be_there = False  # there may be something to take away
         self._under_way = False
         self._told = ""
         self._due: Instant | None = now
@@ -137,7 +138,6 @@ class Heartbeat:
         self._due = None
         self._under_way = True
         if self.phase is Phase.JOINING:
-            self._asked = True
             return (SendRegistration(),)
         return (SendRenewal(),)
 
@@ -154,7 +154,8 @@ class Heartbeat:
             case LeaseLost() | Deregistered():
                 self._due = now
                 return self._enter(Phase.JOINING, "the lease ended") + tuple(self.wake(now))
-            case Unanswered(reason):
+            case Unanswered(reason, sent):
+                self._may_be_there |= sent
                 self._retry(now, BACKOFF_CAP)
                 is_joining = self.phase is Phase.JOINING
                 return self._enter(Phase.JOINING if is_joining else Phase.UNCERTAIN, reason)
@@ -166,6 +167,7 @@ class Heartbeat:
 
     def _confirmed(self, ttl: timedelta, now: Instant) -> tuple[HeartbeatEffect, ...]:
         self._failures = 0
+        self._may_be_there = True
         self._ttl = ttl
         interval = ttl / RENEWALS_PER_TTL
         self._due = now + interval * self._rng.uniform(1 - JITTER, 1)
@@ -192,7 +194,7 @@ class Heartbeat:
         if self.phase in {Phase.LEAVING, Phase.LEFT}:
             return ()
         self._due = None
-        if not self._asked:
+        if not (self._may_be_there or self._under_way):
             return self._enter(Phase.LEFT, "")
         announced = self._enter(Phase.LEAVING, "")
         return announced + (() if self._under_way else self._send_deregistration())
@@ -200,7 +202,8 @@ class Heartbeat:
     def _leaving(self, event: HeartbeatEvent) -> Sequence[HeartbeatEffect]:
         if self.phase is Phase.LEFT:
             return ()
-        if isinstance(event, Deregistered):
+        never_sent = isinstance(event, Unanswered) and not event.sent and not self._may_be_there
+        if isinstance(event, Deregistered) or never_sent:
             return self._enter(Phase.LEFT, "")
         if self._leave_attempts < LEAVE_ATTEMPTS_MAX:
             return self._send_deregistration()

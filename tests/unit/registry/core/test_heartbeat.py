@@ -238,3 +238,13 @@ def test_waking_early_or_twice_does_nothing() -> None:
     assert machine.wake(Instant(4)) == ()
     assert machine.wake(Instant(5)) == (SendRegistration(),)
     assert machine.wake(Instant(6)) == ()
+
+
+def test_leaving_sends_nothing_when_no_request_ever_left_the_machine() -> None:
+    world = World(lambda _, __: Unanswered("no control plane was found", sent=False), 0)
+    world.run(30 * SECOND)
+    count = len(world.requests)
+    assert count > 1
+    world.leave()
+    assert len(world.requests) == count
+    assert world.said[-1] == Announce(Phase.LEFT)

@@ -1,0 +1,266 @@
+"""What `moreton run` does: any program, registered for as long as it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import assert_never
+
+from moreton.kernel.quantities import format_duration
+from moreton.kernel.time import Clock, SystemClock
+from moreton.registry.client import Registration, register
+from moreton.registry.core.instance import TTL_DEFAULT, Instance, InstanceId, check_ttl
+from moreton.registry.core.run import (
+    Deregister,
+    DeregistrationEnded,
+    Exit,
+    ExplainNeverReady,
+    KillProgram,
+    OtherSignalled,
+    PortAccepted,
+    ProgramEnded,
+    Register,
+    Run,
+    RunEffect,
+    RunEvent,
+    RunLimits,
+    SendSignal,
+    StopSignalled,
+)
+from moreton.registry.errors import PortTaken, ProgramNotFound, ProgramNotStarted
+from moreton.registry.listening import LOOPBACK, accepting_address, free_port, listening_ports
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+OTHER_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# The port is looked at this often: soon after the start, then less.
+_PROBE_SECONDS_FIRST = 0.02
+_PROBE_SECONDS_MAX = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A program and what to register for it.
+
+    *port* 0 takes a free one. The port is in `$PORT`, and in the command where it says `{port}`.
+    Without *address* the program is looked for on loopback, and registered at the address from
+    which this machine reaches the control plane.
+
+    Raises `InstanceNotValid`, `ValueError` for an empty command.
+    """
+
+    service: str
+    command: tuple[str, ...]
+    port: int = 0
+    address: str | None = None
+    id: str | None = None
+    ttl: timedelta = TTL_DEFAULT
+    zone: str = ""
+    weight: int = 1
+    version: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    api: str | None = None
+    token: str | None = None
+    limits: RunLimits = field(default_factory=RunLimits)
+
+    def __post_init__(self) -> None:
+        if not self.command:
+            raise ValueError("there is no command to run; write it after --")
+        check_ttl(self.ttl)
+        Instance(
+            id=InstanceId(self.id if self.id is not None else "any"),
+            service=self.service,
+            address=self.address or LOOPBACK[0],
+            port=self.port or 1,
+            zone=self.zone,
+            weight=self.weight,
+            version=self.version,
+            tags=self.tags,
+            metadata=self.metadata,
+        )
+
+
+async def run_program(plan: Plan, say: Callable[[str], None], *, clock: Clock | None = None) -> int:
+    """Run it to its end; the status to exit with: its own, or 128 + n for signal n.
+
+    124 says that the port did not open in time. *say* is told what people should know. From the
+    main thread only: it takes this process's signals. Raises `PortTaken`, `ProgramNotFound`,
+    `ProgramNotStarted`.
+    """
+    port = plan.port or free_port()
+    taken = await accepting_address(_probed(plan), port)
+    if taken is not None:
+        raise PortTaken(service=plan.service, address=taken, port=port)
+    events: asyncio.Queue[RunEvent] = asyncio.Queue()
+    async with _signals(events):
+        program = await _start(plan, port)
+        runner = _Runner(plan, program, events, port=port, say=say, clock=clock or SystemClock())
+        return await runner.run()
+
+
+class _Runner:
+    """Drives one `Run`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        program: asyncio.subprocess.Process,
+        events: asyncio.Queue[RunEvent],
+        *,
+        port: int,
+        say: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._plan = plan
+        self._port = port
+        self._program = program
+        self._say = say
+        self._clock = clock
+        self._events = events
+        self._machine = Run(plan.limits, clock.now())
+        self._registration: Registration | None = None
+        self._found_at = LOOPBACK[0]
+        self._status: int | None = None
+
+    async def run(self) -> int:
+        tasks = [asyncio.create_task(self._watch_program()), asyncio.create_task(self._probe())]
+        try:
+            while self._status is None:
+                for effect in await self._next_effects():
+                    self._perform(effect, tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # What the program left behind would hold its port.
+            self._signal_group(signal.SIGTERM)
+        return self._status
+
+    async def _next_effects(self) -> Sequence[RunEffect]:
+        deadline = self._machine.deadline()
+        wait = None if deadline is None else (deadline - self._clock.now()).total_seconds()
+        try:
+            async with asyncio.timeout(wait):
+                event = await self._events.get()
+        except TimeoutError:
+            return self._machine.wake(self._clock.now())
+        return self._machine.handle(event, self._clock.now())
+
+    def _perform(self, effect: RunEffect, tasks: list[asyncio.Task[None]]) -> None:
+        match effect:
+            case Register():
+                self._registration = self._register()
+            case Deregister():
+                tasks.append(asyncio.create_task(self._deregister()))
+            case SendSignal(number):
+                with contextlib.suppress(ProcessLookupError):
+                    self._program.send_signal(number)
+            case KillProgram():
+                self._say(
+                    f"the program did not stop within {format_duration(self._plan.limits.stop)}: "
+                    "it is killed; give it longer with --stop-timeout"
+                )
+                self._signal_group(signal.SIGKILL)
+            case ExplainNeverReady():
+                self._say(self._never_ready())
+            case Exit(status):
+                self._status = status
+            case _:
+                assert_never(effect)
+
+    async def _watch_program(self) -> None:
+        self._events.put_nowait(ProgramEnded(await self._program.wait()))
+
+    async def _probe(self) -> None:
+        pause = _PROBE_SECONDS_FIRST
+        while True:
+            found = await accepting_address(_probed(self._plan), self._port)
+            if found is not None:
+                self._found_at = found
+                self._events.put_nowait(PortAccepted())
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _PROBE_SECONDS_MAX)
+
+    def _register(self) -> Registration:
+        plan = self._plan
+        # Only IPv6 loopback answers: the address of an IPv4 connection would lead nowhere.
+        found = self._found_at if self._found_at != LOOPBACK[0] else None
+        return register(
+            plan.service,
+            port=self._port,
+            address=plan.address or found,
+            id=plan.id,
+            ttl=plan.ttl,
+            zone=plan.zone,
+            weight=plan.weight,
+            version=plan.version,
+            tags=plan.tags,
+            metadata=plan.metadata,
+            api=plan.api,
+            token=plan.token,
+            leave_on_sigterm=False,
+        )
+
+    async def _deregister(self) -> None:
+        assert self._registration is not None, "only what was registered is deregistered"
+        await self._registration.aclose()
+        self._events.put_nowait(DeregistrationEnded())
+
+    def _signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._program.pid, number)
+
+    def _never_ready(self) -> str:
+        found = listening_ports(self._program.pid)
+        others = ", ".join(str(port) for port in found if port != self._port)
+        listens = f"; it listens on {others} instead" if others else ""
+        return (
+            f"the program did not accept connections at {_probed(self._plan)[0]}:{self._port} "
+            f"within {format_duration(self._plan.limits.ready)}{listens}: it was not registered "
+            f"and is stopped; let it listen on {self._port} (it is in $PORT, and in the command "
+            "where that says {port}), name its address with --address, or wait longer with "
+            "--ready-timeout"
+        )
+
+
+def _probed(plan: Plan) -> tuple[str, ...]:
+    return LOOPBACK if plan.address is None else (plan.address,)
+
+
+async def _start(plan: Plan, port: int) -> asyncio.subprocess.Process:
+    command = [word.replace("{port}", str(port)) for word in plan.command]
+    try:
+        # A session of its own: Ctrl-C of the terminal must not reach it before it has left.
+        return await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "PORT": str(port)}, start_new_session=True
+        )
+    except FileNotFoundError as error:
+        raise ProgramNotFound(program=command[0]) from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ProgramNotStarted(program=command[0], reason=reason) from error
+
+
+@asynccontextmanager
+async def _signals(events: asyncio.Queue[RunEvent]) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    wanted: dict[signal.Signals, RunEvent] = {
+        **{number: StopSignalled(number) for number in STOP_SIGNALS},
+        **{number: OtherSignalled(number) for number in OTHER_SIGNALS},
+    }
+    # What was ignored from the start stays so: that is how nohup works.
+    taken = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in taken:
+        loop.add_signal_handler(number, events.put_nowait, wanted[number])
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
