@@ -13,15 +13,15 @@ class Rng(Protocol):
         """A float uniform in [0, 1)."""
         ...
 
-    def uniform(self, low: float, high: float) -> float:
+    def uniform(self, low: float, high: float, /) -> float:
         """A float uniform in [low, high]."""
         ...
 
-    def getrandbits(self, bits: int) -> int:
+    def getrandbits(self, bits: int, /) -> int:
         """An integer uniform in [0, 2**bits)."""
         ...
 
-    def randrange(self, stop: int) -> int:
+    def randrange(self, stop: int, /) -> int:
         """An integer uniform in [0, stop)."""
         ...
 
