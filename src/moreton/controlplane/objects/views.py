@@ -6,15 +6,8 @@ from typing import Any
 
 from moreton.controlplane.core.objects import Kind, ObjectKey, Status
 from moreton.controlplane.objects.control import Control
-from moreton.gateway.core.model import Gateway, Route, RouteMatch, Service, ValueMatchKind
-
-_SIGNS = {
-    ValueMatchKind.EXACT: "{name}={value}",
-    ValueMatchKind.PREFIX: "{name}={value}…",
-    ValueMatchKind.REGEX: "{name}~{value}",
-    ValueMatchKind.PRESENT: "{name}",
-    ValueMatchKind.ABSENT: "!{name}",
-}
+from moreton.controlplane.objects.takes import takes
+from moreton.gateway.core.model import Gateway, Route, Service
 
 
 class Views:
@@ -130,16 +123,3 @@ def status_document(status: Status) -> dict[str, Any]:
         "reason": status.reason,
         "text": str(status),
     }
-
-
-def takes(match: RouteMatch) -> str:
-    """What a route takes in one line: `GET shop.example/catalogue/* x-beta=1`."""
-    words = ["|".join(sorted(match.methods))] if match.methods else []
-    hosts = "|".join(sorted(match.hosts))
-    words.append(f"{hosts}{match.path.text}")
-    conditions = [*match.headers]
-    words += [_SIGNS[each.kind].format(name=each.name, value=each.value) for each in conditions]
-    query = [_SIGNS[each.kind].format(name=each.name, value=each.value) for each in match.query]
-    if query:
-        words.append("?" + "&".join(query))
-    return " ".join(words)

@@ -1,0 +1,159 @@
+"""What the API shows of the whole: health, status, proxies, explanations, metrics."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from moreton import __version__
+from moreton.controlplane.api.app import create_app
+from moreton.controlplane.api.metrics import Metrics
+from moreton.controlplane.api.parts import ApiParts, Document, Health, Request
+from moreton.controlplane.assembly.explaining import explanation
+from moreton.controlplane.assembly.plane import Plane
+from moreton.controlplane.core.objects import Kind, ObjectKey, State
+from moreton.controlplane.errors import ObjectNotValid
+from moreton.envoy.admin import EnvoyDoesNotAnswer
+from moreton.envoy.bootstrap import XDS_CLUSTER
+from moreton.envoy.supervisor import EnvoySupervisor
+
+_ATTENTION_MAX = 200
+
+
+def application(plane: Plane, envoy: EnvoySupervisor, token: str) -> ASGIApp:
+    """The API of *plane*."""
+    looks = Looks(plane, envoy)
+    parts = ApiParts(
+        control=plane.control,
+        views=plane.views,
+        registry=plane.registry,
+        events=plane.events,
+        health=looks.health,
+        status=looks.status,
+        proxies=looks.proxies,
+        metrics=looks.metrics,
+        explain=looks.explain,
+    )
+    return create_app(parts, token=token)
+
+
+class Looks:
+    """Documents about the whole."""
+
+    def __init__(self, plane: Plane, envoy: EnvoySupervisor) -> None:
+        self._plane = plane
+        self._envoy = envoy
+        self._was_ready = False
+        self._metrics = Metrics(
+            own=self._own_metrics, envoy=self._stats, own_clusters=frozenset({XDS_CLUSTER, "admin"})
+        )
+
+    def health(self) -> Health:
+        """Ready from when everything was applied first, for as long as a proxy is connected."""
+        proxies = self._plane.xds.proxies()
+        self._was_ready = self._was_ready or self._plane.publisher.settled
+        reasons = []
+        if not proxies:
+            reasons.append("no proxy is connected")
+        elif not self._was_ready:
+            reasons.append("the proxies have not applied everything yet")
+        return Health(not reasons, reasons + list(self._plane.troubles.now().values()))
+
+    def status(self) -> Document:
+        """Everything at a glance; `attention` lists the objects that are not applied."""
+        plane = self._plane
+        counts: dict[str, Counter[str]] = {str(kind): Counter() for kind in Kind}
+        attention: list[Document] = []
+        for key, status in self._statuses():
+            counts[str(key.kind)][str(status.state)] += 1
+            if status.state is not State.APPLIED and len(attention) < _ATTENTION_MAX:
+                attention.append(plane.views.status_of(key))
+        store = plane.store.statistics()
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "config": str(plane.settings.path),
+            "faults": list(plane.faults),
+            "troubles": plane.troubles.now(),
+            "envoy": self._envoy_document(),
+            "store": {"revision": store.revision, "keys": store.keys, "bytes": store.file_bytes},
+            "gateways": plane.views.gateways(),
+            "proxies": self.proxies(),
+            "objects": {kind: dict(states) for kind, states in counts.items()},
+            "attention": attention,
+            "unreadable": {str(key): why for key, why in plane.follower.unreadable.items()},
+        }
+
+    def proxies(self) -> list[Document]:
+        """The connected proxies."""
+        return [
+            {"node": each.node, "group": each.group, "acks": each.acks, "nacks": each.nacks}
+            for each in self._plane.xds.proxies()
+        ]
+
+    def explain(self, request: Request) -> Document:
+        """Which route takes *request*."""
+        try:
+            return explanation(
+                self._plane.desired.routes(),
+                self._plane.settings,
+                request.method,
+                request.url,
+                request.headers,
+            )
+        except ValueError as error:
+            raise ObjectNotValid(str(error)) from error
+
+    async def metrics(self) -> bytes:
+        """The page `/metrics`."""
+        return await self._metrics.page()
+
+    def _statuses(self) -> Iterator[tuple[ObjectKey, Any]]:
+        for kind in Kind:
+            for key in self._plane.desired.keys(kind):
+                yield key, self._plane.publisher.status(key)
+
+    def _envoy_document(self) -> Document:
+        found = self._envoy.statistics()
+        return {
+            "pid": found.pid,
+            "version": found.version,
+            "adopted": found.adopted,
+            "ready": found.ready,
+            "restarts": found.restarts,
+            "last_exit": found.last_exit,
+        }
+
+    async def _stats(self, pattern: str) -> Mapping[str, int]:
+        try:
+            return await self._envoy.admin.stats(pattern)
+        except EnvoyDoesNotAnswer:
+            return {}
+
+    def _own_metrics(self) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
+        plane = self._plane
+        states: Counter[tuple[str, str]] = Counter()
+        for key, status in self._statuses():
+            states[str(key.kind), str(status.state)] += 1
+        for (kind, state), count in sorted(states.items()):
+            labels = {"kind": kind, "state": state}
+            yield "moreton_objects", "Objects by how far they have come", labels, count
+        proxies = plane.xds.proxies()
+        yield "moreton_proxies", "Connected proxies", {}, len(proxies)
+        acks = sum(each.acks for each in proxies)
+        nacks = sum(each.nacks for each in proxies)
+        yield "moreton_xds_acknowledged", "Responses that connected proxies took", {}, acks
+        yield "moreton_xds_refused", "Responses that connected proxies refused", {}, nacks
+        yield "moreton_publisher_passes", "Passes of the publisher", {}, plane.publisher.passes
+        store = plane.store.statistics()
+        yield "moreton_store_revision", "The store's revision", {}, store.revision
+        yield "moreton_store_keys", "Keys in the store", {}, store.keys
+        yield "moreton_store_bytes", "Size of the store's files", {}, store.file_bytes
+        yield "moreton_watchers", "Readers of /v1/watch", {}, len(plane.events)
+        yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
+        restarts = self._envoy.statistics().restarts
+        yield "moreton_envoy_restarts", "How often Envoy was started again", {}, restarts

@@ -1,0 +1,129 @@
+"""The control plane's parts, put together from checked settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moreton.controlplane.api.events import Events
+from moreton.controlplane.assembly.discovery import Discovery
+from moreton.controlplane.assembly.sources import clash_sentence, definitions, parse_object
+from moreton.controlplane.assembly.troubles import Troubles
+from moreton.controlplane.core.clashes import ClashIndex
+from moreton.controlplane.core.desired import Desired
+from moreton.controlplane.core.objects import Kind, ObjectKey
+from moreton.controlplane.objects import Control
+from moreton.controlplane.objects.follow import Follower
+from moreton.controlplane.objects.views import Views
+from moreton.controlplane.publishing import Publisher
+from moreton.controlplane.publishing.compiled import Compiled
+from moreton.controlplane.publishing.ports import Preflight
+from moreton.controlplane.settings import Settings
+from moreton.envoy.xds import XdsServer
+from moreton.gateway.compile import GatewayCompiler
+from moreton.gateway.core.model import Route
+from moreton.kernel.time import SystemClock
+from moreton.registry import Registry
+from moreton.store import Store
+
+
+@dataclass(slots=True)
+class Plane:
+    """Everything that lives in this process, and the settings in force."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    desired: Desired
+    discovery: Discovery
+    publisher: Publisher
+    follower: Follower
+    control: Control
+    views: Views
+    events: Events
+    xds: XdsServer
+    clashes: ClashIndex
+    troubles: Troubles
+    faults: Sequence[str] = ()  # of the last edit, when it was refused
+
+    def apply(self, settings: Settings) -> int:
+        """Put *settings* in force; how many objects they change."""
+        changed = self.desired.replace_file(definitions(settings))
+        self.settings = settings
+        self.faults = ()
+        self.touch(changed)
+        return len(changed)
+
+    def touch(self, keys: Iterable[ObjectKey]) -> None:
+        """*keys* may have changed: publish them."""
+        changed = set(keys)
+        for key in changed:
+            if key.kind is Kind.ROUTE:
+                self._index(key)
+        self.publisher.touch(changed)
+
+    def clash(self, route: Route) -> str:
+        """Why *route* cannot be beside the others; empty when it can."""
+        return clash_sentence(route, self.clashes.clashing(route), self.desired)
+
+    def _index(self, key: ObjectKey) -> None:
+        value = self.desired.weighted(key)
+        if isinstance(value, Route):
+            self.clashes.put(value)
+        else:
+            self.clashes.remove(key.name)
+
+
+def put_together(
+    settings: Settings, store: Store, xds: XdsServer, *, preflight: Preflight
+) -> Plane:
+    """The parts, wired; nothing runs yet."""
+
+    def touch(keys: Iterable[ObjectKey]) -> None:
+        plane.touch(keys)
+
+    def clash(route: Route) -> str:
+        return plane.clash(route)
+
+    def notice(key: ObjectKey) -> None:
+        if len(plane.events):
+            plane.events.tell("object", plane.views.status_of(key))
+
+    desired = Desired()
+    registry = Registry(store)
+    discovery = Discovery(registry, desired)
+    compiled = Compiled(GatewayCompiler(), discovery.endpoints_of)
+    publisher = Publisher(
+        desired, compiled, xds, preflight=preflight, clock=SystemClock(), notice=notice
+    )
+    follower = Follower(store, desired, parse=parse_object, touch=touch)
+    control = Control(store, follower, publisher, parse=parse_object, clash=clash)
+    plane = Plane(
+        settings=settings,
+        store=store,
+        registry=registry,
+        desired=desired,
+        discovery=discovery,
+        publisher=publisher,
+        follower=follower,
+        control=control,
+        views=Views(control, discovery.view),
+        events=Events(),
+        xds=xds,
+        clashes=ClashIndex(),
+        troubles=Troubles(),
+    )
+    return plane
+
+
+def store_url(settings: Settings, state: Path) -> str:
+    """The store's URL; a relative file counts from the folder of `moreton.yaml`."""
+    configured = settings.controlplane.store
+    if configured is None:
+        return f"sqlite:///{state / 'store.sqlite'}"
+    prefix = "sqlite:///"
+    file = configured.removeprefix(prefix)
+    if configured.startswith(prefix) and file and not Path(file).is_absolute():
+        return f"{prefix}{settings.folder.absolute() / file}"
+    return configured

@@ -1,0 +1,186 @@
+"""The life of the control plane: start everything in order, serve, stop everything in order.
+
+Envoy is started (or adopted) first and boots while Python loads the rest. Nothing is told to Envoy
+before everything that it should have is known: an adopted Envoy must not lose a thing meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moreton.controlplane.assembly.log import configure_logging
+from moreton.controlplane.assembly.stopping import Stop, stop_signals
+from moreton.controlplane.errors import ApiNotLoopback
+from moreton.controlplane.ports import bind, check_free, is_loopback
+from moreton.controlplane.settings import Settings, load_settings
+from moreton.controlplane.state_folder import StateFolder
+from moreton.envoy.binary import find_envoy
+from moreton.envoy.identity import read_identity
+from moreton.envoy.supervisor import EnvoySupervisor
+
+if TYPE_CHECKING:
+    from moreton.controlplane.assembly.plane import Plane
+
+GROUP = "moreton"
+_LOG = logging.getLogger("moreton.controlplane")
+
+
+async def up(path: Path) -> None:
+    """Run the control plane for *path* until a signal says to stop.
+
+    Raises errors of Moreton when it cannot start; afterwards it lives with troubles and logs them.
+    """
+    with stop_signals() as told:
+        async with AsyncExitStack() as stack:
+            starting = asyncio.create_task(_start(path, stack, told), name="start")
+            both: list[asyncio.Future[None] | asyncio.Future[Stop]] = [starting, told]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
+                return
+            await starting
+            await told
+
+
+async def _start(path: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]) -> None:
+    settings = load_settings(path)
+    state = (settings.folder / settings.controlplane.state).absolute()
+    folder = StateFolder.hold(state)
+    stack.callback(folder.release)
+    listening = _bind_api(settings)
+    stack.callback(listening.close)
+    token = folder.token()
+    envoy = await _start_envoy(settings, state, stack, told)
+    plane = await _load(settings, state, envoy, stack)
+    await envoy.wait_ready()
+    for name, gateway in settings.gateways.items():
+        shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
+        _LOG.info("gateway %s listens on %s", name, shown)
+    await _serve_api(plane, envoy, listening, token, stack)
+    api = _api_url(listening)
+    try:
+        folder.announce(api)
+    except Exception as error:  # noqa: BLE001 - a full disk must not keep the gateway down
+        plane.troubles.begin("announcement", str(error))
+    _LOG.info("control plane ready, its API is at %s", api)
+
+
+async def _start_envoy(
+    settings: Settings, state: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]
+) -> EnvoySupervisor:
+    configured = settings.envoy.binary
+    binary = find_envoy(None if configured is None else settings.folder / configured)
+    if read_identity(state / "envoy" / "envoy.json") is None:
+        _check_ports(settings)
+    envoy = EnvoySupervisor(
+        state / "envoy",
+        binary=binary,
+        group=GROUP,
+        drain_time=settings.envoy.drain_time,
+        concurrency=settings.envoy.concurrency,
+    )
+    await envoy.start()
+    adopted = envoy.statistics().adopted
+
+    async def end() -> None:
+        leave = told.result() is Stop.LEAVE if told.done() else adopted
+        if leave:
+            _LOG.info("Envoy goes on serving; the next `moreton up` adopts it")
+            await envoy.detach()
+        else:
+            _LOG.info("draining: open requests may finish, then Envoy stops")
+            await envoy.stop()
+
+    stack.push_async_callback(end)
+    return envoy
+
+
+async def _load(
+    settings: Settings, state: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
+) -> Plane:
+    """Everything known, published, and followed from now on."""
+    # These load gRPC, protobuf and SQLite while Envoy boots.
+    module = importlib.import_module("moreton.controlplane.assembly.plane")
+    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415
+    from moreton.controlplane.assembly.edits import watch_edits  # noqa: PLC0415
+    from moreton.envoy.xds import XdsServer  # noqa: PLC0415
+    from moreton.store import open_store  # noqa: PLC0415
+
+    store = open_store(module.store_url(settings, state))
+    stack.push_async_callback(store.close)
+
+    def on_change() -> None:
+        plane.publisher.check_proxies()
+
+    async def preflight(_: object) -> str:
+        return "not tried"
+
+    xds = XdsServer(on_change=on_change)
+
+    plane: Plane = module.put_together(settings, store, xds, preflight=preflight)
+    await plane.discovery.load()
+    await plane.follower.load()
+    plane.apply(settings)
+    plane.publisher.publish_now()
+    await xds.start(f"unix:{envoy.xds_socket}")
+    stack.push_async_callback(xds.stop)
+    await stack.enter_async_context(plane.publisher.running())
+    await stack.enter_async_context(plane.follower.running())
+    await stack.enter_async_context(plane.discovery.running(plane.publisher))
+    editor = Editor(plane)
+    task = asyncio.create_task(watch_edits(settings.path, editor.on_edit), name="edits")
+    stack.callback(task.cancel)
+    return plane
+
+
+async def _serve_api(
+    plane: Plane,
+    envoy: EnvoySupervisor,
+    listening: socket.socket,
+    token: str,
+    stack: AsyncExitStack,
+) -> None:
+    # FastAPI takes longer to load than everything else together; traffic flows meanwhile.
+    module = await asyncio.to_thread(importlib.import_module, "moreton.controlplane.assembly.looks")
+    app = await asyncio.to_thread(module.application, plane, envoy, token)
+    server = importlib.import_module("moreton.controlplane.api.server")
+    await stack.enter_async_context(server.serving(app, listening))
+    stack.callback(plane.events.close)
+
+
+def _bind_api(settings: Settings) -> socket.socket:
+    address = settings.controlplane.api
+    if not is_loopback(address.host):
+        raise ApiNotLoopback(address=f"{address.host}:{address.port}")
+    return bind(address.host, address.port, what="the API")
+
+
+def _check_ports(settings: Settings) -> None:
+    for name, gateway in settings.gateways.items():
+        for listener in gateway.listeners:
+            address = listener.address
+            check_free(address.host, address.port, what=f'gateway "{name}"')
+
+
+def _api_url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(path: Path, *, debug: bool = False) -> None:
+    """`up` in an event loop of its own, with this process's log on standard error."""
+    configure_logging(debug=debug)
+    loop_factory = None
+    with contextlib.suppress(ImportError):
+        loop_factory = importlib.import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(up(path))
