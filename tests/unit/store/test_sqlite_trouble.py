@@ -6,14 +6,16 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from moreton.kernel.rng import seeded_rng
 from moreton.store import KeyValue, open_store
+from moreton.store.core.changes import Change
 from moreton.store.errors import (
     NotAStore,
     StoreCorrupt,
@@ -38,9 +40,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.sqlite"
 
 
-def file_of(store: LocalStore) -> StoreFile:
+def journal_of(store: LocalStore) -> SqliteJournal:
     assert isinstance(store._journal, SqliteJournal)
-    return store._journal._file
+    return store._journal
+
+
+def file_of(store: LocalStore) -> StoreFile:
+    return journal_of(store)._file
 
 
 def allow_pages(store: LocalStore, pages: int) -> None:
@@ -48,14 +54,9 @@ def allow_pages(store: LocalStore, pages: int) -> None:
     file_of(store)._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
 
-def refusals(store: LocalStore) -> int:
-    assert isinstance(store._journal, SqliteJournal)
-    return store._journal._failures
-
-
 async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - nobody is told of what is waited for here
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -234,6 +235,37 @@ async def test_full_disk_refuses_writes_and_loses_nothing(path: Path) -> None:
     await store.close()
 
 
+async def test_what_was_queued_behind_a_failure_is_not_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_sqlite_store(path)
+    file, all_queued, write = file_of(store), Event(), file_of(store).write
+
+    def fail_once(changes: Iterable[Change]) -> None:
+        assert all_queued.wait(30)
+        monkeypatch.setattr(file, "write", write)
+        del changes
+        raise StoreFull(path=path)
+
+    monkeypatch.setattr(file, "write", fail_once)
+    first = asyncio.ensure_future(store.put(b"a", b"1"))
+    await asyncio.sleep(0)
+    await wait_until(journal_of(store)._queue.empty)
+    assert store.statistics().writes_pending == 1
+    others = [asyncio.ensure_future(store.put(b"b%d" % n, b"1")) for n in range(5)]
+    await asyncio.sleep(0)
+    all_queued.set()
+    outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreFull] * 6
+    assert await store.put(b"c", b"1") == 2
+    everything = await contents(store)
+    assert [kv.key for kv in everything] == [b"c"]
+    await store.close()
+    store = open_sqlite_store(path)
+    assert await contents(store) == everything
+    await store.close()
+
+
 async def test_lease_ends_once_there_is_room_again(path: Path) -> None:
     store = open_sqlite_store(path)
     lease = await store.grant(timedelta(milliseconds=50))
@@ -242,7 +274,7 @@ async def test_lease_ends_once_there_is_room_again(path: Path) -> None:
         file_of(store)._db.execute("PRAGMA query_only = ON")
         await anext(watch)
         ended = asyncio.ensure_future(anext(watch))
-        await wait_until(lambda: refusals(store) > 0)
+        await wait_until(lambda: journal_of(store)._failures > 0)
         assert [kv.key for kv in await contents(store)] == [b"a"]
         file_of(store)._db.execute("PRAGMA query_only = OFF")
         async with asyncio.timeout(30):

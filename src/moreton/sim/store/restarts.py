@@ -10,6 +10,7 @@ from moreton.sim.store.subject import (
     next_batch,
     refused,
 )
+from moreton.store import Put
 from moreton.store.errors import Compacted, LeaseNotFound
 
 
@@ -44,6 +45,19 @@ async def restart_keeps_history(subject: RestartedStoreUnderTest) -> None:
     assert changes(put) == [("put", a, b"2")]
     assert changes(delete) == [("delete", a, b"")]
     assert delete.events[0].prev == put.events[0].kv
+    await new.store.close()
+
+
+async def restart_keeps_the_order_within_a_revision(subject: RestartedStoreUnderTest) -> None:
+    """The changes of one transaction are watched in the order made."""
+    old = StoreUnderTest(await subject.open(), subject.ttl)
+    names = ["c", "a", "d", "b"]
+    revision = (await old.store.txn(then=[Put(old.key(name), b"1") for name in names])).revision
+    await old.store.close()
+    new = StoreUnderTest(await subject.open(), subject.ttl)
+    async with new.store.watch(new.prefix, new.end, from_revision=revision) as watch:
+        batch = await next_batch(watch)
+    assert [event.kv.key for event in batch.events] == [new.key(name) for name in names]
     await new.store.close()
 
 
@@ -99,6 +113,7 @@ async def restart_gives_leases_their_time_anew(subject: RestartedStoreUnderTest)
 CHECKS: tuple[RestartCheck, ...] = (
     restart_keeps_keys_and_revisions,
     restart_keeps_history,
+    restart_keeps_the_order_within_a_revision,
     restart_keeps_compaction,
     restart_keeps_leases,
     restart_gives_leases_their_time_anew,

@@ -61,9 +61,11 @@ async def watch_from_the_future_waits_for_it(subject: StoreUnderTest) -> None:
     a = subject.key("a")
     now = await subject.revision()
     async with subject.store.watch(a, from_revision=now + 3) as watch:
+        reading = asyncio.create_task(next_batch(watch))
         for value in (b"1", b"2", b"3"):
+            await asyncio.sleep(0)
             await subject.store.put(a, value)
-        batch = await next_batch(watch)
+        batch = await reading
     assert (batch.revision, changes(batch)) == (now + 3, [("put", a, b"3")])
 
 

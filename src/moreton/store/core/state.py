@@ -150,7 +150,7 @@ class State:
     def _undo(self, batch: WatchBatch) -> None:
         undone = self.history.pop()
         assert undone is batch, "changes are undone newest first"
-        for event in reversed(batch.events):
+        for event in batch.events:
             self.keyspace.replace(event.kv.key, event.prev)
         self.revision = batch.revision - 1
 
@@ -230,11 +230,10 @@ class State:
     ) -> Mapping[bytes, KeyValue | None]:
         """What lay under the range's keys that changed after *revision*."""
         older: dict[bytes, KeyValue | None] = {}
-        for event in reversed(tuple(unfinished)):
-            if covers(event.kv.key, op.key, op.end):
-                older[event.kv.key] = event.prev
-        for batch in self.history.newest_to(revision):
-            for event in reversed(batch.events):
+        newer = (batch.events for batch in self.history.newest_to(revision))
+        # Newest first; within one revision a key changes once, so the order there is nothing.
+        for events in (unfinished, *newer):
+            for event in events:
                 if covers(event.kv.key, op.key, op.end):
                     older[event.kv.key] = event.prev
         return older

@@ -154,5 +154,5 @@ def _compact(compactions: Iterable[HistoryCompacted]) -> Iterator[Statement]:
     for compaction in compactions:
         revisions = json.dumps(sorted({revision for revision, _ in compaction.dead}))
         records = json.dumps([f"{revision}:{key.hex()}" for revision, key in compaction.dead])
-        yield "UPDATE compaction SET revision = max(revision, ?)", (compaction.revision,)
+        yield "UPDATE compaction SET revision = ?", (compaction.revision,)
         yield _DELETE_DEAD, (revisions, records)
