@@ -124,12 +124,12 @@ class _Type:
 class Delivery:
     """One proxy's stream: what it asked for, what it has, what is on its way."""
 
-    def __init__(self, *, warm: bool = True) -> None:
-        """Gate on ACKs; with *warm*, a removed resource waits until nothing in use needs it."""
+    def __init__(self, *, gated: bool = True) -> None:
+        """Gate on ACKs, unless not *gated*: a gRPC client asks for clusters only after routes."""
         self._types: dict[TypeUrl, _Type] = {}
         self._snapshot = Snapshot()
         self._next_nonce = 0
-        self._warm = warm
+        self._gated = gated
 
     def handle(self, event: Event) -> Sequence[Effect]:
         """What follows from *event*, in the order in which it must happen."""
@@ -152,6 +152,16 @@ class Delivery:
             yield from kind.applied.values()
             if kind.flight is not None:
                 yield from kind.flight.put.values()
+
+    def full(self, type_url: TypeUrl) -> Sequence[Resource]:
+        """All of one type that the proxy may be using, by name."""
+        kind = self._types.get(type_url, _Type())
+        found = dict(kind.applied)
+        if kind.flight is not None:
+            found.update(kind.flight.put)
+            for name in kind.flight.removed:
+                found.pop(name, None)
+        return [found[name] for name in sorted(found)]
 
     def settled(self) -> bool:
         """Whether nothing is on its way and nothing waits to be sent."""
@@ -291,7 +301,7 @@ class Delivery:
 
     def _is_ready(self, resource: Resource) -> bool:
         """Whether the proxy has, acknowledged, all that *resource* needs."""
-        return all(self._has(key) for key in resource.needs)
+        return not self._gated or all(self._has(key) for key in resource.needs)
 
     def _has(self, key: ResourceKey) -> bool:
         kind = self._types.get(key.type_url)
@@ -308,8 +318,8 @@ class Delivery:
         for name in list(kind.forced):
             if ResourceKey(type_url, name) not in resources:
                 absent.add(name)
-        if not absent:
-            return []
+        if not absent or not self._gated:
+            return sorted(absent)
         needed = {key.name for key in self._needed() if key.type_url == type_url}
         return sorted(absent - needed)
 

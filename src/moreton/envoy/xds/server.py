@@ -11,23 +11,15 @@ import grpc
 import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
-from moreton.envoy.core.delivery import (
-    Acknowledged,
-    Delivery,
-    Event,
-    Published,
-    Refused,
-    Send,
-    Subscribe,
-)
-from moreton.envoy.core.resources import ResourceKey, Snapshot, TypeUrl
-from moreton.envoy.xds.frames import delta_response
+from moreton.envoy.core.delivery import Published
+from moreton.envoy.core.resources import ResourceKey, Snapshot
 from moreton.envoy.xds.status import ObjectState, ObjectStatus, ProxyStatus, judge
+from moreton.envoy.xds.streams import DeltaStream, SotwStream, Stream
 
 # A proxy that reconnects lists every resource it has: 4 MiB, gRPC's default, is too little.
 _MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-_TYPES = {str(member): member for member in TypeUrl}
+PROXYLESS = "proxyless"
 
 
 class XdsServer:
@@ -35,7 +27,7 @@ class XdsServer:
 
     def __init__(self, on_change: Callable[[], None] | None = None) -> None:
         self._snapshots: dict[str, Snapshot] = {}
-        self._streams: set[_Stream] = set()
+        self._streams: set[Stream] = set()
         self._changed = asyncio.Event()
         self._on_change = on_change
         self._server: grpc.aio.Server | None = None
@@ -53,6 +45,11 @@ class XdsServer:
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
                 self._delta,
                 request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
+                response_serializer=bytes,
+            ),
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._sotw,
+                request_deserializer=discovery_pb2.DiscoveryRequest.FromString,
                 response_serializer=bytes,
             ),
         }
@@ -102,14 +99,23 @@ class XdsServer:
         if self._on_change is not None:
             self._on_change()
 
-    async def _delta(
-        self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+    async def _delta(self, requests: AsyncIterator[Any], _: object) -> AsyncIterator[bytes]:
+        async for response in self._serve(requests, DeltaStream):
+            yield response
+
+    async def _sotw(self, requests: AsyncIterator[Any], _: object) -> AsyncIterator[bytes]:
+        async for response in self._serve(requests, SotwStream):
+            yield response
+
+    async def _serve(
+        self, requests: AsyncIterator[Any], variant: type[DeltaStream | SotwStream]
     ) -> AsyncIterator[bytes]:
         first = await anext(aiter(requests), None)
         if first is None:
             return
-        group = first.node.cluster
-        stream = _Stream(ProxyStatus(first.node.id, group), self._notice)
+        # gRPC clients name no group of ours: they share the services' own resources.
+        group = first.node.cluster if variant is DeltaStream else PROXYLESS
+        stream = variant(ProxyStatus(first.node.id, group), self._notice)
         stream.feed(Published(self._snapshots.get(group, Snapshot())))
         stream.request(first)
         self._streams.add(stream)
@@ -127,59 +133,3 @@ class XdsServer:
             reader.cancel()
             self._streams.discard(stream)
             self._notice()
-        del context
-
-
-class _Stream:
-    """One stream: its machine, its outbox."""
-
-    def __init__(self, proxy: ProxyStatus, notice: Callable[[], None]) -> None:
-        self.proxy = proxy
-        self._delivery = Delivery()
-        self._seen: set[TypeUrl] = set()
-        self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._notice = notice
-
-    def feed(self, event: Event) -> None:
-        """Hand *event* to the machine and perform what it says."""
-        for effect in self._delivery.handle(event):
-            if isinstance(effect, Send):
-                self._outbox.put_nowait(
-                    delta_response(effect.type_url, effect.nonce, effect.resources, effect.removed)
-                )
-            else:
-                self.proxy.count(effect)
-        self._notice()
-
-    def request(self, request: Any) -> None:
-        """Take in one `DeltaDiscoveryRequest`."""
-        type_url = _TYPES.get(request.type_url)
-        if type_url is None:
-            return
-        if request.response_nonce:
-            if request.HasField("error_detail"):
-                reason = request.error_detail.message
-                self.feed(Refused(type_url, request.response_nonce, reason))
-            else:
-                self.feed(Acknowledged(type_url, request.response_nonce))
-        first = type_url not in self._seen
-        self._seen.add(type_url)
-        if first or request.resource_names_subscribe or request.resource_names_unsubscribe:
-            self.feed(
-                Subscribe(
-                    type_url,
-                    frozenset(request.resource_names_subscribe),
-                    frozenset(request.resource_names_unsubscribe),
-                    dict(request.initial_resource_versions) if first else {},
-                    first,
-                )
-            )
-
-    async def responses(self) -> AsyncIterator[bytes]:
-        """What to send, until the stream is closed."""
-        while (response := await self._outbox.get()) is not None:
-            yield response
-
-    def close(self) -> None:
-        """End `responses`."""
-        self._outbox.put_nowait(None)
