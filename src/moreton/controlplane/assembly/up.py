@@ -1,7 +1,7 @@
 """The life of the control plane: start everything in order, serve, stop everything in order.
 
-Envoy is started (or adopted) first and boots while Python loads the rest. Nothing is told to Envoy
-before everything that it should have is known: an adopted Envoy must not lose a thing meanwhile.
+Nothing is told to Envoy before everything that it should have is known: an adopted Envoy must not
+lose a thing meanwhile.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from moreton.controlplane.assembly.log import configure_logging
 from moreton.controlplane.assembly.stopping import Stop, stop_signals
-from moreton.controlplane.errors import ApiNotLoopback
+from moreton.controlplane.errors import ApiNotLoopback, StateFolderUnusable
 from moreton.controlplane.ports import bind, check_free, is_loopback
 from moreton.controlplane.settings import Settings, load_settings
 from moreton.controlplane.state_folder import StateFolder
-from moreton.envoy.binary import find_envoy
+from moreton.envoy.binary import envoy_version, find_envoy
 from moreton.envoy.identity import read_identity
 from moreton.envoy.supervisor import EnvoySupervisor
 
@@ -59,9 +59,12 @@ async def _start(path: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]) 
     listening = _bind_api(settings)
     stack.callback(listening.close)
     token = folder.token()
-    envoy = await _start_envoy(settings, state, stack, told)
+    envoy, binary = _find_envoy(settings, state)
+    # In a thread, while this one loads the rest: a process is started to ask it.
+    version = asyncio.create_task(asyncio.to_thread(envoy_version, binary))
     plane = await _load(settings, state, envoy, stack)
-    await envoy.wait_ready()
+    await version
+    await _start_envoy(envoy, stack, told)
     for name, gateway in settings.gateways.items():
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
         _LOG.info("gateway %s listens on %s", name, shown)
@@ -69,14 +72,12 @@ async def _start(path: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]) 
     api = _api_url(listening)
     try:
         folder.announce(api)
-    except Exception as error:  # noqa: BLE001 - a full disk must not keep the gateway down
+    except StateFolderUnusable as error:  # a full disk must not keep the gateway down
         plane.troubles.begin("announcement", str(error))
     _LOG.info("control plane ready, its API is at %s", api)
 
 
-async def _start_envoy(
-    settings: Settings, state: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]
-) -> EnvoySupervisor:
+def _find_envoy(settings: Settings, state: Path) -> tuple[EnvoySupervisor, Path]:
     configured = settings.envoy.binary
     binary = find_envoy(None if configured is None else settings.folder / configured)
     if read_identity(state / "envoy" / "envoy.json") is None:
@@ -88,8 +89,14 @@ async def _start_envoy(
         drain_time=settings.envoy.drain_time,
         concurrency=settings.envoy.concurrency,
     )
-    await envoy.start()
-    adopted = envoy.statistics().adopted
+    return envoy, binary
+
+
+async def _start_envoy(
+    envoy: EnvoySupervisor, stack: AsyncExitStack, told: asyncio.Future[Stop]
+) -> None:
+    """Adopt the Envoy that runs, or start one; at the end do with it what was told."""
+    adopted = True  # until it is known: what this start did not make, its failure leaves alone
 
     async def end() -> None:
         leave = told.result() is Stop.LEAVE if told.done() else adopted
@@ -101,21 +108,26 @@ async def _start_envoy(
             await envoy.stop()
 
     stack.push_async_callback(end)
-    return envoy
+    await envoy.start()
+    adopted = envoy.statistics().adopted
+    await envoy.wait_ready()
 
 
 async def _load(
     settings: Settings, state: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
 ) -> Plane:
-    """Everything known, published, and followed from now on."""
-    # These load gRPC, protobuf and SQLite while Envoy boots.
-    module = importlib.import_module("moreton.controlplane.assembly.plane")
-    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415
-    from moreton.controlplane.assembly.edits import watch_edits  # noqa: PLC0415
-    from moreton.envoy.xds import XdsServer  # noqa: PLC0415
-    from moreton.store import open_store  # noqa: PLC0415
+    """Everything known, published, and followed from now on.
 
-    store = open_store(module.store_url(settings, state))
+    The xDS server listens before Envoy starts: an Envoy that finds nobody waits before it tries
+    again, and it is there in less time than that.
+    """
+    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
+    from moreton.controlplane.assembly.edits import watch_edits  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.plane import put_together, store_url  # noqa: PLC0415 - same
+    from moreton.envoy.xds import XdsServer  # noqa: PLC0415 - as above
+    from moreton.store import open_store  # noqa: PLC0415 - as above
+
+    store = open_store(store_url(settings, state))
     stack.push_async_callback(store.close)
 
     def on_change() -> None:
@@ -125,19 +137,19 @@ async def _load(
         return "not tried"
 
     xds = XdsServer(on_change=on_change)
-
-    plane: Plane = module.put_together(settings, store, xds, preflight=preflight)
+    plane = put_together(settings, store, xds, preflight=preflight)
     await plane.discovery.load()
     await plane.follower.load()
     plane.apply(settings)
+    # Before a proxy can ask: one that is told of nothing would drop everything.
     plane.publisher.publish_now()
+    envoy.xds_socket.parent.mkdir(parents=True, exist_ok=True)
     await xds.start(f"unix:{envoy.xds_socket}")
     stack.push_async_callback(xds.stop)
     await stack.enter_async_context(plane.publisher.running())
     await stack.enter_async_context(plane.follower.running())
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
-    editor = Editor(plane)
-    task = asyncio.create_task(watch_edits(settings.path, editor.on_edit), name="edits")
+    task = asyncio.create_task(watch_edits(settings.path, Editor(plane).on_edit), name="edits")
     stack.callback(task.cancel)
     return plane
 
