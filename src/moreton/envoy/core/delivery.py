@@ -114,6 +114,7 @@ class _Type:
     names: set[str] = field(default_factory=set)
     held: dict[str, str] = field(default_factory=dict)  # versions that the proxy has
     applied: dict[str, Resource] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)  # held in a version that we do not have
     refused: dict[str, str] = field(default_factory=dict)  # version that it refused
     forced: set[str] = field(default_factory=set)  # to be sent although it has them
     told_absent: set[str] = field(default_factory=set)
@@ -129,6 +130,7 @@ class Delivery:
         self._types: dict[TypeUrl, _Type] = {}
         self._snapshot = Snapshot()
         self._next_nonce = 0
+        self._returning = False  # the proxy has resources from an earlier stream
         self._gated = gated
 
     def handle(self, event: Event) -> Sequence[Effect]:
@@ -136,7 +138,7 @@ class Delivery:
         effects: list[Effect] = []
         match event:
             case Subscribe():
-                self._subscribe(event)
+                effects += self._subscribe(event)
             case Acknowledged():
                 effects += self._acknowledged(event)
             case Refused():
@@ -167,21 +169,17 @@ class Delivery:
         """Whether nothing is on its way and nothing waits to be sent."""
         return all(kind.flight is None for kind in self._types.values())
 
-    def _subscribe(self, event: Subscribe) -> None:
+    def _subscribe(self, event: Subscribe) -> Iterator[Effect]:
         kind = self._types.setdefault(event.type_url, _Type())
         if event.first:
-            kind.held.update(event.held)
-            for name, version in event.held.items():
-                resource = self._snapshot.resources.get(ResourceKey(event.type_url, name))
-                if resource is not None and resource.version == version:
-                    kind.applied[name] = resource
+            yield from self._take_held(kind, event)
+            kind.greeted = bool(event.held)
             if not event.subscribe:
                 kind.wildcard = kind.legacy = True
         if event.subscribe and kind.legacy:
             kind.wildcard = kind.legacy = False
         if "*" in event.subscribe:
             kind.wildcard = True
-            kind.greeted = False
         names = event.subscribe - {"*"}
         kind.names |= names
         kind.told_absent -= names
@@ -190,6 +188,18 @@ class Delivery:
         else:
             kind.forced |= {name for name in names if name not in kind.held}
         self._unsubscribe(kind, event.unsubscribe)
+
+    def _take_held(self, kind: _Type, event: Subscribe) -> Iterator[Effect]:
+        """What a proxy that connects again has from before."""
+        self._returning = self._returning or bool(event.held)
+        kind.held.update(event.held)
+        for name, version in event.held.items():
+            resource = self._snapshot.resources.get(ResourceKey(event.type_url, name))
+            if resource is not None and resource.version == version:
+                kind.applied[name] = resource
+                yield Applied(resource)
+            else:
+                kind.unknown.add(name)
 
     def _unsubscribe(self, kind: _Type, names: frozenset[str]) -> None:
         if "*" in names:
@@ -201,6 +211,7 @@ class Delivery:
             else:
                 kind.held.pop(name, None)
                 kind.applied.pop(name, None)
+                kind.unknown.discard(name)
                 kind.forced.discard(name)
 
     def _published(self, snapshot: Snapshot) -> None:
@@ -218,9 +229,11 @@ class Delivery:
         flight, kind.flight = kind.flight, None
         for name, resource in flight.put.items():
             kind.applied[name] = resource
+            kind.unknown.discard(name)
             yield Applied(resource)
         for name in flight.removed:
             kind.applied.pop(name, None)
+            kind.unknown.discard(name)
             yield Gone(ResourceKey(event.type_url, name))
 
     def _refused(self, event: Refused) -> Iterator[Effect]:
@@ -242,9 +255,11 @@ class Delivery:
                 yield Rejected(resource, event.reason)
             else:
                 kind.applied[name] = resource
+                kind.unknown.discard(name)
                 yield Applied(resource)
         for name in flight.removed:
             kind.applied.pop(name, None)
+            kind.unknown.discard(name)
 
     def _pump(self) -> Iterator[Effect]:
         for type_url in ORDER:
@@ -320,8 +335,25 @@ class Delivery:
                 absent.add(name)
         if not absent or not self._gated:
             return sorted(absent)
+        if self._needs_unknown():
+            absent -= kind.held.keys()
         needed = {key.name for key in self._needed() if key.type_url == type_url}
         return sorted(absent - needed)
+
+    def _needs_unknown(self) -> bool:
+        """Whether the proxy may be using listeners or routes of which we do not know the needs.
+
+        A proxy that connects again asks for clusters first, so what its old routes need is open
+        until it has shown those and has taken the new ones.
+        """
+        if not self._returning:
+            return False
+        listeners, routes = self._types.get(TypeUrl.LISTENER), self._types.get(TypeUrl.ROUTES)
+        if listeners is None or listeners.unknown:
+            return True
+        if routes is None:
+            return bool(listeners.held)
+        return bool(routes.unknown)
 
     def _needed(self) -> Iterator[ResourceKey]:
         for resource in self.in_use():
