@@ -19,7 +19,7 @@ from catalogue.extract import extract
 STATE = Path(os.environ.get("SHOP_STATE", Path(__file__).parent.parent / ".moreton" / "shop"))
 SHOP_DATABASE = STATE / "shop.sqlite"
 DATABASE = STATE.parent / "catalogue" / "catalogue.sqlite"
-_ADDRESS = re.compile(r"(?P<slug>[\w-]*)_(?P<id>\d+)")
+_ADDRESS = re.compile(r"[\w-]*_(?P<id>\d{1,18})")  # SQLite's integers have 18 digits and more
 _SERVED_BY = {"x-served-by": "catalogue"}
 _CSRF_COOKIE = "csrftoken"  # Django's; the basket's form is answered by the monolith
 _PAGE = """<!DOCTYPE html>
@@ -37,11 +37,7 @@ _PAGE = """<!DOCTYPE html>
 <h1>{title}</h1>
 <p class="price_color">{price}</p>
 <p class="availability">{availability}</p>
-<form id="add_to_basket_form" action="/basket/add/{id}/" method="post">
-<input type="hidden" name="csrfmiddlewaretoken" value="{token}">
-<input type="hidden" name="quantity" value="1">
-<button type="submit" class="btn btn-lg btn-primary">Add to cart</button>
-</form>
+{basket}
 </div>
 <h2>Product Description</h2>
 <div id="product_description">{description}</div>
@@ -56,6 +52,11 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+_BASKET = """<form id="add_to_basket_form" action="/basket/add/{id}/" method="post">
+<input type="hidden" name="csrfmiddlewaretoken" value="{token}">
+<input type="hidden" name="quantity" value="1">
+<button type="submit" class="btn btn-lg btn-primary">Add to cart</button>
+</form>"""
 
 
 def product_page(request: Request) -> Response:
@@ -64,9 +65,9 @@ def product_page(request: Request) -> Response:
     row = _product(int(found["id"])) if found else None
     if found is None or row is None:
         return PlainTextResponse("no such product", status_code=404, headers=_SERVED_BY)
-    if found["slug"] != row["slug"]:
-        right = f"/catalogue/{row['slug']}_{row['id']}/"
-        return RedirectResponse(right, status_code=301, headers=_SERVED_BY)
+    right = f"{row['slug']}_{row['id']}"
+    if found[0] != right:
+        return RedirectResponse(f"/catalogue/{right}/", status_code=301, headers=_SERVED_BY)
     token = request.cookies.get(_CSRF_COOKIE) or secrets.token_hex(16)
     answer = HTMLResponse(_render(row, token), headers=_SERVED_BY)
     if _CSRF_COOKIE not in request.cookies:
@@ -97,8 +98,9 @@ def _product(number: int) -> sqlite3.Row | None:
 
 def _render(row: sqlite3.Row, token: str) -> str:
     stock = row["in_stock"]
+    basket = _BASKET.format(id=row["id"], token=html.escape(token)) if stock > 0 else ""
     return _PAGE.format(
-        id=row["id"],
+        basket=basket,
         title=html.escape(row["title"]),
         category=html.escape(row["category"]),
         price=f"£{row['pence'] // 100}.{row['pence'] % 100:02}",
@@ -106,7 +108,6 @@ def _render(row: sqlite3.Row, token: str) -> str:
         description=row["description"],  # written by the shop's own staff, as in the monolith
         upc=html.escape(row["upc"]),
         kind=html.escape(row["kind"]),
-        token=html.escape(token),
     )
 
 
