@@ -292,7 +292,9 @@ class LocalStore(Store):
         if history.events <= 2 * HISTORY_EVENTS_KEPT and history.bytes <= 2 * HISTORY_BYTES_KEPT:
             return
         keep = history.revision_to_keep(events=HISTORY_EVENTS_KEPT, size=HISTORY_BYTES_KEPT)
-        if keep is not None and self._compacting < keep <= self._hub.revision:
+        # Writes under way are history too, but only what is durable can be compacted.
+        keep = min(keep or 0, self._hub.revision)
+        if keep > self._compacting:
             self._forget_outcome(self._commit(self._plan_compaction(keep)))
 
     def _set_timer(self) -> None:

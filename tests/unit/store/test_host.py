@@ -10,7 +10,7 @@ import pytest
 from moreton.kernel.time import SystemClock
 from moreton.store import Compare, Delete, Put, Range, Store, open_store
 from moreton.store import host as hosting
-from moreton.store.core.changes import Change
+from moreton.store.core.changes import Change, HistoryCompacted
 from moreton.store.core.state import State
 from moreton.store.errors import (
     Compacted,
@@ -215,6 +215,21 @@ async def test_history_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> N
         await store.put(b"a", bytes(1000))
         assert store.statistics().history_bytes <= 22_000
     await store.close()
+
+
+async def test_history_under_way_is_not_compacted(
+    store: LocalStore, journal: SlowJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosting, "HISTORY_EVENTS_KEPT", 3)
+    writes = await started(*(store.put(b"a", b"%d" % number) for number in range(20)))
+    journal.committed(2)
+    assert journal.submitted[20:] == [HistoryCompacted(3, ((2, b"a"),))]
+    journal.committed(18)
+    journal.committed(1)
+    await asyncio.gather(*writes)
+    assert store.statistics().compact_revision == 3
+    assert isinstance(journal.submitted[-1], HistoryCompacted)
+    assert journal.submitted[-1].revision == 18
 
 
 async def test_closed_store_refuses_everything() -> None:
