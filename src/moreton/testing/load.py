@@ -115,7 +115,7 @@ class SteadyLoad:
 
     async def wait_requests(self, count: int) -> None:
         """Return once *count* requests have been answered or have failed."""
-        while self.report.requests < count:  # noqa: ASYNC110 - a sample costs nothing
+        while self.report.requests < count:
             await asyncio.sleep(0.01)
 
     async def _connection(self, due: float) -> None:

@@ -1,0 +1,1 @@
+"""Worlds to test in: virtual time with faults, scripts, conformance suites."""
