@@ -10,7 +10,7 @@ import http.client
 import json
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
@@ -74,15 +74,22 @@ class Api:
         folder = state_folder(config)
         return cls(find_running(folder).api, read_token(folder))
 
-    def get(self, path: str, **query: str) -> Any:
+    def get(self, path: str, **query: str | Sequence[str]) -> Any:
         """The document at *path*."""
         return self.call("GET", path, query=query)
 
     def call(
-        self, method: str, path: str, body: object = None, *, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Any:
         """One call; its document. Raises `ApiRefused`, `ApiUnreachable`."""
-        target = f"{quote(path, safe='/')}?{urlencode(query)}" if query else quote(path, safe="/")
+        target = quote(path, safe="/")
+        if query:
+            target += f"?{urlencode(query, doseq=True)}"
         headers = {"authorization": f"Bearer {self._token}", "accept": "application/json"}
         content = None
         if body is not None:

@@ -21,6 +21,7 @@ class Compiled:
     endpoints_of: Callable[[Service], Sequence[Endpoint]]
     values: dict[ObjectKey, Value] = field(default_factory=dict)
     snapshot: Snapshot = field(default_factory=Snapshot)
+    _gateways: set[str] = field(default_factory=set)
 
     def set(self, key: ObjectKey, value: Value | None) -> bool:
         """Compile *value* for *key*; whether anything but a route's weights changed."""
@@ -33,6 +34,7 @@ class Compiled:
         self.values[key] = value
         match value:
             case Gateway():
+                self._gateways.add(value.name)
                 self.compiler.put_gateway(value)
             case Service():
                 self.compiler.put_service(value)
@@ -59,10 +61,6 @@ class Compiled:
             self.snapshot = self.snapshot.changed(changed, removed)
         return changed, removed
 
-    def gateways(self) -> list[str]:
-        """The compiled gateways."""
-        return [key.name for key in self.values if key.kind is Kind.GATEWAY]
-
     def resources_of(self, key: ObjectKey) -> list[ResourceKey]:
         """The resources that carry the compiled object *key*."""
         value = self.values.get(key)
@@ -76,7 +74,7 @@ class Compiled:
                     ResourceKey(TypeUrl.ENDPOINTS, value.name),
                 ]
             case Route():
-                names = value.gateways or self.gateways()
+                names = value.gateways or self._gateways
                 tables = [ResourceKey(TypeUrl.ROUTES, name) for name in sorted(names)]
                 return [*tables, WEIGHTS] if len(value.to) > 1 else tables
             case None:
@@ -88,6 +86,7 @@ class Compiled:
         del self.values[key]
         match before:
             case Gateway():
+                self._gateways.discard(key.name)
                 self.compiler.remove_gateway(key.name)
             case Service():
                 self.compiler.remove_service(key.name)

@@ -1,0 +1,68 @@
+"""`moreton status`: everything at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moreton.cli.client import DEFAULT_CONFIG, Api, Config
+from moreton.cli.output import AsJson, joined, print_json, print_line, print_rows
+
+
+def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Show gateways, proxies, and every object that is not in force, with its place and reason.
+
+    [bold]Examples[/]
+
+      moreton status
+
+      moreton status --json
+    """
+    found = Api.find(config).get("/v1/status")
+    if as_json:
+        print_json(found)
+        return
+    envoy = found["envoy"]
+    state = "ready" if envoy["ready"] else f"not ready ({envoy['last_exit'] or 'starting'})"
+    print_line(f"control plane {found['version']}, pid {found['pid']}, {found['config']}")
+    print_line(f"envoy {envoy['version']}, pid {envoy['pid']}, {state}")
+    for gateway in found["gateways"]:
+        print_line(f"gateway {gateway['name']}: {_listeners(gateway)}; {gateway['status']['text']}")
+    for proxy in found["proxies"]:
+        counts = f"{proxy['acks']} acknowledged, {proxy['nacks']} refused"
+        print_line(f"proxy {proxy['node']}: {counts}")
+    if not found["proxies"]:
+        print_line("no proxy is connected")
+    print_line(_counts(found["objects"]))
+    _say_wrongs(found)
+
+
+def _say_wrongs(found: dict[str, Any]) -> None:
+    for name, why in found["troubles"].items():
+        print_line(f"trouble: {name}: {why}")
+    for fault in found["faults"]:
+        print_line(f"edit refused: {fault}")
+    for name, why in found["unreadable"].items():
+        print_line(f"unreadable in the store: {name}: {why}")
+    if found["attention"]:
+        print_line("")
+        rows = [
+            [f"{one['kind']} {one['name']}", one["status"]["text"], one["source"]["where"] or "API"]
+            for one in found["attention"]
+        ]
+        print_rows(["object", "status", "defined at"], rows, empty="")
+
+
+def _listeners(gateway: dict[str, Any]) -> str:
+    return joined(
+        f"{'https' if each['tls'] else 'http'}://{each['address']}" for each in gateway["listeners"]
+    )
+
+
+def _counts(objects: dict[str, dict[str, int]]) -> str:
+    words = []
+    for kind, states in objects.items():
+        total = sum(states.values())
+        others = [f"{count} {state}" for state, count in states.items() if state != "applied"]
+        all_of = f"{total} {kind}{'' if total == 1 else 's'}"
+        words.append(f"{all_of} ({', '.join(others)})" if others else all_of)
+    return ", ".join(words)
