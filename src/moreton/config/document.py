@@ -14,6 +14,7 @@ from moreton.config.faults import ConfigRefused, Fault, Location
 Pointer = tuple[str | int, ...]
 _BYTES_MAX = 32 * 1024 * 1024
 _DEPTH_MAX = 64
+_TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where it was built
 
 
@@ -147,6 +148,9 @@ class _Reader:
             raise ConfigRefused(
                 [Fault("nested too deep", "use less than 64 levels", _place(self._file, node))]
             )
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _TAGS:
+            what = f"the unknown tag {node.tag}"
+            self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, pointer)
         if isinstance(node, yaml.SequenceNode):

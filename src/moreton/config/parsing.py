@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -31,12 +31,10 @@ class Section(BaseModel):
 
 def _quantity(parse: Callable[[str], Any], example: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
-        if isinstance(value, timedelta | float) and not isinstance(value, bool):
-            return value
-        if isinstance(value, int) and not isinstance(value, bool) and value != 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value != 0:
             raise ValueError(f"{value} has no unit; write it like {example}")
-        if not isinstance(value, str | int):
-            raise ValueError(f"{value!r} is not text; write it like {example}")  # noqa: TRY004
+        if value is None or isinstance(value, bool | dict | list):
+            raise ValueError(f"{_shown(value)} is not text; write it like {example}")
         return parse(str(value))
 
     return read
@@ -74,7 +72,7 @@ def faults_of(
     faults = []
     seen: set[tuple[Pointer, str]] = set()
     for item in error.errors(include_url=False):
-        pointer = _pointer(item["loc"], document)
+        pointer = _pointer(item, document)
         what, todo = _words(item, model, pointer)
         if (pointer, what) in seen:
             continue
@@ -84,24 +82,32 @@ def faults_of(
     return faults
 
 
-def _pointer(loc: Sequence[str | int], document: Document | None) -> Pointer:
-    """*loc* without the names of union members that pydantic puts in."""
+def _pointer(item: Any, document: Document | None) -> Pointer:
+    """Where *item* is, without the names of union members that pydantic puts in."""
+    loc = tuple(item["loc"])
     if document is None:
-        return tuple(loc)
+        return tuple(part for part in loc if not _is_union_member(part))
     out: list[str | int] = []
     here: Any = document.data
     for part in loc:
         try:
             here = here[part]
         except (KeyError, IndexError, TypeError):
-            if part is loc[-1]:
+            if part is loc[-1] and item["type"] == "missing":
                 out.append(part)
             continue
         out.append(part)
     return tuple(out)
 
 
-def _words(item: Any, model: type[BaseModel], pointer: Pointer) -> tuple[str, str]:
+def _is_union_member(part: object) -> bool:
+    text = str(part)
+    return isinstance(part, str) and ("[" in text or text in {"constrained-int", "bool", "int"})
+
+
+def _words(  # noqa: PLR0911 - one for each kind of error
+    item: Any, model: type[BaseModel], pointer: Pointer
+) -> tuple[str, str]:
     name = ".".join(str(part) for part in pointer) or "the file"
     kind = item["type"]
     value = item.get("input")
@@ -114,6 +120,10 @@ def _words(item: Any, model: type[BaseModel], pointer: Pointer) -> tuple[str, st
         what, _, todo = message.partition("; ")
         return f"{name}: {what}", todo or "correct it"
     shown = _shown(value)
+    if kind == "literal_error":
+        return f"{name} is {shown}", f"write {item['ctx']['expected']}"
+    if kind == "too_short":
+        return f"{name} is {shown}", "give at least one item"
     wanted = {
         "string_type": "text; put it in quotes",
         "int_type": "a whole number",
@@ -121,7 +131,7 @@ def _words(item: Any, model: type[BaseModel], pointer: Pointer) -> tuple[str, st
         "bool_type": "true or false",
         "bool_parsing": "true or false",
         "dict_type": "a mapping of names to values",
-        "model_type": "a mapping",
+        "model_type": "a mapping of keys to values",
         "model_attributes_type": "a mapping",
         "list_type": "a list",
         "tuple_type": "a list",
@@ -130,16 +140,20 @@ def _words(item: Any, model: type[BaseModel], pointer: Pointer) -> tuple[str, st
     }.get(kind)
     if wanted is not None:
         return f"{name} is {shown}", f"write {wanted}"
-    return f"{name} is {shown}", str(item["msg"])[:1].lower() + str(item["msg"])[1:]
+    bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+    if kind in bounds:
+        key, words = bounds[kind]
+        return f"{name} is {shown}", f"write {words} {item['ctx'][key]}"
+    return f"{name} is {shown}", str(item["msg"]).lower()
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "empty"
     if isinstance(value, dict):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
-        return "a list"
+        return "a list" if value else "an empty list"
     return repr(value) if isinstance(value, str) else str(value).lower()
 
 
