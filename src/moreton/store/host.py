@@ -49,8 +49,9 @@ from moreton.store.watching import Watch, WatchHub
 # Writers wait when so many writes, or bytes of them, are under way.
 WRITES_PENDING_MAX = 4096
 BYTES_PENDING_MAX = 32 * 1024 * 1024
-# History kept for watches and reads of the past. At twice one of these the older half goes.
-HISTORY_EVENTS_KEPT = 5_000
+# History kept for watches and reads of the past. A tenth more, and the oldest tenth goes: in
+# steps so small that no writer notices.
+HISTORY_EVENTS_KEPT = 10_000
 HISTORY_BYTES_KEPT = 8 * 1024 * 1024
 # A timer is never set shorter: clocks of different grain would make it spin.
 _TIMER_SECONDS_MIN = 0.001
@@ -289,11 +290,12 @@ class LocalStore(Store):
         history = self._state.history
         if self._compacting > self._state.compact_revision:
             return
-        if history.events <= 2 * HISTORY_EVENTS_KEPT and history.bytes <= 2 * HISTORY_BYTES_KEPT:
+        kept, size = HISTORY_EVENTS_KEPT, HISTORY_BYTES_KEPT
+        if history.events <= kept + kept // 10 and history.bytes <= size + size // 10:
             return
-        keep = history.revision_to_keep(events=HISTORY_EVENTS_KEPT, size=HISTORY_BYTES_KEPT)
+        keep = history.revision_to_keep(events=kept, size=size)
         # Writes under way are history too, but only what is durable can be compacted.
-        keep = min(keep or 0, self._hub.revision)
+        keep = min(keep or self._state.revision, self._hub.revision)
         if keep > self._compacting:
             self._forget_outcome(self._commit(self._plan_compaction(keep)))
 

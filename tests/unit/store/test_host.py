@@ -200,7 +200,7 @@ async def test_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with store.watch(b"a") as slow:
         for number in range(100):
             await store.put(b"a", b"%d" % number)
-            assert store.statistics().history_events <= 21
+            assert store.statistics().history_events <= 11
         with pytest.raises(Compacted) as caught:
             await anext(slow)
     assert caught.value.compact_revision == store.statistics().compact_revision
@@ -213,7 +213,7 @@ async def test_history_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> N
     store = open_memory_store()
     for _ in range(100):
         await store.put(b"a", bytes(1000))
-        assert store.statistics().history_bytes <= 22_000
+        assert store.statistics().history_bytes <= 12_500
     await store.close()
 
 
@@ -229,7 +229,7 @@ async def test_history_under_way_is_not_compacted(
     await asyncio.gather(*writes)
     assert store.statistics().compact_revision == 3
     assert isinstance(journal.submitted[-1], HistoryCompacted)
-    assert journal.submitted[-1].revision == 18
+    assert journal.submitted[-1].revision == 19
 
 
 async def test_closed_store_refuses_everything() -> None:

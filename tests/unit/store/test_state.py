@@ -116,12 +116,13 @@ def test_history_tells_what_to_keep() -> None:
     state = State()
     for number in range(10):
         apply(state, Put(b"a", b"%d" % number))
-    assert state.history.revision_to_keep(events=100, size=10**6) is None
+    assert state.history.revision_to_keep(events=100, size=10**6) == 2
+    assert state.history.revision_to_keep(events=100, size=0) is None
     keep = state.history.revision_to_keep(events=4, size=10**6)
-    assert keep == 7
+    assert keep == 8
     state.compact(keep)
     # The batch at the compact revision stays for watches.
-    assert [batch.revision for batch in state.history.between(1, 99)] == [7, 8, 9, 10, 11]
+    assert [batch.revision for batch in state.history.between(1, 99)] == [8, 9, 10, 11]
 
 
 def test_comparison_needs_the_right_kind_of_operand() -> None:

@@ -59,12 +59,16 @@ class History:
         self._count(oldest, 1)
 
     def revision_to_keep(self, *, events: int, size: int) -> int | None:
-        """The oldest revision that may stay if that many events and bytes may; `None`: all."""
-        for batch in reversed(self._batches):
-            events -= len(batch.events)
-            size -= sum(map(_event_bytes, batch.events))
-            if events < 0 or size < 0:
+        """The oldest revision that may stay if that many events and bytes may; `None`: none.
+
+        O(what must go).
+        """
+        events_left, bytes_left = self.events, self.bytes
+        for batch in self._batches:
+            if events_left <= events and bytes_left <= size:
                 return batch.revision
+            events_left -= len(batch.events)
+            bytes_left -= sum(map(_event_bytes, batch.events))
         return None
 
     def _count(self, batch: WatchBatch, sign: int) -> None:
