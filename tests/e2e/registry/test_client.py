@@ -5,21 +5,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from e2e.registry.world import TOKEN, Programs, RegistryServer, wait_until
 from moreton.registry import aregister, register
 from moreton.registry.core.heartbeat import Phase
 
-if TYPE_CHECKING:
-    from tests.e2e.registry.conftest import Programs, RegistryServer
-
 pytestmark = pytest.mark.e2e
 
-TOKEN = "made-up"
 SECONDS = timedelta(seconds=1)
 
 
@@ -245,11 +241,11 @@ def test_registration_outlives_an_outage(server: RegistryServer) -> None:
         (before,) = server.wait_instances(1)
         server.stop()
         waiting = [Phase.UNCERTAIN, Phase.JOINING]
-        wait_for(lambda: registration.phase in waiting)
+        wait_until(lambda: registration.phase in waiting, "the phase")
         assert "does not answer" in registration.trouble
         server.start()
         assert server.wait_instances(1) == [before]
-        wait_for(lambda: registration.phase is Phase.REGISTERED)
+        wait_until(lambda: registration.phase is Phase.REGISTERED, "the phase")
         assert registration.trouble == ""
 
 
@@ -261,7 +257,7 @@ def test_service_neither_fails_nor_waits_when_nobody_answers() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         registration = register("catalogue", port=8001, api=url, leave_on_sigterm=False)
         assert time.monotonic() - began < 1
-        wait_for(lambda: "no answer within 2s" in registration.trouble)
+        wait_until(lambda: "no answer within 2s" in registration.trouble, "the phase")
         registration.close()
         assert time.monotonic() - began < 10
 
@@ -289,7 +285,7 @@ def test_service_is_not_disturbed_by_something_else_at_the_address(answer: bytes
         with connection:
             connection.recv(65_536)
             connection.sendall(answer)
-        wait_for(lambda: registration.trouble != "")
+        wait_until(lambda: registration.trouble != "", "the phase")
         assert registration.phase is Phase.JOINING
     registration.close()
 
@@ -299,13 +295,6 @@ def test_service_is_not_disturbed_by_something_else_at_the_address(answer: bytes
 )
 def test_address_that_is_none_is_said_and_does_no_harm(url: str) -> None:
     registration = register("catalogue", port=8001, api=url, leave_on_sigterm=False)
-    wait_for(lambda: registration.trouble != "")
+    wait_until(lambda: registration.trouble != "", "the phase")
     registration.close()
     assert registration.phase is Phase.LEFT
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -6,15 +6,10 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.e2e.registry.conftest import Programs, RegistryServer
-
-    Until = Callable[[Callable[[], Any], str], Any]
+from e2e.registry.world import Programs, RegistryServer
 
 pytestmark = pytest.mark.e2e
 
