@@ -89,9 +89,13 @@ class Program:
                 await self._task
 
     async def stop(self) -> None:
-        """Take the registration away, then SIGTERM, then SIGKILL after 10 s."""
+        """Take the registration away, then end the program."""
         await self.detach()
         await self._deregister()
+        await self.end()
+
+    async def end(self) -> None:
+        """SIGTERM, then SIGKILL after 10 s."""
         if self._identity is not None and self._identity.is_alive():
             self._identity.send(signal.SIGTERM)
             try:
@@ -151,6 +155,7 @@ class Program:
             self._identity, self._port, self._adopted = found, port, True
             return
         self._adopted = False
+        await self._deregister()  # what an earlier run may have left, at another port
         self._port = port if port is not None and _is_free(port) else self._choose_port()
         self._file("port").write_text(str(self._port))
         self._identity = None
