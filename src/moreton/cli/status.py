@@ -32,6 +32,8 @@ def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         print_line(f"proxy {proxy['node']}: {counts}")
     if not found["proxies"]:
         print_line("no proxy is connected")
+    for program in found["programs"]:
+        print_line(f"program {program['service']}: {_program(program)}")
     print_line(_counts(found["objects"]))
     _say_wrongs(found)
 
@@ -50,6 +52,11 @@ def _say_wrongs(found: dict[str, Any]) -> None:
             for one in found["attention"]
         ]
         print_rows(["object", "status", "defined at"], rows, empty="")
+
+
+def _program(program: dict[str, Any]) -> str:
+    state = "ready" if program["ready"] else "not ready"
+    return f"pid {program['pid']}, port {program['port']}, {state}, {program['restarts']} restarts"
 
 
 def _listeners(gateway: dict[str, Any]) -> str:

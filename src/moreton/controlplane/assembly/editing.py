@@ -37,6 +37,8 @@ class Editor:
             return
         self._warn_of_restart(settings)
         count = plane.apply(settings)
+        if plane.programs is not None:
+            await plane.programs.replace(settings.runs)
         _LOG.info("edit of %s applied: %d objects change", settings.path, count)
         plane.events.tell("configuration", {"applied": True, "faults": [], "changes": count})
         for route in plane.desired.stale_weights():

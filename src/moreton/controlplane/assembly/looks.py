@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -80,6 +81,9 @@ class Looks:
             "faults": list(plane.faults),
             "troubles": plane.troubles.now(),
             "envoy": self._envoy_document(),
+            "programs": []
+            if plane.programs is None
+            else list(map(asdict, plane.programs.statistics())),
             "store": {"revision": store.revision, "keys": store.keys, "bytes": store.file_bytes},
             "gateways": plane.views.gateways(),
             "proxies": self.proxies(),

@@ -13,6 +13,7 @@ from moreton.controlplane.assembly.troubles import Troubles
 from moreton.controlplane.core.clashes import ClashIndex
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey
+from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
 from moreton.controlplane.objects.views import Views
@@ -45,6 +46,7 @@ class Plane:
     xds: XdsServer
     clashes: ClashIndex
     troubles: Troubles
+    programs: DevelopmentProcesses | None = None
     faults: Sequence[str] = ()  # of the last edit, when it was refused
 
     def apply(self, settings: Settings) -> int:

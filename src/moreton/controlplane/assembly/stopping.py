@@ -23,20 +23,34 @@ _SIGNALS = {
 }
 
 
+class StopSignals:
+    """What signals said so far."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
+        self.hurry = asyncio.Event()
+
+    def tell(self, how: Stop) -> None:
+        """The first signal says how to stop, the next one not to wait for open requests."""
+        if self.told.done():
+            self.hurry.set()
+        else:
+            self.told.set_result(how)
+
+    def leaves(self, *, otherwise: bool) -> bool:
+        """Whether Envoy and the services are to go on; *otherwise* when nothing was said."""
+        return self.told.result() is Stop.LEAVE if self.told.done() else otherwise
+
+
 @contextlib.contextmanager
-def stop_signals() -> Iterator[asyncio.Future[Stop]]:
-    """The first signal that says to stop, instead of what signals do by default."""
+def stop_signals() -> Iterator[StopSignals]:
+    """Signals say how to stop, instead of what they do by default."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[Stop] = loop.create_future()
-
-    def tell(how: Stop) -> None:
-        if not told.done():
-            told.set_result(how)
-
+    signals = StopSignals()
     for number, how in _SIGNALS.items():
-        loop.add_signal_handler(number, tell, how)
+        loop.add_signal_handler(number, signals.tell, how)
     try:
-        yield told
+        yield signals
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moreton.controlplane.assembly.log import configure_logging
-from moreton.controlplane.assembly.stopping import Stop, stop_signals
+from moreton.controlplane.assembly.proxy import start_envoy
+from moreton.controlplane.assembly.stopping import Stop, StopSignals, stop_signals
+from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.errors import ApiNotLoopback, StateFolderUnusable
 from moreton.controlplane.ports import bind, check_free, is_loopback
 from moreton.controlplane.settings import Settings, load_settings
@@ -37,10 +39,10 @@ async def up(path: Path) -> None:
 
     Raises errors of Moreton when it cannot start; afterwards it lives with troubles and logs them.
     """
-    with stop_signals() as told:
+    with stop_signals() as signals:
         async with AsyncExitStack() as stack:
-            starting = asyncio.create_task(_start(path, stack, told), name="start")
-            both: list[asyncio.Future[None] | asyncio.Future[Stop]] = [starting, told]
+            starting = asyncio.create_task(_start(path, stack, signals), name="start")
+            both: list[asyncio.Future[None] | asyncio.Future[Stop]] = [starting, signals.told]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 starting.cancel()
@@ -48,10 +50,10 @@ async def up(path: Path) -> None:
                     await starting
                 return
             await starting
-            await told
+            await signals.told
 
 
-async def _start(path: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]) -> None:
+async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> None:
     settings = load_settings(path)
     state = (settings.folder / settings.controlplane.state).absolute()
     folder = StateFolder.hold(state)
@@ -64,7 +66,8 @@ async def _start(path: Path, stack: AsyncExitStack, told: asyncio.Future[Stop]) 
     version = asyncio.create_task(asyncio.to_thread(envoy_version, binary))
     plane = await _load(settings, state, envoy, stack)
     await version
-    await _start_envoy(envoy, stack, told)
+    await _start_programs(plane, state, stack, signals)
+    await start_envoy(envoy, stack, signals)
     for name, gateway in settings.gateways.items():
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
         _LOG.info("gateway %s listens on %s", name, shown)
@@ -92,25 +95,20 @@ def _find_envoy(settings: Settings, state: Path) -> tuple[EnvoySupervisor, Path]
     return envoy, binary
 
 
-async def _start_envoy(
-    envoy: EnvoySupervisor, stack: AsyncExitStack, told: asyncio.Future[Stop]
+async def _start_programs(
+    plane: Plane, state: Path, stack: AsyncExitStack, signals: StopSignals
 ) -> None:
-    """Adopt the Envoy that runs, or start one; at the end do with it what was told."""
-    adopted = True  # until it is known: what this start did not make, its failure leaves alone
+    """Start (or adopt) what `run:` says; at the end stop it, unless it is to go on."""
+    programs = DevelopmentProcesses(
+        state / "services", base=plane.settings.folder, registry=plane.registry, say=_LOG.info
+    )
+    plane.programs = programs
 
     async def end() -> None:
-        leave = told.result() is Stop.LEAVE if told.done() else adopted
-        if leave:
-            _LOG.info("Envoy goes on serving; the next `moreton up` adopts it")
-            await envoy.detach()
-        else:
-            _LOG.info("draining: open requests may finish, then Envoy stops")
-            await envoy.stop()
+        await (programs.detach() if signals.leaves(otherwise=False) else programs.stop())
 
     stack.push_async_callback(end)
-    await envoy.start()
-    adopted = envoy.statistics().adopted
-    await envoy.wait_ready()
+    await programs.replace(plane.settings.runs)
 
 
 async def _load(

@@ -1,0 +1,47 @@
+"""Envoy's part in the life of the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+
+from moreton.controlplane.assembly.stopping import StopSignals
+from moreton.envoy.supervisor import EnvoySupervisor
+
+_LOG = logging.getLogger("moreton.controlplane")
+
+
+async def start_envoy(envoy: EnvoySupervisor, stack: AsyncExitStack, signals: StopSignals) -> None:
+    """Adopt the Envoy that runs, or start one; at the end do with it what was told."""
+    adopted = True  # until it is known: what this start did not make, its failure leaves alone
+
+    async def end() -> None:
+        if signals.leaves(otherwise=adopted):
+            _LOG.info("Envoy goes on serving; the next `moreton up` adopts it")
+            await envoy.detach()
+        else:
+            _LOG.info("draining: open requests may finish, then Envoy stops")
+            await _drain(envoy, signals.hurry)
+
+    stack.push_async_callback(end)
+    await envoy.start()
+    adopted = envoy.statistics().adopted
+    await envoy.wait_ready()
+
+
+async def _drain(envoy: EnvoySupervisor, hurry: asyncio.Event) -> None:
+    """Stop *envoy*; a second signal ends it without waiting for open requests."""
+    stopping = asyncio.create_task(envoy.stop())
+    hurried = asyncio.create_task(hurry.wait())
+    await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
+    pid = envoy.statistics().pid
+    if not stopping.done() and pid is not None:
+        _LOG.warning("told twice: Envoy stops at once")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    hurried.cancel()
+    await stopping
