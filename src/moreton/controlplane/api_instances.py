@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from moreton.kernel.quantities import format_duration, parse_duration
@@ -25,12 +25,14 @@ from moreton.registry.core.instance import (
     Instance,
     InstanceId,
     InstanceState,
-    check_service_name,
 )
 from moreton.registry.errors import InstanceNotValid
 from moreton.registry.host import InstanceList, Registry
+from moreton.store.errors import StoreClosed
 
 REVISION_HEADER = "x-moreton-revision"
+# A comment now and then lets both ends of a quiet stream notice that the other is gone.
+HEARTBEAT_SECONDS = 15.0
 
 
 class InstanceBody(BaseModel):
@@ -93,33 +95,34 @@ def instances_router(registry: Registry) -> APIRouter:
     return router
 
 
-def watch_router(registry: Registry) -> APIRouter:
-    """`GET /v1/watch?prefix=instances[/SERVICE]`: the instances as server-sent events."""
-    router = APIRouter(prefix="/v1", tags=["instances"])
+async def instance_events(
+    registry: Registry, service: str | None = None
+) -> AsyncGenerator[str, None]:
+    """The changes of *service*, or of all, as server-sent events; the revision is the event id.
 
-    @router.get("/watch")
-    async def watch(
-        prefix: Annotated[str, Query(pattern=r"^instances(/[^/]*)?$")],
-    ) -> StreamingResponse:
-        """All there is as one event `listed`, then `registered`, `updated`, `removed`."""
-        _, _, service = prefix.partition("/")
-        if service:
-            check_service_name(service)
-        return StreamingResponse(
-            instance_events(registry, service or None),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-store"},
-        )
-
-    return router
-
-
-async def instance_events(registry: Registry, service: str | None = None) -> AsyncIterator[str]:
-    """The changes of *service*, or of all, as server-sent events; the revision is the event id."""
+    All there is comes first, as one event `listed`; then `registered`, `updated`, `removed`, and
+    `listed` again after a gap. Ends with the store.
+    """
     async with registry.watch(service) as changes:
-        async for change in changes:
-            name, document = _event(change)
-            yield f"event: {name}\nid: {change.revision}\ndata: {json.dumps(document)}\n\n"
+        coming = asyncio.ensure_future(anext(changes))
+        try:
+            while True:
+                done, _ = await asyncio.wait([coming], timeout=HEARTBEAT_SECONDS)
+                if not done:
+                    yield ": still here\n\n"
+                    continue
+                yield _text(coming.result())
+                coming = asyncio.ensure_future(anext(changes))
+        except StoreClosed:
+            return
+        finally:
+            coming.cancel()
+            await asyncio.wait([coming])
+
+
+def _text(change: InstanceChange) -> str:
+    name, document = _event(change)
+    return f"event: {name}\nid: {change.revision}\ndata: {json.dumps(document)}\n\n"
 
 
 def _event(change: InstanceChange) -> tuple[str, dict[str, Any]]:

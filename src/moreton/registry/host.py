@@ -114,7 +114,10 @@ class Registry:
         start = _start(service, prefix)
         found = await self._store.range(start, prefix_end(start))
         decoded = (decode(kv.value) for kv in found.kvs)
-        return InstanceList(found.revision, tuple(each for each in decoded if each is not None))
+        known = [each for each in decoded if each is not None]
+        # Keys order "shop-a/" before "shop/".
+        known.sort(key=lambda each: (each.service, each.id))
+        return InstanceList(found.revision, tuple(known))
 
     @asynccontextmanager
     async def watch(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -214,6 +215,24 @@ async def test_coroutine_registers_when_awaited(server: RegistryServer) -> None:
     assert [each["id"] for each in server.instances()] == ["mine"]
     await registration.aclose()
     await registration.aclose()
+    assert server.instances() == []
+
+
+async def test_coroutine_that_is_cancelled_while_it_enters_leaves_nothing_behind(
+    server: RegistryServer,
+) -> None:
+    pending = aregister("catalogue", port=8001, ttl="60s", **place(server))
+
+    async def enter() -> None:
+        async with pending:
+            pytest.fail("it was cancelled before")
+
+    entering = asyncio.create_task(enter())
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    wait_until(lambda: pending._registration.phase is Phase.LEFT, "the end of what was begun")
     assert server.instances() == []
 
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from moreton.controlplane.api_instances import instance_events, instances_router, watch_router
+from moreton.controlplane import api_instances
+from moreton.controlplane.api_instances import instance_events, instances_router
 from moreton.controlplane.problems import install_problems
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.registry import Registry
@@ -40,7 +41,6 @@ async def client(registry: Registry) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     install_problems(app, statuses={Tired: 429})
     app.include_router(instances_router(registry))
-    app.include_router(watch_router(registry))
 
     @app.get("/fault")
     async def fault() -> None:
@@ -195,13 +195,6 @@ async def test_error_has_the_status_that_was_said_for_its_class(
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_watch_refuses_a_prefix_that_it_does_not_serve(client: httpx.AsyncClient) -> None:
-    is_problem(await client.get("/v1/watch", params={"prefix": "routes"}), 422, "request-not-valid")
-    is_problem(
-        await client.get("/v1/watch", params={"prefix": "instances/A_B"}), 422, "instance-not-valid"
-    )
-
-
 async def test_events_tell_all_there_is_and_then_each_change(
     client: httpx.AsyncClient, registry: Registry
 ) -> None:
@@ -223,3 +216,23 @@ async def test_events_tell_all_there_is_and_then_each_change(
     assert [part[1] for part in parts] == ["id: 1", "id: 2", "id: 3", "id: 4"]
     assert json.loads(parts[2][2].removeprefix("data: "))["instance"]["weight"] == 7
     assert all(event.endswith("\n\n") for event in told)
+
+
+async def test_events_end_with_the_store(store: Store, registry: Registry) -> None:
+    events = instance_events(registry)
+    assert (await anext(events)).startswith("event: listed")
+    await store.close()
+    assert [event async for event in events] == []
+
+
+async def test_quiet_events_say_that_they_are_still_there_and_lose_nothing(
+    client: httpx.AsyncClient, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_instances, "HEARTBEAT_SECONDS", 0.001)
+    events = instance_events(registry)
+    await anext(events)
+    assert await anext(events) == ": still here\n\n"
+    await client.post(PLACE, json=BODY)
+    told = [await anext(events) for _ in range(2)]
+    assert any(event.startswith("event: registered") for event in told)
+    await events.aclose()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from moreton.registry import (
     Registry,
 )
 from moreton.registry.errors import InstanceIdTaken, InstanceNotRegistered, InstanceNotValid
-from moreton.store import prefix_end
+from moreton.store import open_store, prefix_end
 from moreton.store.host import LocalStore
 from moreton.store.memory import open_memory_store
 
@@ -74,6 +75,28 @@ async def test_instances_are_listed_by_service_and_prefix_when_registered(house:
     assert (await house.registry.instances("cat")).instances == ()
     assert (await house.registry.instances(prefix="ca")).instances == (CART, ONE, TWO)
     assert (await house.registry.instances(prefix="cat")).instances == (ONE, TWO)
+
+
+async def test_instances_are_listed_in_order_when_a_name_begins_another(house: House) -> None:
+    for name in ("shop", "shop-a", "sho"):
+        await house.registry.register(replace(ONE, service=name), ttl=TTL)
+    found = (await house.registry.instances()).instances
+    assert [each.service for each in found] == ["sho", "shop", "shop-a"]
+    assert [each.service for each in (await house.registry.instances("shop")).instances] == ["shop"]
+
+
+async def test_instances_and_their_leases_outlive_a_restart_of_the_registry(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    before = open_store(url)
+    await Registry(before).register(ONE, ttl=TTL)
+    await before.close()
+    after = open_store(url)
+    registry = Registry(after)
+    assert (await registry.instances()).instances == (ONE,)
+    assert await registry.renew("catalogue", "1") == TTL
+    await after.close()
 
 
 async def test_instance_lies_where_the_contract_says(house: House) -> None:

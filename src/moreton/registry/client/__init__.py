@@ -64,9 +64,13 @@ class Registration:
 
     def close(self) -> None:
         """Leave the registry. Takes at most some 2.5 s, and may be called again."""
+        self.close_nowait()
+        self._worker.wait_phase(Phase.LEFT, LEAVE_SECONDS_MAX)
+
+    def close_nowait(self) -> None:
+        """Begin to leave the registry; returns at once."""
         leaving.forget(self._worker)
         self._worker.leave()
-        self._worker.wait_phase(Phase.LEFT, LEAVE_SECONDS_MAX)
 
     async def aclose(self) -> None:
         """As `close`, while other tasks go on."""
@@ -100,7 +104,12 @@ class AsyncRegistration:
 
     async def _first_answer(self) -> Registration:
         first = self._registration._worker.first_answer  # noqa: SLF001 - of this module
-        await asyncio.to_thread(first.wait, FIRST_ANSWER_SECONDS_MAX)
+        try:
+            await asyncio.to_thread(first.wait, FIRST_ANSWER_SECONDS_MAX)
+        except asyncio.CancelledError:
+            # Nobody gets to know of it who could close it.
+            self._registration.close_nowait()
+            raise
         return self._registration
 
 
