@@ -47,7 +47,12 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": STATE / "shop.sqlite",
         "ATOMIC_REQUESTS": True,
-        "OPTIONS": {"timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
+        # A page view writes (who saw what last): take the lock first, or wait in vain for it.
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL",
+        },
     }
 }
 AUTHENTICATION_BACKENDS = (

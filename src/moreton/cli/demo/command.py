@@ -16,6 +16,7 @@ from moreton.cli.demo.stage import Stage
 from moreton.cli.demo.story import PATH, Chapter, Story
 
 _REFRESH_PER_SECOND = 8
+_WIDTH = 110  # where there is no terminal to ask
 STORY_BROKEN = 1  # the exit status when the story did not hold
 
 
@@ -39,6 +40,8 @@ def demo(
 
 async def _run(*, stay: bool, as_json: bool) -> int:
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=_WIDTH)
     started = time.monotonic()
     stage = Stage.prepare()
     try:
@@ -74,8 +77,8 @@ async def _stay(console: Console, stage: Stage) -> None:
 
 def _table(story: Story) -> Table:
     table = Table(title="one route of a real shop, moved under load", expand=False)
-    table.add_column("chapter")
-    for heading in ("requests", "failed", "by catalogue", "p50", "p99", "in force", "first answer"):
+    table.add_column("chapter", no_wrap=True)
+    for heading in ("requests", "failed", "by new", "p50", "p99", "in force", "first answer"):
         table.add_column(heading, justify="right")
     for chapter in story.chapters:
         report = chapter.report

@@ -47,6 +47,7 @@ class GatewayCompiler:
         self._routes: dict[str, Route] = {}
         self._weights: dict[str, dict[str, int]] = {}
         self._weights_dirty = True
+        self._empty: set[str] = set()  # services without an endpoint
         self._published: dict[ResourceKey, str] = {}
         self._changed: dict[ResourceKey, Resource] = {}
         self._removed: set[ResourceKey] = set()
@@ -73,17 +74,20 @@ class GatewayCompiler:
         """Add or replace a service; it has no endpoints until `put_endpoints`."""
         self._put(cluster(service))
         if ResourceKey(TypeUrl.ENDPOINTS, service.name) not in self._published:
-            members = [Endpoint(address) for address in service.addresses]
-            self._put(endpoints(service.name, members))
+            self.put_endpoints(service.name, [Endpoint(place) for place in service.addresses])
 
     def put_endpoints(self, service: str, members: Sequence[Endpoint]) -> None:
         """Where *service* answers now."""
         self._put(endpoints(service, members))
+        if (service in self._empty) is bool(members):
+            self._empty ^= {service}
+            self._weights_dirty = True
 
     def remove_service(self, name: str) -> None:
         """Take a service and its endpoints out."""
         self._drop(ResourceKey(TypeUrl.CLUSTER, name))
         self._drop(ResourceKey(TypeUrl.ENDPOINTS, name))
+        self._empty.discard(name)
 
     def put_route(self, route: Route) -> None:
         """Add or replace a route."""
@@ -108,7 +112,11 @@ class GatewayCompiler:
         self._weights_dirty |= self._weights.pop(name, None) is not None
 
     def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
-        """The shares of *route*'s destinations; travels as a runtime value."""
+        """The shares of *route*'s destinations; travels as a runtime value.
+
+        A destination without an endpoint gets nothing and its share goes to the others, as long
+        as one of those has an endpoint and a weight.
+        """
         if len(weights) > 1:
             self._weights[route] = dict(weights)
             self._weights_dirty = True
@@ -123,11 +131,17 @@ class GatewayCompiler:
                 self._put(self._table(name, made))
         if self._weights_dirty:
             self._weights_dirty = False
-            self._put(resource(TypeUrl.RUNTIME, "weights", runtime(self._weights, WEIGHT_PREFIX)))
+            effective = {route: self._effective(w) for route, w in self._weights.items()}
+            self._put(resource(TypeUrl.RUNTIME, "weights", runtime(effective, WEIGHT_PREFIX)))
         changed, removed = list(self._changed.values()), list(self._removed)
         self._changed.clear()
         self._removed.clear()
         return changed, removed
+
+    def _effective(self, weights: Mapping[str, int]) -> Mapping[str, int]:
+        if not any(weight and service not in self._empty for service, weight in weights.items()):
+            return weights
+        return {s: 0 if s in self._empty else weight for s, weight in weights.items()}
 
     def _put(self, one: Resource) -> None:
         self._removed.discard(one.key)
