@@ -14,8 +14,10 @@ from pathlib import Path
 
 from moreton.store import Put
 from moreton.store.host import LocalStore
-from moreton.store.sqlite import open_sqlite_store
+from moreton.store.sqlite import file, open_sqlite_store
 
+# Small, so that the log is moved into the main file often, and processes die while that happens.
+file.CHECKPOINT_BYTES = 64 * 1024
 WRITERS = 8
 HISTORY_KEPT = 60
 # Records of different lengths, so that pages are split and values overflow them.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moreton.kernel.time import SystemClock
-from moreton.store import Compare, Delete, Put, Range, Store, open_store
+from moreton.store import Compare, Delete, LeaseId, Put, Range, Store, open_store
 from moreton.store import host as hosting
 from moreton.store.core.changes import Change, HistoryCompacted
 from moreton.store.core.state import State
@@ -273,8 +273,12 @@ async def test_watch_that_was_left_costs_nothing() -> None:
 
 async def test_bad_arguments_are_refused() -> None:
     store = open_memory_store()
-    with pytest.raises(ValueError, match="end before it began"):
-        await store.grant(timedelta(0))
+    for ttl in (timedelta(0), timedelta.max):
+        with pytest.raises(ValueError, match="a lease cannot live"):
+            await store.grant(ttl)
+    for lease in (0, -1, 1 << 63):
+        with pytest.raises(ValueError, match="is not within"):
+            await store.grant(WEEK, lease=LeaseId(lease))
     with pytest.raises(ValueError, match="below 1"):
         async with store.watch(b"a", from_revision=0):
             pass

@@ -135,6 +135,14 @@ def test_comparison_needs_the_right_kind_of_operand() -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         Put(b"", b"1")
+    for build in (
+        lambda: Put("a", b"1"),  # type: ignore[arg-type]
+        lambda: Put(b"a", "1"),  # type: ignore[arg-type]
+        lambda: Delete("a"),  # type: ignore[arg-type]
+        lambda: Range(b"a", "b"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match="are bytes"):
+            build()
     with pytest.raises(ValueError, match="limit 0"):
         Range(b"a", limit=0)
     with pytest.raises(ValueError, match="revision 0"):

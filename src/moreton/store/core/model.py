@@ -11,9 +11,11 @@ from moreton.store.core.keys import covers
 
 LeaseId = NewType("LeaseId", int)
 
-# etcd's defaults (--max-txn-ops, --max-request-bytes): what fits here fits there.
+# etcd's defaults (--max-txn-ops, --max-request-bytes, MaxLeaseTTL): what fits here fits there.
 TXN_OPS_MAX = 128
 REQUEST_BYTES_MAX = 1536 * 1024
+
+LEASE_TTL_MAX = timedelta(seconds=9_000_000_000)
 
 CompareTarget: TypeAlias = Literal["value", "version", "create", "mod", "lease"]
 CompareOperator: TypeAlias = Literal["=", "!=", ">", "<"]
@@ -88,6 +90,7 @@ class Put:
     lease: LeaseId | None = None
 
     def __post_init__(self) -> None:
+        _check_bytes(self.key, self.value)
         if not self.key:
             raise ValueError("a key must not be empty")
 
@@ -98,6 +101,9 @@ class Delete:
 
     key: bytes
     end: bytes | None = None
+
+    def __post_init__(self) -> None:
+        _check_bytes(self.key, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ class Range:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        _check_bytes(self.key, self.end)
         if self.revision is not None and self.revision < 1:
             message = f"revision {self.revision} is below 1, the revision of an empty store"
             raise ValueError(message)
@@ -200,6 +207,14 @@ class Lease:
     id: LeaseId
     ttl: timedelta
 
+    def __post_init__(self) -> None:
+        if not 0 < self.id < 1 << 63:
+            message = f"lease id {self.id} is not within 1 to 2**63 - 1"
+            raise ValueError(message)
+        if not timedelta(0) < self.ttl <= LEASE_TTL_MAX:
+            message = f"a lease cannot live {self.ttl}; give it more than 0 and up to 285 years"
+            raise ValueError(message)
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
@@ -218,6 +233,13 @@ class Transaction:
             raise RequestTooLarge(found=total, limit=REQUEST_BYTES_MAX, unit="bytes")
         _check_duplicates(self.then)
         _check_duplicates(self.otherwise)
+
+
+def _check_bytes(*values: object) -> None:
+    for value in values:
+        if value is not None and not isinstance(value, bytes):
+            message = f"keys and values are bytes, not {value!r}"
+            raise TypeError(message)
 
 
 def _op_bytes(op: Op) -> int:
