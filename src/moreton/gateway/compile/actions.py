@@ -27,7 +27,9 @@ from moreton.gateway.core.model import (
 )
 
 WEIGHT_PREFIX = "weights"
-_DEFAULT_TIMEOUT = timedelta(seconds=15)
+# Envoy's default of 15 s covers the whole answer and would cut downloads and streams of an
+# application that was never told of it; the idle timeout ends what hangs.
+_NO_TIMEOUT = timedelta(0)
 _MILLION = 1_000_000
 _STATUS = {
     301: "MOVED_PERMANENTLY",
@@ -135,11 +137,9 @@ def _forward(out: routes_pb2.RouteAction, route: Route) -> None:
         for destination in route.to:
             cluster = out.weighted_clusters.clusters.add(name=destination.service)
             cluster.weight.value = destination.weight
-    out.timeout.FromTimedelta(_DEFAULT_TIMEOUT if route.timeout is None else route.timeout)
+    out.timeout.FromTimedelta(_NO_TIMEOUT if route.timeout is None else route.timeout)
     if route.idle_timeout is not None:
         out.idle_timeout.FromTimedelta(route.idle_timeout)
-    elif route.timeout is not None and not route.timeout:
-        out.idle_timeout.FromTimedelta(timedelta(0))
     if route.retries is not None:
         out.retry_policy.CopyFrom(retry_policy(route.retries))
     _rewrite(out, route)

@@ -132,7 +132,7 @@ class Route:
     gateways: frozenset[str] = frozenset()  # empty: every gateway
     to: tuple[Destination, ...] = ()
     redirect: Redirect | None = None
-    timeout: timedelta | None = None  # None: the default of 15 s; zero: no limit (streaming)
+    timeout: timedelta | None = None  # of the whole answer; None or zero: no limit but idle
     idle_timeout: timedelta | None = None
     retries: Retries | None = None
     rewrite_path: str | None = None  # replaces the matched prefix, or the whole exact path
