@@ -6,6 +6,7 @@ import re
 import secrets
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import uvicorn
@@ -20,6 +21,7 @@ STATE = Path(os.environ.get("SHOP_STATE", Path(__file__).parent.parent / ".moret
 SHOP_DATABASE = STATE / "shop.sqlite"
 DATABASE = STATE.parent / "catalogue" / "catalogue.sqlite"
 _ADDRESS = re.compile(r"[\w-]*_(?P<id>\d{1,18})")  # SQLite's integers have 18 digits and more
+SHOP_SECONDS_MAX = 45
 _SERVED_BY = {"x-served-by": "catalogue"}
 _CSRF_COOKIE = "csrftoken"  # Django's; the basket's form is answered by the monolith
 _PAGE = """<!DOCTYPE html>
@@ -122,11 +124,21 @@ app = Starlette(
 def main() -> None:
     """Copy the products on the first start, then serve."""
     if not DATABASE.exists():
-        if not SHOP_DATABASE.exists():
-            sys.exit(f"there is no {SHOP_DATABASE} yet; start the shop first")
+        _wait_for_shop()
         print(f"copied {extract(SHOP_DATABASE, DATABASE)} products", flush=True)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8001
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+
+
+def _wait_for_shop() -> None:
+    """The shop puts its database there once it is complete."""
+    if not SHOP_DATABASE.exists():
+        print(f"waiting for the shop to make {SHOP_DATABASE}", flush=True)
+    deadline = time.monotonic() + SHOP_SECONDS_MAX
+    while not SHOP_DATABASE.exists():
+        if time.monotonic() > deadline:
+            sys.exit(f"there is no {SHOP_DATABASE} yet; start the shop first")
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from moreton.registry.core.run import (
     DeregistrationEnded,
     Exit,
     ExplainNeverReady,
+    ExplainNeverServed,
     KillProgram,
     OtherSignalled,
     PortAccepted,
@@ -169,6 +170,11 @@ class _Runner:
                 self._signal_group(signal.SIGKILL)
             case ExplainNeverReady():
                 self._say(self._never_ready())
+            case ExplainNeverServed(status):
+                self._say(
+                    f"the program ended with status {status} before it accepted connections on "
+                    f"port {self._port}: it was never registered; see what it said above"
+                )
             case Exit(status):
                 self._status = status
             case _:

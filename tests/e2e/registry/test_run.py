@@ -89,7 +89,7 @@ def test_program_leaves_when_its_lease_ends_after_the_runner_was_killed(
     runner.process.kill()
     killed = time.monotonic()
     server.wait_instances(0)
-    assert time.monotonic() - killed < 1.5, "within its ttl, and what a busy machine adds"
+    assert time.monotonic() - killed < 2, "its ttl of 1 s, and what a busy machine adds"
     assert answers(found["port"]), "the program itself was not touched"
     os.kill(program, signal.SIGKILL)
 
@@ -261,6 +261,7 @@ def test_status_is_the_programs_own_when_it_ends_before_it_serves(
 ) -> None:
     runner = programs.run([], sys.executable, "-c", "raise SystemExit(7)")
     assert runner.wait() == 7
+    assert "the program ended with status 7 before it accepted connections" in runner.said()
     assert server.requests == []
 
 

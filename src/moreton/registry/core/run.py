@@ -104,13 +104,22 @@ class ExplainNeverReady:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainNeverServed:
+    """Effect: tell people that the program ended, with *status*, before its port opened."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Effect: end with *status*."""
 
     status: int
 
 
-RunEffect: TypeAlias = Register | Deregister | SendSignal | KillProgram | ExplainNeverReady | Exit
+RunEffect: TypeAlias = (
+    Register | Deregister | SendSignal | KillProgram | ExplainNeverReady | ExplainNeverServed | Exit
+)
 
 
 class Run:
@@ -184,6 +193,8 @@ class Run:
             self.phase = RunPhase.CLOSING
             self._deadline = now + DEREGISTRATION_MAX
             return ()
+        if self.phase is RunPhase.STARTING:
+            return (ExplainNeverServed(self._status), *self._exit())
         return self._exit()
 
     def _stop(self, number: int, now: Instant) -> Sequence[RunEffect]:

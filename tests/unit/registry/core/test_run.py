@@ -15,6 +15,7 @@ from moreton.registry.core.run import (
     DeregistrationEnded,
     Exit,
     ExplainNeverReady,
+    ExplainNeverServed,
     KillProgram,
     OtherSignalled,
     PortAccepted,
@@ -115,7 +116,7 @@ def test_runner_waits_for_the_deregistration_when_the_program_dies_during_it() -
 
 def test_program_that_ends_before_it_accepts_is_never_registered() -> None:
     run = Run(LIMITS, START)
-    assert run.handle(ProgramEnded(2), START) == (Exit(2),)
+    assert run.handle(ProgramEnded(2), START) == (ExplainNeverServed(2), Exit(2))
     assert run.handle(PortAccepted(), START) == ()
 
 
@@ -131,7 +132,9 @@ def test_other_signals_go_to_the_program_as_they_are() -> None:
 
 @pytest.mark.parametrize(("status", "exits"), [(0, 0), (7, 7), (-9, 137), (-15, 143)])
 def test_runner_exits_as_the_program_did(status: int, exits: int) -> None:
-    assert Run(LIMITS, START).handle(ProgramEnded(status), START) == (Exit(exits),)
+    assert run_after(PortAccepted(), TERM, TERM, DeregistrationEnded()).handle(
+        ProgramEnded(status), START
+    ) == (Exit(exits),)
 
 
 EVENTS = st.sampled_from(
