@@ -100,7 +100,15 @@ def put_together(
         desired, compiled, xds, preflight=preflight, clock=SystemClock(), notice=notice
     )
     follower = Follower(store, desired, parse=parse_object, touch=touch)
-    control = Control(store, follower, publisher, parse=parse_object, clash=clash)
+    troubles = Troubles()
+    control = Control(
+        store,
+        follower,
+        publisher,
+        parse=parse_object,
+        clash=clash,
+        guard=lambda: troubles.watching("store"),
+    )
     plane = Plane(
         settings=settings,
         store=store,
@@ -114,7 +122,7 @@ def put_together(
         events=Events(),
         xds=xds,
         clashes=ClashIndex(),
-        troubles=Troubles(),
+        troubles=troubles,
     )
     return plane
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 from moreton.controlplane.core.desired import Desired
@@ -33,7 +34,10 @@ Clash: TypeAlias = Callable[[Route], str]
 
 
 class Control:
-    """The changes that the API offers. Every method raises errors of `controlplane.errors`."""
+    """The changes that the API offers. Every method raises errors of `controlplane.errors`.
+
+    *guard* surrounds each write, to take note of a failing disk.
+    """
 
     def __init__(
         self,
@@ -43,12 +47,14 @@ class Control:
         *,
         parse: Callable[[ObjectKey, Mapping[str, Any]], Value],
         clash: Clash,
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.follower = follower
         self.publisher = publisher
         self._store = store
         self._parse = parse
         self._clash = clash
+        self._guard = guard
 
     @property
     def desired(self) -> Desired:
@@ -130,7 +136,8 @@ class Control:
             await changed.wait()
 
     async def _write(self, operations: Sequence[Put | Delete]) -> None:
-        written = await self._store.txn(then=operations)
+        with self._guard():
+            written = await self._store.txn(then=operations)
         await self.follower.wait_revision(written.revision)
 
     def _refuse_file(self, key: ObjectKey) -> None:

@@ -1,0 +1,229 @@
+"""A `moreton up` of its own folder, with real backends behind it and a client before it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moreton.cli.client import Api, ApiUnreachable
+from moreton.controlplane.errors import NotRunning
+
+DEADLINE_SECONDS = 30.0
+MORETON = [sys.executable, "-m", "moreton.cli.main"]
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
+    """The first truthy value of *condition*; fails with *what* after *seconds*."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Backend:
+    """A real HTTP server that says its label, on a port of its own."""
+
+    def __init__(self, label: str) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = label.encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.send_header("x-served-by", label)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@dataclass(slots=True)
+class World:
+    """A folder with a moreton.yaml, and the control plane that runs there."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
+    backends: dict[str, Backend] = field(default_factory=dict)
+    child: subprocess.Popen[bytes] | None = None
+
+    def backend(self, label: str) -> str:
+        """The address of the backend *label*, started when need be."""
+        if label not in self.backends:
+            self.backends[label] = Backend(label)
+        return self.backends[label].address
+
+    def configuration(self, **sections: Any) -> dict[str, Any]:
+        """One gateway, services a and b, one route for everything; *sections* on top."""
+        return {
+            "version": 1,
+            "gateways": {"public": {"listeners": [{"address": f"127.0.0.1:{self.port}"}]}},
+            "services": {label: {"addresses": [self.backend(label)]} for label in "ab"},
+            "routes": {"everything": {"path": "/*", "to": {"a": 100, "b": 0}}},
+            "controlplane": {"api": f"127.0.0.1:{self.api_port}"},
+            "envoy": {"concurrency": 1, "drain_time": "2s"},
+            **sections,
+        }
+
+    def write(self, document: Mapping[str, Any] | str) -> None:
+        """Put *document* in place as moreton.yaml, at once."""
+        text = (
+            document
+            if isinstance(document, str)
+            else yaml.safe_dump(json.loads(json.dumps(document)))
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "next.yaml.new").write_text(text)
+        (self.folder / "next.yaml.new").replace(self.folder / "moreton.yaml")
+
+    def spawn(self, **environment: str) -> subprocess.Popen[bytes]:
+        """`moreton up`, not waited for; its output goes to up.log."""
+        with (self.folder / "up.log").open("ab") as log:
+            self.child = subprocess.Popen(
+                [*MORETON, "up"],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+            )
+        return self.child
+
+    def start(self) -> None:
+        """`moreton up`, ready."""
+        self.spawn()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return once everything is in force."""
+
+        def ready() -> bool:
+            assert self.child is not None
+            assert self.child.poll() is None, f"moreton up ended:\n{self.log()}"
+            with contextlib.suppress(NotRunning, ApiUnreachable):
+                if (
+                    Api.find(self.folder / "moreton.yaml").get("/v1/status")["pid"]
+                    == self.child.pid
+                ):
+                    return self.health() == 200
+            return False
+
+        wait_until(ready, "moreton up is ready")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the control plane; its exit status."""
+        assert self.child is not None
+        self.child.send_signal(number)
+        return self.child.wait(DEADLINE_SECONDS)
+
+    @property
+    def api(self) -> Api:
+        """A client of the API."""
+        return Api.find(self.folder / "moreton.yaml")
+
+    def health(self) -> int:
+        """The status that /v1/health answers."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.api_port)) as client:
+            client.request("GET", "/v1/health")
+            return client.getresponse().status
+
+    def ask(self, path: str = "/", **headers: str) -> tuple[int, str]:
+        """The status and the body that the gateway answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection) as client:
+            client.request(
+                "GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()}
+            )
+            answer = client.getresponse()
+            return answer.status, answer.read().decode()
+
+    def status_of(self, kind: str, name: str) -> dict[str, Any]:
+        """The status document of an object."""
+        found = self.api.get(f"/v1/{kind}/{name}")["status"]
+        assert isinstance(found, dict)
+        return found
+
+    def envoy_pid(self) -> int:
+        """The process id of the Envoy that runs."""
+        return int(self.api.get("/v1/status")["envoy"]["pid"])
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command of `moreton` in the folder."""
+        return subprocess.run(
+            [*MORETON, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+        )
+
+    def log(self) -> str:
+        """What `moreton up` printed."""
+        return (self.folder / "up.log").read_text(errors="replace")
+
+    def end(self) -> None:
+        """Stop everything that is left, Envoy included."""
+        if self.child is not None and self.child.poll() is None:
+            self.stop()
+        self._end_envoy()
+        for backend in self.backends.values():
+            backend.stop()
+
+    def _end_envoy(self) -> None:
+        remembered = self.folder / ".moreton" / "envoy" / "envoy.json"
+        if remembered.exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(json.loads(remembered.read_text())["pid"], signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def world_in(folder: Path) -> Iterator[World]:
+    """A world in *folder* that leaves nothing running."""
+    world = World(folder)
+    world.write(world.configuration())
+    try:
+        yield world
+    finally:
+        world.end()
