@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from moreton.cli.client import ApiRefused, ApiUnreachable
+from moreton.cli.exits import Exit, guarded
+from moreton.config import ConfigRefused, Fault, Location
+from moreton.controlplane.errors import PortInUse
+
+
+def failing(error: BaseException) -> object:
+    raise error
+
+
+FAULTS = [Fault("a", "do b", Location("moreton.yaml", 1, 2)), Fault("c", "do d")]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "lines"),
+    [
+        (ConfigRefused(FAULTS), Exit.CONFIGURATION, 2),
+        (ApiRefused(status=409, detail="no"), Exit.REFUSED, 1),
+        (ApiUnreachable(api="http://x", reason="gone"), Exit.NOT_RUNNING, 1),
+        (PortInUse(address="127.0.0.1:1", what="x", holder=None), Exit.TROUBLE, 1),
+        (RuntimeError("broken"), Exit.BUG, 1),
+    ],
+)
+def test_error_is_a_message_and_a_status_never_a_traceback(
+    error: Exception, status: Exit, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guarded(lambda: failing(error)) == status
+    shown = capsys.readouterr().err
+    assert shown.count("error: ") == lines
+    assert "Traceback" not in shown
+
+
+def test_bug_says_where_it_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    guarded(lambda: failing(ZeroDivisionError("oops")))
+    shown = capsys.readouterr().err
+    assert "MORETON_DEBUG=1" in shown
+    path = shown.partition("kept in ")[2].rstrip(")\n")
+    with open(path) as kept:  # noqa: PTH123 - a path from a message
+        assert "ZeroDivisionError: oops" in kept.read()
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORETON_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: failing(ZeroDivisionError()))
+
+
+def test_interrupt_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: failing(KeyboardInterrupt())) == Exit.INTERRUPTED
+    assert capsys.readouterr().err == ""
