@@ -40,7 +40,7 @@ __all__ = [
 class StoreClosed(StoreError):
     """The store was closed by this program."""
 
-    code = "store.closed"
+    code = "store-closed"
 
     def __init__(self) -> None:
         super().__init__(
@@ -51,7 +51,7 @@ class StoreClosed(StoreError):
 class UnknownStoreUrl(StoreError):
     """A store's address that no backend understands."""
 
-    code = "store.unknown_url"
+    code = "store-unknown-url"
 
     def __init__(self, *, url: str) -> None:
         self.url = url
@@ -72,7 +72,7 @@ class StoreFileError(StoreError):
 class StoreNotOpened(StoreFileError):
     """The file cannot be opened or made."""
 
-    code = "store.not_opened"
+    code = "store-not-opened"
 
     def __init__(self, *, path: Path, reason: str) -> None:
         self.reason = reason
@@ -86,7 +86,7 @@ class StoreNotOpened(StoreFileError):
 class StoreInUse(StoreFileError):
     """Another process has the file open."""
 
-    code = "store.in_use"
+    code = "store-in-use"
     retry = RetryAdvice.AFTER
 
     def __init__(self, *, path: Path, holder: str) -> None:
@@ -101,7 +101,7 @@ class StoreInUse(StoreFileError):
 class StoreNewer(StoreFileError):
     """A later version of Moreton wrote the file."""
 
-    code = "store.newer"
+    code = "store-newer"
 
     def __init__(self, *, path: Path, found: int, supported: int) -> None:
         self.found = found
@@ -116,7 +116,7 @@ class StoreNewer(StoreFileError):
 class NotAStore(StoreFileError):
     """The file is something else."""
 
-    code = "store.not_a_store"
+    code = "store-not-a-store"
 
     def __init__(self, *, path: Path, reason: str) -> None:
         self.reason = reason
@@ -130,7 +130,7 @@ class NotAStore(StoreFileError):
 class StoreCorrupt(StoreFileError):
     """The file was damaged after it was written."""
 
-    code = "store.corrupt"
+    code = "store-corrupt"
 
     def __init__(self, *, path: Path, reason: str) -> None:
         self.reason = reason
@@ -144,7 +144,7 @@ class StoreCorrupt(StoreFileError):
 class StoreFull(StoreFileError):
     """The disk has no room. The write did not happen; reads go on."""
 
-    code = "store.full"
+    code = "store-full"
     retry = RetryAdvice.AFTER
 
     def __init__(self, *, path: Path) -> None:
@@ -158,7 +158,7 @@ class StoreFull(StoreFileError):
 class StoreReadOnly(StoreFileError):
     """The file or its file system may not be written."""
 
-    code = "store.read_only"
+    code = "store-read-only"
     retry = RetryAdvice.AFTER
 
     def __init__(self, *, path: Path) -> None:
@@ -172,7 +172,7 @@ class StoreReadOnly(StoreFileError):
 class StoreFileGone(StoreFileError):
     """The file was deleted or replaced under the running store."""
 
-    code = "store.file_gone"
+    code = "store-file-gone"
 
     def __init__(self, *, path: Path) -> None:
         super().__init__(
@@ -185,7 +185,7 @@ class StoreFileGone(StoreFileError):
 class StoreFailing(StoreFileError):
     """The disk answered with an error. The write was refused, and a crash may yet show it."""
 
-    code = "store.failing"
+    code = "store-failing"
     retry = RetryAdvice.AFTER
 
     def __init__(self, *, path: Path, reason: str) -> None:

@@ -16,7 +16,7 @@ class Compacted(StoreError):
     was compacted meanwhile.
     """
 
-    code = "store.compacted"
+    code = "store-compacted"
 
     def __init__(self, *, revision: int, compact_revision: int) -> None:
         self.revision = revision
@@ -31,7 +31,7 @@ class Compacted(StoreError):
 class FutureRevision(StoreError):
     """A revision that has not happened yet."""
 
-    code = "store.future_revision"
+    code = "store-future-revision"
 
     def __init__(self, *, revision: int, current: int) -> None:
         self.revision = revision
@@ -45,7 +45,7 @@ class FutureRevision(StoreError):
 class LeaseNotFound(StoreError):
     """A lease that never was, was revoked, or expired together with its keys."""
 
-    code = "store.lease_not_found"
+    code = "store-lease-not-found"
 
     def __init__(self, *, lease: int) -> None:
         self.lease = lease
@@ -58,7 +58,7 @@ class LeaseNotFound(StoreError):
 class LeaseExists(StoreError):
     """A lease id that was asked for is taken."""
 
-    code = "store.lease_exists"
+    code = "store-lease-exists"
 
     def __init__(self, *, lease: int) -> None:
         self.lease = lease
@@ -70,7 +70,7 @@ class LeaseExists(StoreError):
 class DuplicateKey(StoreError):
     """One transaction branch writes a key twice, so that it would have two values at a revision."""
 
-    code = "store.duplicate_key"
+    code = "store-duplicate-key"
 
     def __init__(self, *, key: bytes) -> None:
         self.key = key
@@ -83,7 +83,7 @@ class DuplicateKey(StoreError):
 class RequestTooLarge(StoreError):
     """More operations or bytes in one request than any backend takes."""
 
-    code = "store.request_too_large"
+    code = "store-request-too-large"
 
     def __init__(self, *, found: int, limit: int, unit: str) -> None:
         self.found = found

@@ -1,0 +1,33 @@
+"""Every module imports, and what a service imports stays light."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import moreton
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(moreton.__path__, "moreton.")
+    if not module.name.endswith(("__main__", "testing.plugin"))
+)
+HEAVY = ("grpc", "google.protobuf", "fastapi", "pydantic", "uvicorn", "typer", "httpx")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_imports(name: str) -> None:
+    importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", ["moreton", "moreton.kernel", "moreton.store", "moreton.registry"])
+def test_what_a_service_imports_is_light(name: str) -> None:
+    script = f"import {name}, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

@@ -1,0 +1,112 @@
+"""The house rules that no linter knows: sizes, names, and words that do not belong here."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("src", "tests", "bench", "examples", "docs")
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 50
+LINE_CHARS_MAX = 100
+MODULES_MAX = 12
+PUBLIC_NAMES_MAX = 15
+BAD_NAMES = frozenset({"utils", "util", "common", "helpers", "helper", "manager", "misc", "v2"})
+# A place where the project would speak of where it was made, not of itself.
+FOREIGN_WORDS = re.compile(
+    r"/work/|/root/|farm-(?:bench|studio)|pypi\.org|pythonhosted|registry\.npmjs|crates\.io",
+    re.IGNORECASE,
+)
+
+# path -> why it may be larger
+EXCEPTIONS: dict[str, str] = {}
+
+
+def sources() -> Iterator[Path]:
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not {"_build", ".moreton", "__pycache__"} & set(path.parts):
+                yield path
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_files_are_small() -> None:
+    large = {
+        relative(path): count
+        for path in sources()
+        if (count := len(path.read_text().splitlines())) > FILE_LINES_MAX
+        and relative(path) not in EXCEPTIONS
+    }
+    assert not large
+
+
+def test_functions_are_small() -> None:
+    large = [
+        f"{relative(path)}:{node.lineno} {node.name}: {length}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES_MAX
+    ]
+    assert not large
+
+
+def test_lines_are_short() -> None:
+    long = [
+        f"{relative(path)}:{number}"
+        for path in sources()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > LINE_CHARS_MAX
+    ]
+    assert not long
+
+
+def test_folders_hold_few_modules() -> None:
+    crowded = {
+        relative(folder): len(modules)
+        for folder in {path.parent for path in sources() if "src" in path.parts}
+        if len(modules := [m for m in folder.glob("*.py") if m.name != "__init__.py"]) > MODULES_MAX
+    }
+    assert not crowded
+
+
+def test_packages_export_few_names() -> None:
+    large = {}
+    for path in sources():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                names = ast.literal_eval(node.value)
+                if len(names) > PUBLIC_NAMES_MAX and path.name == "__init__.py":
+                    large[relative(path)] = len(names)
+    assert not large
+
+
+def test_names_say_what_is_inside() -> None:
+    bad = [
+        relative(p) for p in sources() if {p.stem, *p.parent.parts[len(ROOT.parts) :]} & BAD_NAMES
+    ]
+    assert not bad
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    texts = [*sources(), *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.t[ox][mt]*")]
+    texts += [ROOT / "Makefile", ROOT / ".ci" / "run", *ROOT.glob("examples/**/*.md")]
+    found = [
+        f"{relative(path)}:{number}: {line.strip()}"
+        for path in texts
+        if path.name != "test_tidy.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if FOREIGN_WORDS.search(line)
+    ]
+    assert not found
+
+
+def test_every_exception_is_still_needed() -> None:
+    for name in EXCEPTIONS:
+        assert len((ROOT / name).read_text().splitlines()) > FILE_LINES_MAX, name
