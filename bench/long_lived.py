@@ -36,7 +36,7 @@ class LongLived:
         for work in (self._websocket, self._stream):
             self._tasks.append(asyncio.create_task(self._guard(work.__name__, work())))
         held = self.held
-        while not (held.broken or (held.messages and held.chunks)):  # noqa: ASYNC110 - start only
+        while not (held.broken or (held.messages and held.chunks)):
             await asyncio.sleep(0.01)
         return self
 

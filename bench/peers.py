@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from moreton.envoy.binary import find_envoy
-
 from bench.processes import free_port, need, running
+from moreton.envoy.binary import find_envoy
 
 _HCM = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-from moreton.controlplane.settings import load_settings
-from moreton.gateway.compile import GatewayCompiler
 from rich.console import Console
 
 from bench import peers
@@ -24,6 +22,8 @@ from bench.fleet import Fleet, fleet
 from bench.processes import free_port, resident_mib
 from bench.report import Result, median
 from bench.wrk import WrkFigures, wrk
+from moreton.controlplane.settings import load_settings
+from moreton.gateway.compile import GatewayCompiler
 
 _ROUTES = 5000
 _CONNECTIONS = 16
