@@ -20,8 +20,9 @@ from moreton.controlplane.objects.views import Views
 from moreton.controlplane.publishing import Publisher
 from moreton.controlplane.publishing.compiled import Compiled
 from moreton.controlplane.publishing.ports import Preflight
+from moreton.controlplane.publishing.proxyless import WithProxyless
 from moreton.controlplane.settings import Settings
-from moreton.envoy.xds import XdsServer
+from moreton.envoy.xds import PROXYLESS, XdsServer
 from moreton.gateway.compile import GatewayCompiler
 from moreton.gateway.core.model import Route
 from moreton.kernel.time import SystemClock
@@ -95,7 +96,8 @@ def put_together(
     desired = Desired()
     registry = Registry(store)
     discovery = Discovery(registry, desired)
-    compiled = Compiled(GatewayCompiler(), discovery.endpoints_of)
+    compiler = WithProxyless(GatewayCompiler(), lambda known: xds.publish(PROXYLESS, known))
+    compiled = Compiled(compiler, discovery.endpoints_of)
     publisher = Publisher(
         desired, compiled, xds, preflight=preflight, clock=SystemClock(), notice=notice
     )
