@@ -29,6 +29,6 @@ def up(
 
       moreton up --config deploy/moreton.yaml
     """
-    from moreton.controlplane.assembly.up import run  # noqa: PLC0415 - only who runs it loads it
+    from moreton.controlplane.life.up import run  # noqa: PLC0415 - only who runs it loads it
 
     run(config, debug=os.environ.get("MORETON_DEBUG", "") not in {"", "0"})

@@ -179,6 +179,10 @@ class World:
             answer = client.getresponse()
             return answer.status, answer.read().decode()
 
+    def api_names(self, kind: str) -> set[str]:
+        """The names of the objects that the API lists."""
+        return {one["name"] for one in self.api.get(f"/v1/{kind}")}
+
     def status_of(self, kind: str, name: str) -> dict[str, Any]:
         """The status document of an object."""
         found = self.api.get(f"/v1/{kind}/{name}")["status"]

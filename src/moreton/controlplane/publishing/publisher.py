@@ -66,6 +66,7 @@ class Publisher:
         self._passed = asyncio.Event()
         self._changed = asyncio.Event()
         self._searching: dict[ResourceKey, asyncio.Task[None]] = {}
+        self._judged: dict[ResourceKey, str] = {}  # the refused version whose culprits are known
 
     def touch(self, keys: Iterable[ObjectKey]) -> None:
         """The effective values of *keys* may have changed."""
@@ -225,18 +226,25 @@ class Publisher:
         published = self.compiled.snapshot.resources.get(key)
         if published is None or published.version != version or key in self._searching:
             return
+        if self._judged.get(key) == version:
+            return  # what follows from it is on its way
         suspects = self._proving.suspects(key, version)
         if not suspects:
             return
         if len(suspects) == 1:
+            self._judged[key] = version
             self._refuse(key, {next(iter(suspects)): reason}, suspects)
             return
-        search = self._search(key, reason, suspects)
+        search = self._search(key, version, reason, suspects)
         task = asyncio.create_task(search, name=f"search {key.name}")
         self._searching[key] = task
 
     async def _search(
-        self, key: ResourceKey, reason: str, suspects: dict[ObjectKey, Value | None]
+        self,
+        key: ResourceKey,
+        version: str,
+        reason: str,
+        suspects: dict[ObjectKey, Value | None],
     ) -> None:
         try:
             routes = [value for each in suspects if isinstance(value := self._value(each), Route)]
@@ -245,6 +253,7 @@ class Publisher:
             if not culprits:
                 together = f"refused together with {len(suspects) - 1} other changes: {reason}"
                 culprits = dict.fromkeys(suspects, together)
+            self._judged[key] = version
             self._refuse(key, culprits, suspects)
         finally:
             self._searching.pop(key, None)

@@ -9,7 +9,7 @@ import os
 import signal
 from contextlib import AsyncExitStack
 
-from moreton.controlplane.assembly.stopping import StopSignals
+from moreton.controlplane.life.stopping import StopSignals
 from moreton.envoy.supervisor import EnvoySupervisor
 
 _LOG = logging.getLogger("moreton.controlplane")

@@ -31,7 +31,7 @@ def configure_logging(*, debug: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if debug else logging.INFO)
-    for noisy in ("uvicorn", "asyncio", "httpx"):
+    for noisy in ("uvicorn", "asyncio", "grpc", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moreton.controlplane.assembly.log import configure_logging
-from moreton.controlplane.assembly.proxy import start_envoy
-from moreton.controlplane.assembly.stopping import Stop, StopSignals, stop_signals
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.errors import ApiNotLoopback, StateFolderUnusable
+from moreton.controlplane.life.log import configure_logging
+from moreton.controlplane.life.proxy import start_envoy
+from moreton.controlplane.life.stopping import Stop, StopSignals, stop_signals
 from moreton.controlplane.ports import bind, check_free, is_loopback
 from moreton.controlplane.settings import Settings, load_settings
 from moreton.controlplane.state_folder import StateFolder
@@ -55,7 +56,7 @@ async def up(path: Path) -> None:
 
 async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> None:
     settings = load_settings(path)
-    state = (settings.folder / settings.controlplane.state).absolute()
+    state = state_of(settings)
     folder = StateFolder.hold(state)
     stack.callback(folder.release)
     listening = _bind_api(settings)
@@ -64,7 +65,7 @@ async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> Non
     envoy, binary = _find_envoy(settings, state)
     # In a thread, while this one loads the rest: a process is started to ask it.
     version = asyncio.create_task(asyncio.to_thread(envoy_version, binary))
-    plane = await _load(settings, state, envoy, stack)
+    plane = await _load(settings, binary, envoy, stack)
     await version
     await _start_programs(plane, state, stack, signals)
     await start_envoy(envoy, stack, signals)
@@ -112,7 +113,7 @@ async def _start_programs(
 
 
 async def _load(
-    settings: Settings, state: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
+    settings: Settings, binary: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
 ) -> Plane:
     """Everything known, published, and followed from now on.
 
@@ -121,21 +122,21 @@ async def _load(
     """
     from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
     from moreton.controlplane.assembly.edits import watch_edits  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.last_good import keep_last_good  # noqa: PLC0415 - as above
     from moreton.controlplane.assembly.plane import put_together, store_url  # noqa: PLC0415 - same
+    from moreton.controlplane.assembly.preflight import preflight_with  # noqa: PLC0415 - as above
     from moreton.envoy.xds import XdsServer  # noqa: PLC0415 - as above
     from moreton.store import open_store  # noqa: PLC0415 - as above
 
+    state = state_of(settings)
     store = open_store(store_url(settings, state))
     stack.push_async_callback(store.close)
 
     def on_change() -> None:
         plane.publisher.check_proxies()
 
-    async def preflight(_: object) -> str:
-        return "not tried"
-
     xds = XdsServer(on_change=on_change)
-    plane = put_together(settings, store, xds, preflight=preflight)
+    plane = put_together(settings, store, xds, preflight=preflight_with(binary))
     await plane.discovery.load()
     await plane.follower.load()
     plane.apply(settings)
@@ -147,8 +148,9 @@ async def _load(
     await stack.enter_async_context(plane.publisher.running())
     await stack.enter_async_context(plane.follower.running())
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
-    task = asyncio.create_task(watch_edits(settings.path, Editor(plane).on_edit), name="edits")
-    stack.callback(task.cancel)
+    saving = keep_last_good(plane.publisher, state / "envoy", group=GROUP, troubles=plane.troubles)
+    for work in (watch_edits(settings.path, Editor(plane).on_edit), saving):
+        stack.callback(asyncio.create_task(work).cancel)
     return plane
 
 
@@ -165,6 +167,11 @@ async def _serve_api(
     server = importlib.import_module("moreton.controlplane.api.server")
     await stack.enter_async_context(server.serving(app, listening))
     stack.callback(plane.events.close)
+
+
+def state_of(settings: Settings) -> Path:
+    """The state folder."""
+    return (settings.folder / settings.controlplane.state).absolute()
 
 
 def _bind_api(settings: Settings) -> socket.socket:
@@ -189,6 +196,8 @@ def _api_url(listening: socket.socket) -> str:
 def run(path: Path, *, debug: bool = False) -> None:
     """`up` in an event loop of its own, with this process's log on standard error."""
     configure_logging(debug=debug)
+    # gRPC tells of every process that is started; it need not, none of them uses gRPC.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     loop_factory = None
     with contextlib.suppress(ImportError):
         loop_factory = importlib.import_module("uvloop").new_event_loop

@@ -1,0 +1,1 @@
+"""The life of the control plane's process: start, signals, Envoy, the log, the end."""

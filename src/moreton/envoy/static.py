@@ -1,0 +1,178 @@
+"""A snapshot as one static bootstrap: what an Envoy can be checked with, or started cold from.
+
+Everything that would come over ADS stands in the file: endpoints in their clusters, route tables
+in their listeners, secrets, the runtime layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from moreton.envoy.bootstrap import overload_manager
+from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
+
+_VALIDATE_SECONDS_MAX = 30.0
+_MANAGER = (
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
+    "HttpConnectionManager"
+)
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+
+
+def static_bootstrap(snapshot: Snapshot, *, node: str, group: str, admin_socket: Path) -> bytes:
+    """The serialised bootstrap that holds all of *snapshot*; deterministic. For a `.pb` file.
+
+    A listener whose route table is not in the snapshot is left out, as Envoy would not open it.
+    """
+    # Loaded late: only who checks or saves a configuration pays for these messages.
+    from envoy.config.bootstrap.v3 import bootstrap_pb2  # noqa: PLC0415 - as above
+    from google.protobuf import json_format  # noqa: PLC0415 - as above
+
+    out = bootstrap_pb2.Bootstrap()
+    own = {
+        "node": {"id": node, "cluster": group},
+        "admin": {"address": {"pipe": {"path": str(admin_socket), "mode": 0o600}}},
+        "overload_manager": overload_manager(),
+    }
+    _load_extensions()
+    json_format.Parse(json.dumps(own), out)
+    for resource in _of(snapshot, TypeUrl.CLUSTER):
+        out.static_resources.clusters.append(_cluster(resource, snapshot))
+    for resource in _of(snapshot, TypeUrl.LISTENER):
+        listener = _listener(resource, snapshot)
+        if listener is not None:
+            out.static_resources.listeners.append(listener)
+    for resource in _of(snapshot, TypeUrl.SECRET):
+        out.static_resources.secrets.add().ParseFromString(resource.body)
+    for resource in _of(snapshot, TypeUrl.RUNTIME):
+        _add_layer(out, resource)
+    return bytes(out.SerializeToString(deterministic=True))
+
+
+async def validate(binary: Path, bootstrap: bytes) -> str:
+    """Why *binary* refuses *bootstrap*; empty when it takes it. About 0.1 s of a process."""
+    with TemporaryDirectory(prefix="moreton-check-") as folder:
+        file = Path(folder) / "bootstrap.pb"
+        file.write_bytes(bootstrap)
+        process = await asyncio.create_subprocess_exec(
+            *(str(binary), "--mode", "validate", "-c", str(file), "--log-level", "error"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), _VALIDATE_SECONDS_MAX)
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+    if process.returncode == 0:
+        return ""
+    return _reason(output.decode(errors="replace"))
+
+
+def write_last_good(path: Path, bootstrap: bytes) -> None:
+    """Put *bootstrap* at *path*, whole or not at all; it may hold private keys."""
+    beside = path.with_suffix(".making")
+    beside.unlink(missing_ok=True)
+    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "wb") as out:
+        out.write(bootstrap)
+        out.flush()
+        os.fsync(out.fileno())
+    beside.replace(path)
+
+
+def _of(snapshot: Snapshot, type_url: TypeUrl) -> Iterator[Resource]:
+    for key in sorted(snapshot.resources):
+        if key.type_url is type_url:
+            yield snapshot.resources[key]
+
+
+def _cluster(resource: Resource, snapshot: Snapshot) -> Any:
+    from envoy.config.cluster.v3 import cluster_pb2  # noqa: PLC0415 - as above
+
+    cluster = cluster_pb2.Cluster.FromString(resource.body)
+    if cluster.type != cluster_pb2.Cluster.EDS:
+        return cluster
+    name = cluster.eds_cluster_config.service_name or cluster.name
+    cluster.ClearField("eds_cluster_config")
+    cluster.type = cluster_pb2.Cluster.STATIC
+    cluster.load_assignment.cluster_name = name
+    endpoints = snapshot.resources.get(resource.key._replace(type_url=TypeUrl.ENDPOINTS, name=name))
+    if endpoints is not None:
+        cluster.load_assignment.ParseFromString(endpoints.body)
+    return cluster
+
+
+def _listener(resource: Resource, snapshot: Snapshot) -> Any:
+    from envoy.config.listener.v3 import listener_pb2  # noqa: PLC0415 - as above
+
+    listener = listener_pb2.Listener.FromString(resource.body)
+    for chain in listener.filter_chains:
+        for part in chain.filters:
+            if part.typed_config.type_url == _MANAGER and not _inline_routes(part, snapshot):
+                return None
+        if chain.transport_socket.typed_config.type_url == _TLS:
+            _inline_secrets(chain.transport_socket)
+    return listener
+
+
+def _inline_routes(part: Any, snapshot: Snapshot) -> bool:
+    from envoy.extensions.filters.network.http_connection_manager.v3 import (  # noqa: PLC0415 - same
+        http_connection_manager_pb2,
+    )
+
+    manager = http_connection_manager_pb2.HttpConnectionManager.FromString(part.typed_config.value)
+    if manager.HasField("rds"):
+        name = manager.rds.route_config_name
+        tables = {key.name: key for key in snapshot.resources if key.type_url is TypeUrl.ROUTES}
+        if name not in tables:
+            return False
+        manager.route_config.ParseFromString(snapshot.resources[tables[name]].body)
+        part.typed_config.value = manager.SerializeToString(deterministic=True)
+    return True
+
+
+def _inline_secrets(socket: Any) -> None:
+    from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: PLC0415 - as above
+
+    context = tls_pb2.DownstreamTlsContext.FromString(socket.typed_config.value)
+    for secret in context.common_tls_context.tls_certificate_sds_secret_configs:
+        secret.ClearField("sds_config")  # found by its name among the static ones
+    socket.typed_config.value = context.SerializeToString(deterministic=True)
+
+
+def _add_layer(out: Any, resource: Resource) -> None:
+    from envoy.service.runtime.v3 import rtds_pb2  # noqa: PLC0415 - as above
+
+    runtime = rtds_pb2.Runtime.FromString(resource.body)
+    layer = out.layered_runtime.layers.add(name=runtime.name)
+    layer.static_layer.CopyFrom(runtime.layer)
+
+
+def _load_extensions() -> None:
+    """What `overload_manager` names must be known before it is parsed."""
+    from envoy.extensions.resource_monitors.downstream_connections.v3 import (  # noqa: PLC0415, F401 - loaded for its types
+        downstream_connections_pb2,
+    )
+    from envoy.extensions.resource_monitors.fixed_heap.v3 import (  # noqa: PLC0415, F401 - as above
+        fixed_heap_pb2,
+    )
+
+
+def _reason(output: str) -> str:
+    """The sentence of Envoy's output that says why."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    for line in lines:
+        _, found, reason = line.partition("error initializing configuration ")
+        if found:
+            return reason.partition(": ")[2] or reason
+    return lines[-1] if lines else "it gives no reason"
