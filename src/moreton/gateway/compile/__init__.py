@@ -1,5 +1,6 @@
-"""Core values to Envoy resources."""
+"""Core values to Envoy resources, incrementally: a change recompiles only what it touches."""
 
-from moreton.gateway.compile.compiler import GatewayCompiler
+from moreton.gateway.compile.compiler import GatewayCompiler, TlsUnreadable
+from moreton.gateway.compile.http import Tracing
 
-__all__ = ["GatewayCompiler"]
+__all__ = ["GatewayCompiler", "TlsUnreadable", "Tracing"]

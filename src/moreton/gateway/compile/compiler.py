@@ -3,150 +3,228 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from envoy.config.route.v3 import route_components_pb2
+from pathlib import Path
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
-from moreton.envoy.wire import content_hash, delimited, serialize
-from moreton.gateway.compile.actions import WEIGHT_PREFIX, envoy_route, retry_policy
-from moreton.gateway.compile.listeners import Tracing, listeners, runtime
-from moreton.gateway.compile.services import cluster, endpoints, resource
-from moreton.gateway.compile.table import Entry, Table
-from moreton.gateway.core.model import Endpoint, Gateway, Retries, Route, Service
-from moreton.gateway.core.routing import ANY_HOST, host_patterns, pattern_covers, rank
-
-DEFAULT_RETRIES = Retries(2, ("connect-failure", "refused-stream", "reset-before-request"))
-_VIRTUAL_HOST_DEFAULTS = serialize(
-    route_components_pb2.VirtualHost(retry_policy=retry_policy(DEFAULT_RETRIES))
-)
-
-
-def _into(table: Table, host: str, route: Route, body: bytes) -> None:
-    """Put *route* into the *table* of *host* when one of its hosts covers that."""
-    covering = [p for p in host_patterns(route.match) if pattern_covers(p, host)]
-    if covering:
-        ranks = min(rank(route.match, pattern) for pattern in covering)
-        entry = Entry((*ranks, route.name), route.match.path.prefix or "/", body)
-        table.put(route.name, entry)
+from moreton.gateway.compile.actions import envoy_route, preflight_route
+from moreton.gateway.compile.hosts import Compiled, RouteTable
+from moreton.gateway.compile.http import COLLECTOR, Tracing, collector
+from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
+from moreton.gateway.compile.paths import plan
+from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
+from moreton.gateway.compile.table import Entry
+from moreton.gateway.compile.weights import Weights
+from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
+from moreton.gateway.core.routing import ANY_HOST, host_patterns, rank
+from moreton.kernel.errors import MoretonError, RetryAdvice
 
 
-class _Gateway:
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
-        self.hosts: dict[str, Table] = {ANY_HOST: Table()}
-        self.services: dict[str, frozenset[str]] = {}  # route -> services it needs
-        self.dirty = True
+class TlsUnreadable(MoretonError):
+    """A certificate or key could not be read when it was to be sent to the proxies."""
+
+    code = "tls-unreadable"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, path: str, reason: str) -> None:
+        """*path* is the file, *reason* the system's."""
+        super().__init__(
+            f"{path} cannot be read: {reason}: the listener keeps what it had; check the path and "
+            "its permissions"
+        )
+        self.path = path
+        self.reason = reason
+
+
+def read_file(path: str) -> bytes:
+    """The content of *path*; raises `TlsUnreadable`."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TlsUnreadable(path=path, reason=error.strerror or str(error)) from error
 
 
 class GatewayCompiler:
-    """Holds everything compiled; `take` hands out what changed since it was last called."""
+    """Holds everything compiled, as bytes; `take` hands out what changed since the last call.
 
-    def __init__(self, tracing: Tracing | None = None) -> None:
+    The order of calls between two `take`s plays no part, and what comes out in the end is the same
+    as if only the last values had ever been put. Not for several threads at once.
+    """
+
+    def __init__(self, tracing: Tracing | None = None, *, read: ReadFile = read_file) -> None:
         self._tracing = tracing
-        self._gateways: dict[str, _Gateway] = {}
-        self._routes: dict[str, Route] = {}
-        self._weights: dict[str, dict[str, int]] = {}
-        self._weights_dirty = True
-        self._empty: set[str] = set()  # services without an endpoint
-        self._published: dict[ResourceKey, str] = {}
+        self._read = read
+        self._gateways: dict[str, Gateway] = {}
+        self._tables: dict[str, RouteTable] = {}
+        self._routes: dict[str, Compiled] = {}
+        self._services: dict[str, bool] = {}  # whether it has an ENDPOINTS resource
+        self._weights = Weights()
+        self._published: dict[ResourceKey, tuple[str, frozenset[ResourceKey]]] = {}
         self._changed: dict[ResourceKey, Resource] = {}
         self._removed: set[ResourceKey] = set()
+        if tracing is not None:
+            self._put(collector(tracing))
+
+    def put_tracing(self, tracing: Tracing | None) -> None:
+        """Send spans there from now on, or nowhere. Changes every listener when it changes."""
+        if tracing == self._tracing:
+            return
+        self._tracing = tracing
+        if tracing is None:
+            self._drop(ResourceKey(TypeUrl.CLUSTER, COLLECTOR))
+        else:
+            self._put(collector(tracing))
+        for gateway in self._gateways.values():
+            self._put_listeners(gateway)
 
     def put_gateway(self, gateway: Gateway) -> None:
-        """Add or replace a gateway: its listeners, its own table of all routes for it."""
-        self.remove_gateway(gateway.name)
-        made = self._gateways[gateway.name] = _Gateway(gateway)
-        for one in listeners(gateway, self._tracing):
+        """Add or replace a gateway: its listeners, its own table of all routes for it.
+
+        Raises `TlsUnreadable`, and then nothing has changed.
+        """
+        secrets = [secret(one, self._read) for one in _certificates(gateway)]
+        before = self._gateways.get(gateway.name)
+        self._gateways[gateway.name] = gateway
+        for one in secrets:
             self._put(one)
+        self._put_listeners(gateway)
+        if before is not None:
+            self._drop_listeners(before, first=len(gateway.listeners))
+            self._drop_unused_secrets(before)
+            return
+        table = self._tables[gateway.name] = RouteTable(gateway.name)
         for route in self._routes.values():
-            self._route_into(made, route)
+            _into(table, route)
 
     def remove_gateway(self, name: str) -> None:
-        """Take a gateway and its listeners out."""
-        made = self._gateways.pop(name, None)
-        if made is None:
+        """Take a gateway and its listeners out; nothing when it is not there."""
+        gateway = self._gateways.pop(name, None)
+        if gateway is None:
             return
+        del self._tables[name]
         self._drop(ResourceKey(TypeUrl.ROUTES, name))
-        for number, _ in enumerate(made.gateway.listeners):
-            self._drop(ResourceKey(TypeUrl.LISTENER, f"{name}/{number}"))
+        self._drop_listeners(gateway, first=0)
+        self._drop_unused_secrets(gateway)
+
+    def refresh_secrets(self) -> None:
+        """Read all certificates and keys again; raises `TlsUnreadable` after all that can be."""
+        failure: TlsUnreadable | None = None
+        for gateway in self._gateways.values():
+            for files in _certificates(gateway):
+                try:
+                    self._put(secret(files, self._read))
+                except TlsUnreadable as error:
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def put_service(self, service: Service) -> None:
-        """Add or replace a service; it has no endpoints until `put_endpoints`."""
+        """Add or replace a service.
+
+        Its fixed addresses become its endpoints. Without any, it keeps the endpoints that it has,
+        and has none until `put_endpoints`.
+        """
         self._put(cluster(service))
-        if ResourceKey(TypeUrl.ENDPOINTS, service.name) not in self._published:
-            self.put_endpoints(service.name, [Endpoint(place) for place in service.addresses])
+        key = ResourceKey(TypeUrl.ENDPOINTS, service.name)
+        has_endpoints = not is_resolved_by_envoy(service)
+        self._set_service(service.name, has_endpoints)
+        if not has_endpoints:
+            self._drop(key)
+        elif service.addresses or key not in self._published:
+            self.put_endpoints(service.name, [Endpoint(one) for one in service.addresses])
 
     def put_endpoints(self, service: str, members: Sequence[Endpoint]) -> None:
-        """Where *service* answers now."""
-        self._put(endpoints(service, members))
-        if (service in self._empty) is bool(members):
-            self._empty ^= {service}
-            self._weights_dirty = True
+        """Where *service* answers now; nothing when Envoy resolves its addresses itself."""
+        if self._services.get(service, True):
+            self._put(endpoints(service, members))
 
     def remove_service(self, name: str) -> None:
-        """Take a service and its endpoints out."""
+        """Take a service and its endpoints out; nothing when it is not there."""
         self._drop(ResourceKey(TypeUrl.CLUSTER, name))
         self._drop(ResourceKey(TypeUrl.ENDPOINTS, name))
-        self._empty.discard(name)
+        self._set_service(name, None)
 
     def put_route(self, route: Route) -> None:
-        """Add or replace a route."""
-        before = self._routes.get(route.name)
-        if before is not None and before.match.hosts != route.match.hosts:
-            self.remove_route(route.name)
-        self._routes[route.name] = route
-        for made in self._gateways.values():
-            self._route_into(made, route)
-        self.put_weights(route.name, {d.service: d.weight for d in route.to})
+        """Add or replace a route.
 
-    def remove_route(self, name: str) -> None:
-        """Take a route out."""
-        route = self._routes.pop(name, None)
-        if route is None:
+        It should send to services that are there: to others a proxy answers 503.
+        """
+        self._weights.put(route.name, {one.service: one.weight for one in route.to})
+        compiled = _compiled(route)
+        if self._routes.get(route.name) == compiled:
             return
-        for made in self._gateways.values():
-            for table in made.hosts.values():
-                table.remove(name)
-            made.services.pop(name, None)
-            made.dirty = True
-        self._weights_dirty |= self._weights.pop(name, None) is not None
+        self._routes[route.name] = compiled
+        for table in self._tables.values():
+            _into(table, compiled)
 
     def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
-        """The shares of *route*'s destinations; travels as a runtime value.
+        """The shares of *route*'s destinations, of any sum above 0; no table changes.
 
-        A destination without an endpoint gets nothing and its share goes to the others, as long
-        as one of those has an endpoint and a weight.
+        They hold until `put_route` or `remove_route`. Raises `ValueError` when all are 0.
         """
-        if len(weights) > 1:
-            self._weights[route] = dict(weights)
-            self._weights_dirty = True
-        elif self._weights.pop(route, None) is not None:
-            self._weights_dirty = True
+        self._weights.put(route, weights)
+
+    def remove_route(self, name: str) -> None:
+        """Take a route out; nothing when it is not there."""
+        self._weights.remove(name)
+        if self._routes.pop(name, None) is not None:
+            for table in self._tables.values():
+                table.remove(name)
 
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
         """What changed and what went since the last call."""
-        for name, made in self._gateways.items():
-            if made.dirty:
-                made.dirty = False
-                self._put(self._table(name, made))
-        if self._weights_dirty:
-            self._weights_dirty = False
-            effective = {route: self._effective(w) for route, w in self._weights.items()}
-            self._put(resource(TypeUrl.RUNTIME, "weights", runtime(effective, WEIGHT_PREFIX)))
-        changed, removed = list(self._changed.values()), list(self._removed)
+        for table in self._tables.values():
+            if table.changed:
+                self._put(table.resource(self._needs))
+        layer = self._weights.take()
+        if layer is not None:
+            self._put(layer)
+        changed, removed = list(self._changed.values()), sorted(self._removed)
         self._changed.clear()
         self._removed.clear()
         return changed, removed
 
-    def _effective(self, weights: Mapping[str, int]) -> Mapping[str, int]:
-        if not any(weight and service not in self._empty for service, weight in weights.items()):
-            return weights
-        return {s: 0 if s in self._empty else weight for s, weight in weights.items()}
+    def _needs(self, service: str) -> Sequence[ResourceKey]:
+        """What must be there before a table that names *service*.
+
+        Of a service that is unknown nothing is needed: one mistake must not stop a whole table.
+        """
+        has_endpoints = self._services.get(service)
+        if has_endpoints is None:
+            return ()
+        needed = ResourceKey(TypeUrl.CLUSTER, service)
+        return (needed, ResourceKey(TypeUrl.ENDPOINTS, service)) if has_endpoints else (needed,)
+
+    def _set_service(self, name: str, has_endpoints: bool | None) -> None:  # noqa: FBT001 - private
+        if self._services.get(name) is has_endpoints:
+            return
+        if has_endpoints is None:
+            del self._services[name]
+        else:
+            self._services[name] = has_endpoints
+        for table in self._tables.values():
+            if table.uses(name):
+                table.changed = True  # what it needs
+
+    def _put_listeners(self, gateway: Gateway) -> None:
+        for one in listeners(gateway, self._tracing):
+            self._put(one)
+
+    def _drop_listeners(self, gateway: Gateway, *, first: int) -> None:
+        for number in range(first, len(gateway.listeners)):
+            self._drop(ResourceKey(TypeUrl.LISTENER, listener_name(gateway.name, number)))
+
+    def _drop_unused_secrets(self, before: Gateway) -> None:
+        used = {one.certificate for each in self._gateways.values() for one in _certificates(each)}
+        for files in _certificates(before):
+            if files.certificate not in used:
+                self._drop(ResourceKey(TypeUrl.SECRET, files.certificate))
 
     def _put(self, one: Resource) -> None:
-        self._removed.discard(one.key)
-        if self._published.get(one.key) != one.version:
-            self._published[one.key] = one.version
+        """Note *one* for `take`, unless it is what was taken last."""
+        if self._removed and one.key in self._removed:
+            self._removed.discard(one.key)
+        if self._published.get(one.key) != (one.version, one.needs):
+            self._published[one.key] = (one.version, one.needs)
             self._changed[one.key] = one
 
     def _drop(self, key: ResourceKey) -> None:
@@ -154,41 +232,31 @@ class GatewayCompiler:
         if self._published.pop(key, None) is not None:
             self._removed.add(key)
 
-    def _route_into(self, made: _Gateway, route: Route) -> None:
-        if route.gateways and made.gateway.name not in route.gateways:
-            return
-        body = serialize(envoy_route(route))
-        patterns = host_patterns(route.match)
-        for pattern in patterns:
-            if pattern not in made.hosts:
-                made.hosts[pattern] = self._new_table(made, pattern)
-        for host, table in made.hosts.items():
-            _into(table, host, route, body)
-        made.services[route.name] = frozenset(
-            [d.service for d in route.to] + [m.service for m in route.mirrors]
-        )
-        made.dirty = True
 
-    def _new_table(self, made: _Gateway, host: str) -> Table:
-        """The table of a host seen for the first time: every route that covers it."""
-        table = Table()
-        for name in made.services:
-            route = self._routes[name]
-            _into(table, host, route, serialize(envoy_route(route)))
-        return table
+def _compiled(route: Route) -> Compiled:
+    path = plan(route.match.path)
+    # The host's part of the rank is in the tables: the narrower one's routes stand first.
+    order = (*rank(route.match, ANY_HOST)[1:], route.name)
+    entries = [Entry((*order, 0), path, envoy_route(route, path))]
+    preflight = preflight_route(route, path)
+    if preflight is not None:
+        entries.append(Entry((*order, 1), path, preflight))
+    return Compiled(
+        route.name,
+        tuple(host_patterns(route.match)),
+        route.gateways,
+        frozenset([to.service for to in route.to] + [mirror.service for mirror in route.mirrors]),
+        tuple(entries),
+    )
 
-    def _table(self, name: str, made: _Gateway) -> Resource:
-        parts = [delimited(1, name.encode())]
-        hashes = []
-        for host, table in sorted(made.hosts.items()):
-            matcher, digest = table.matcher()
-            own = delimited(1, host.encode()) + delimited(2, host.encode())
-            virtual_host = own + _VIRTUAL_HOST_DEFAULTS + delimited(21, matcher)
-            parts.append(delimited(2, virtual_host))
-            hashes += [host.encode(), digest.encode()]
-        needs = set()
-        for service in set().union(*made.services.values()):
-            needs.add(ResourceKey(TypeUrl.CLUSTER, service))
-            needs.add(ResourceKey(TypeUrl.ENDPOINTS, service))
-        key = ResourceKey(TypeUrl.ROUTES, name)
-        return Resource(key, content_hash(*hashes), b"".join(parts), frozenset(needs))
+
+def _into(table: RouteTable, route: Compiled) -> None:
+    """Put *route* into *table* when it is for that gateway; take it out when no longer."""
+    if not route.gateways or table.name in route.gateways:
+        table.put(route)
+    else:
+        table.remove(route.name)
+
+
+def _certificates(gateway: Gateway) -> list[TlsFiles]:
+    return [listener.tls for listener in gateway.listeners if listener.tls is not None]

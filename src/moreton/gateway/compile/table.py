@@ -2,104 +2,155 @@
 
 A leaf holds, in order of rank, every route that could take a path whose longest key this is, those
 of shorter keys included: Envoy does not go back to a shorter key once a leaf's action was taken.
+A table's own routes stand before those of its *parent*, the table of the next wider host pattern,
+which ends in the table of any host.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
 
-from envoy.config.core.v3 import extension_pb2
+from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
+from xds.type.matcher.v3 import matcher_pb2
 
-from moreton.envoy.wire import content_hash, delimited, serialize
-from moreton.gateway.compile.actions import any_of
+from moreton.envoy.messages import extension
+from moreton.envoy.wire import Splice, delimited, digest, header, serialize
+from moreton.gateway.compile.paths import PathPlan
 
-_ROUTE_LIST = b"type.googleapis.com/envoy.config.route.v3.RouteList"
-_PATH_INPUT = serialize(
-    extension_pb2.TypedExtensionConfig(
-        name="path",
-        typed_config=any_of(http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=":path")),
-    )
+_MATCHER = matcher_pb2.Matcher
+_TREE = _MATCHER.MatcherTree
+_MAP = _TREE.MatchMap
+_INPUT = delimited(
+    _TREE.INPUT_FIELD_NUMBER,
+    serialize(extension("path", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=":path"))),
 )
+_ROUTE_TYPE = delimited(1, b"type.googleapis.com/envoy.config.route.v3.Route")
+_LIST_TYPE = delimited(1, b"type.googleapis.com/envoy.config.route.v3.RouteList")
+_ROUTES = routes_pb2.RouteList.ROUTES_FIELD_NUMBER
+_ACTION_NAME = delimited(1, b"route")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A compiled route: its *rank* (less is better), its tree *key*, its serialised `Route`."""
+    """A compiled route: where it stands among others, how it is found, its serialised `Route`."""
 
-    rank: tuple[object, ...]
-    key: str
+    order: tuple[object, ...]  # less is first; unique
+    path: PathPlan
     body: bytes
 
 
-@dataclass(slots=True)
+_order = attrgetter("order")
+
+
 class Table:
-    """The routes of one virtual host, and its leaves, each serialised once."""
+    """The routes of one host pattern, and the leaves of its tree, each serialised once."""
 
-    entries: dict[str, Entry] = field(default_factory=dict)
-    _by_key: dict[str, list[tuple[tuple[object, ...], str]]] = field(default_factory=dict)
-    _keys: list[str] = field(default_factory=list)
-    _leaves: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # field, its hash
+    def __init__(self) -> None:
+        self.leaves = Splice()
+        self.parent: Table | None = None
+        self._own: dict[str, list[Entry]] = {}  # by key, in order
+        self._spoiled: list[Entry] = []
+        self._changed: set[str] = set()  # keys whose leaf the last `refresh` touched
+        self._all_spoiled = True
 
-    def put(self, name: str, entry: Entry) -> None:
-        """Add or replace a route."""
-        self.remove(name)
-        self.entries[name] = entry
-        if entry.key not in self._by_key:
-            self._by_key[entry.key] = []
-            insort(self._keys, entry.key)
-        insort(self._by_key[entry.key], (entry.rank, name))
-        self._spoil(entry.key)
+    def __len__(self) -> int:
+        return len(self._own)
 
-    def remove(self, name: str) -> None:
-        """Take a route out; nothing when it is not there."""
-        entry = self.entries.pop(name, None)
-        if entry is None:
-            return
-        self._by_key[entry.key].remove((entry.rank, name))
-        self._spoil(entry.key)
-        if not self._by_key[entry.key]:
-            del self._by_key[entry.key]
-            self._keys.remove(entry.key)
+    def adopt(self, parent: Table | None) -> None:
+        """Take the routes of *parent* after one's own."""
+        if parent is not self.parent:
+            self.parent = parent
+            self._all_spoiled = True
 
-    def matcher(self) -> tuple[bytes, str]:
-        """The serialised `Matcher`, and a hash of it."""
-        parts, hashes = [], []
-        for key in self._keys:
-            leaf = self._leaves.get(key)
+    def put(self, entry: Entry) -> None:
+        """Add a route; it must not be there."""
+        insort(self._own.setdefault(entry.path.key, []), entry, key=_order)
+        self._spoiled.append(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Take a route out; it must be there."""
+        entries = self._own[entry.path.key]
+        entries.remove(entry)
+        if not entries:
+            del self._own[entry.path.key]
+        self._spoiled.append(entry)
+
+    def refresh(self) -> None:
+        """Bring the leaves up to date; the parent's must be."""
+        keys = self._stale()
+        put, removed = {}, []
+        for key in keys:
+            leaf = self._leaf(key)
             if leaf is None:
-                leaf = self._leaves[key] = self._leaf(key)
-            parts.append(leaf[0])
-            hashes.append(leaf[1])
-        # Matcher.matcher_tree = 2 { input = 1, prefix_match_map = 3 { map = 1 } }
-        tree = delimited(1, _PATH_INPUT) + delimited(3, b"".join(parts))
-        return delimited(2, tree), content_hash(*hashes)
+                removed.append(key)
+            elif self.leaves.get(key) != leaf:
+                put[key] = leaf
+        self._changed = keys
+        self._spoiled.clear()
+        self._all_spoiled = False
+        self.leaves.update(put, removed)
 
-    def _spoil(self, key: str) -> None:
-        if key == "/":
-            self._leaves.clear()
-            return
-        for other in self._keys_below(key):
-            self._leaves.pop(other, None)
-        self._leaves.pop(key, None)
+    def matcher_start(self) -> bytes:
+        """The serialised `Matcher` up to the leaves, which are all that follows."""
+        tree = _INPUT + header(_TREE.PREFIX_MATCH_MAP_FIELD_NUMBER, self.leaves.size)
+        return header(_MATCHER.MATCHER_TREE_FIELD_NUMBER, len(tree) + self.leaves.size) + tree
 
-    def _keys_below(self, key: str) -> Iterable[str]:
-        start = bisect_left(self._keys, key)
-        for index in range(start, len(self._keys)):
-            if not self._keys[index].startswith(key):
-                return
-            yield self._keys[index]
+    def _stale(self) -> set[str]:
+        parent = self.parent
+        if self._all_spoiled:
+            inherited = set() if parent is None else set(parent.leaves.keys_from(""))
+            return inherited | self._own.keys() | set(self.leaves.keys_from(""))
+        keys = set() if parent is None else set(parent.changed())
+        for entry in self._spoiled:
+            keys.add(entry.path.key)
+            keys.update(filter(entry.path.may_take, self.leaves.keys_from(entry.path.key)))
+        return keys
 
-    def _leaf(self, key: str) -> tuple[bytes, bytes]:
-        ranked = sorted(pair for prefix in self._prefixes(key) for pair in self._by_key[prefix])
-        routes = b"".join(delimited(1, self.entries[name].body) for _, name in ranked)
-        packed = delimited(1, _ROUTE_LIST) + delimited(2, routes)
-        action = delimited(1, b"routes") + delimited(2, packed)
-        on_match = delimited(2, action)  # OnMatch.action = 2
-        body = delimited(1, key.encode()) + delimited(2, on_match)
-        return delimited(1, body), content_hash(body).encode()
+    def changed(self) -> set[str]:
+        """The keys whose leaves the last `refresh` looked at."""
+        return self._changed
 
-    def _prefixes(self, key: str) -> Iterable[str]:
-        return (key[:end] for end in range(1, len(key) + 1) if key[:end] in self._by_key)
+    def _leaf(self, key: str) -> tuple[bytes, bytes] | None:
+        """The map's field for *key*, and its hash; `None` when the tree has no such key."""
+        inherited = None if self.parent is None else self.parent.leaves.get(key)
+        if key not in self._own and inherited is None:
+            return None
+        entries = self._own_entries(key)
+        if not entries:
+            return inherited
+        found = dict.fromkeys(entry.body for entry in entries)
+        found.update(dict.fromkeys(entry.body for entry in self._inherited_entries(key)))
+        part = _leaf(key, list(found))
+        return part, digest(part)
+
+    def _own_entries(self, key: str) -> list[Entry]:
+        own = self._own
+        found = [
+            entry
+            for end in range(1, len(key) + 1)
+            if (start := key[:end]) in own
+            for entry in own[start]
+            if entry.path.may_take(key)
+        ]
+        found.sort(key=_order)
+        return found
+
+    def _inherited_entries(self, key: str) -> Iterator[Entry]:
+        table = self.parent
+        while table is not None:
+            yield from table._own_entries(key)  # noqa: SLF001 - another of the same class
+            table = table.parent
+
+
+def _leaf(key: str, routes: list[bytes]) -> bytes:
+    if len(routes) == 1:
+        packed = _ROUTE_TYPE + delimited(2, routes[0])
+    else:
+        packed = _LIST_TYPE + delimited(2, b"".join(delimited(_ROUTES, one) for one in routes))
+    action = _ACTION_NAME + delimited(2, packed)
+    on_match = delimited(_MATCHER.OnMatch.ACTION_FIELD_NUMBER, action)
+    return delimited(_MAP.MAP_FIELD_NUMBER, delimited(1, key.encode()) + delimited(2, on_match))
