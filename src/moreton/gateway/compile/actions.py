@@ -31,7 +31,9 @@ from moreton.gateway.core.model import (
 
 _ROUTE = routes_pb2.Route
 _ACTION = routes_pb2.RouteAction
-_DEFAULT_TIMEOUT = timedelta(seconds=15)
+# Envoy's default of 15 s covers the whole answer and would cut downloads and streams of an
+# application that was never told of it; the listener's idle timeout ends what hangs.
+_DEFAULT_TIMEOUT = timedelta(0)
 # A route without a time limit streams; a stream on which nothing moves for this long is dead.
 _STREAM_IDLE = timedelta(hours=1)
 _MILLION = 1_000_000

@@ -129,6 +129,7 @@ class GatewayCompiler:
         self._set_service(service.name, has_endpoints)
         if not has_endpoints:
             self._drop(key)
+            self._weights.set_empty(service.name, empty=False)
         elif service.addresses or key not in self._published:
             self.put_endpoints(service.name, [Endpoint(one) for one in service.addresses])
 
@@ -136,12 +137,14 @@ class GatewayCompiler:
         """Where *service* answers now; nothing when Envoy resolves its addresses itself."""
         if self._services.get(service, True):
             self._put(endpoints(service, members))
+            self._weights.set_empty(service, empty=not members)
 
     def remove_service(self, name: str) -> None:
         """Take a service and its endpoints out; nothing when it is not there."""
         self._drop(ResourceKey(TypeUrl.CLUSTER, name))
         self._drop(ResourceKey(TypeUrl.ENDPOINTS, name))
         self._set_service(name, None)
+        self._weights.set_empty(name, empty=False)
 
     def put_route(self, route: Route) -> None:
         """Add or replace a route.

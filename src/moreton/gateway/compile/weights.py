@@ -5,7 +5,8 @@ A runtime value reaches Envoy in the same time however many routes there are; se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf import struct_pb2
@@ -27,11 +28,17 @@ def runtime_prefix(route: str) -> str:
 
 
 class Weights:
-    """The layer's values, each route's serialised once."""
+    """The layer's values, each route's serialised once.
+
+    A destination without an endpoint gets nothing, and its share goes to the others, as long as
+    one of those has an endpoint and a weight.
+    """
 
     def __init__(self) -> None:
         self._parts = Splice()
         self._shares: dict[str, dict[str, int]] = {}
+        self._routes: defaultdict[str, set[str]] = defaultdict(set)  # service -> its routes
+        self._empty: set[str] = set()
         self._changed = True
 
     def put(self, route: str, shares: Mapping[str, int]) -> None:
@@ -46,14 +53,24 @@ class Weights:
             raise ValueError(f"route {route!r} has the weights {dict(shares)}: give one above 0")
         if self._shares.get(route) == shares:
             return
+        self.remove(route)
         self._shares[route] = dict(shares)
-        part = b"".join(_value(route, name, share) for name, share in sorted(shares.items()))
-        self._parts.update({route: (part, digest(part))})
-        self._changed = True
+        for service in shares:
+            self._routes[service].add(route)
+        self._serialize([route])
+
+    def set_empty(self, service: str, *, empty: bool) -> None:
+        """Whether *service* has no endpoint now."""
+        if (service in self._empty) is not empty:
+            self._empty ^= {service}
+            self._serialize(self._routes.get(service, ()))
 
     def remove(self, route: str) -> None:
         """Forget *route*."""
-        if self._shares.pop(route, None) is not None:
+        shares = self._shares.pop(route, None)
+        if shares is not None:
+            for service in shares:
+                self._routes[service].discard(route)
             self._parts.update({}, [route])
             self._changed = True
 
@@ -67,6 +84,21 @@ class Weights:
         )
         key = ResourceKey(TypeUrl.RUNTIME, LAYER)
         return Resource(key, content_hash(self._parts.digest()), body)
+
+    def _serialize(self, routes: Iterable[str]) -> None:
+        parts = {}
+        for route in routes:
+            shares = self._effective(self._shares[route])
+            part = b"".join(_value(route, name, share) for name, share in sorted(shares.items()))
+            parts[route] = (part, digest(part))
+        if parts:
+            self._parts.update(parts)
+            self._changed = True
+
+    def _effective(self, shares: Mapping[str, int]) -> Mapping[str, int]:
+        if not any(share and name not in self._empty for name, share in shares.items()):
+            return shares
+        return {name: 0 if name in self._empty else share for name, share in shares.items()}
 
 
 def _value(route: str, service: str, share: int) -> bytes:
