@@ -29,13 +29,14 @@ class PathPlan:
 
     *key* is its key in the tree: every path that the pattern takes begins with it. *body* is the
     serialised part of `RouteMatch` that compares the path. *segments* are those of a template,
-    an empty text for a variable; *open_end* when more may follow them.
+    `None` for a variable (a path that ends in `/` has an empty last one); *open_end* when more
+    may follow them.
     """
 
     kind: PathKind
     key: str
     body: bytes
-    segments: tuple[str, ...] = ()
+    segments: tuple[str | None, ...] = ()
     open_end: bool = False
     is_literal: bool = True
 
@@ -57,11 +58,11 @@ class PathPlan:
         if len(whole) >= len(self.segments) and not self.open_end:
             return False
         for wanted, given in zip(self.segments, whole, strict=False):
-            if wanted and wanted != given:
+            if wanted is not None and wanted != given:
                 return False
         if len(whole) < len(self.segments):
             wanted = self.segments[len(whole)]
-            return not wanted or wanted.startswith(last)
+            return wanted is None or wanted.startswith(last)
         return True
 
 
@@ -100,12 +101,12 @@ def _template(pattern: PathPattern) -> PathPlan:
     # Not Envoy's URI templates: they allow five variables, names of up to 16 letters, and in a
     # variable's place only some characters, so that a path with `[1]` would find another route.
     segments = [
-        "" if part.startswith("{") else canonical(part) for part in pattern.text.split("/")[1:]
+        None if part.startswith("{") else canonical(part) for part in pattern.text.split("/")[1:]
     ]
     open_end = segments[-1] == "*"
     if open_end:
         segments.pop()
-    regex = "".join("/[^/]+" if not part else f"/{regex_of(part)}" for part in segments)
+    regex = "".join("/[^/]+" if part is None else f"/{regex_of(part)}" for part in segments)
     key = canonical(pattern.prefix).partition("%")[0]
     return PathPlan(
         PathKind.TEMPLATE,
@@ -113,7 +114,7 @@ def _template(pattern: PathPattern) -> PathPlan:
         _regex_body(regex + ("/.*" if open_end else "")),
         tuple(segments),
         open_end,
-        is_literal=not any("%" in part for part in segments),
+        is_literal=not any(part is not None and "%" in part for part in segments),
     )
 
 
