@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from moreton.envoy.bootstrap import overload_manager
+from moreton.envoy.bootstrap import dynamic_bootstrap
 from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
 
 _VALIDATE_SECONDS_MAX = 30.0
@@ -26,23 +25,27 @@ _MANAGER = (
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
 
-def static_bootstrap(snapshot: Snapshot, *, node: str, group: str, admin_socket: Path) -> bytes:
+def static_bootstrap(
+    snapshot: Snapshot,
+    *,
+    node: str,
+    group: str,
+    admin_socket: Path,
+    secret_files: Mapping[str, str] | None = None,
+) -> bytes:
     """The serialised bootstrap that holds all of *snapshot*; deterministic. For a `.pb` file.
 
     A listener whose route table is not in the snapshot is left out, as Envoy would not open it.
+    *secret_files* has, by a secret's name, which is its certificate's path, the path of its key:
+    Envoy then reads both, and watches them. Other secrets stand in the bootstrap, keys included.
     """
     # Loaded late: only who checks or saves a configuration pays for these messages.
     from envoy.config.bootstrap.v3 import bootstrap_pb2  # noqa: PLC0415 - as above
     from google.protobuf import json_format  # noqa: PLC0415 - as above
 
-    out = bootstrap_pb2.Bootstrap()
-    own = {
-        "node": {"id": node, "cluster": group},
-        "admin": {"address": {"pipe": {"path": str(admin_socket), "mode": 0o600}}},
-        "overload_manager": overload_manager(),
-    }
     _load_extensions()
-    json_format.Parse(json.dumps(own), out)
+    out = bootstrap_pb2.Bootstrap()
+    json_format.ParseDict(_own(node, group, admin_socket), out)
     for resource in _of(snapshot, TypeUrl.CLUSTER):
         out.static_resources.clusters.append(_cluster(resource, snapshot))
     for resource in _of(snapshot, TypeUrl.LISTENER):
@@ -50,10 +53,19 @@ def static_bootstrap(snapshot: Snapshot, *, node: str, group: str, admin_socket:
         if listener is not None:
             out.static_resources.listeners.append(listener)
     for resource in _of(snapshot, TypeUrl.SECRET):
-        out.static_resources.secrets.add().ParseFromString(resource.body)
+        _add_secret(out, resource, (secret_files or {}).get(resource.key.name))
     for resource in _of(snapshot, TypeUrl.RUNTIME):
         _add_layer(out, resource)
     return bytes(out.SerializeToString(deterministic=True))
+
+
+def bootstrap_as_json(bootstrap: bytes) -> str:
+    """What `static_bootstrap` made, for people to read and for Envoy's `.json` files."""
+    from envoy.config.bootstrap.v3 import bootstrap_pb2  # noqa: PLC0415 - as above
+    from google.protobuf import json_format  # noqa: PLC0415 - as above
+
+    message = bootstrap_pb2.Bootstrap.FromString(bootstrap)
+    return str(json_format.MessageToJson(message, preserving_proto_field_name=True, indent=1))
 
 
 async def validate(binary: Path, bootstrap: bytes) -> str:
@@ -88,6 +100,19 @@ def write_last_good(path: Path, bootstrap: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     beside.replace(path)
+
+
+def _own(node: str, group: str, admin_socket: Path) -> Any:
+    """What does not come from a snapshot, as a proxy with a control plane has it."""
+    unused = Path("unused.sock")
+    own = dynamic_bootstrap(node=node, group=group, xds_socket=unused, admin_socket=admin_socket)
+    layers = [one for one in own["layered_runtime"]["layers"] if "static_layer" in one]
+    return {
+        "node": own["node"],
+        "admin": own["admin"],
+        "overload_manager": own["overload_manager"],
+        "layered_runtime": {"layers": layers},
+    }
 
 
 def _of(snapshot: Snapshot, type_url: TypeUrl) -> Iterator[Resource]:
@@ -137,6 +162,8 @@ def _inline_routes(part: Any, snapshot: Snapshot) -> bool:
         if name not in tables:
             return False
         manager.route_config.ParseFromString(snapshot.resources[tables[name]].body)
+        # As over ADS: a route to a service that is gone answers 503, and the rest is served.
+        manager.route_config.validate_clusters.value = False
         part.typed_config.value = manager.SerializeToString(deterministic=True)
     return True
 
@@ -148,6 +175,14 @@ def _inline_secrets(socket: Any) -> None:
     for secret in context.common_tls_context.tls_certificate_sds_secret_configs:
         secret.ClearField("sds_config")  # found by its name among the static ones
     socket.typed_config.value = context.SerializeToString(deterministic=True)
+
+
+def _add_secret(out: Any, resource: Resource, key_file: str | None) -> None:
+    secret = out.static_resources.secrets.add()
+    secret.ParseFromString(resource.body)
+    if key_file is not None:
+        secret.tls_certificate.certificate_chain.filename = resource.key.name
+        secret.tls_certificate.private_key.filename = key_file
 
 
 def _add_layer(out: Any, resource: Resource) -> None:
