@@ -21,11 +21,11 @@ _COMMANDS = {
     "up": ("moreton.cli.up", "up", "Run"),
     "run": ("moreton.cli.run", "run", "Run"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
-    "status": ("moreton.cli.status", "status", "Look"),
-    "explain": ("moreton.cli.explain", "explain", "Look"),
-    "routes": ("moreton.cli.listings", "routes", "Look"),
-    "services": ("moreton.cli.listings", "services", "Look"),
-    "instances": ("moreton.cli.listings", "instances", "Look"),
+    "status": ("moreton.cli.looking.status", "status", "Look"),
+    "explain": ("moreton.cli.looking.explain", "explain", "Look"),
+    "routes": ("moreton.cli.looking.listings", "routes", "Look"),
+    "services": ("moreton.cli.looking.listings", "services", "Look"),
+    "instances": ("moreton.cli.looking.listings", "instances", "Look"),
 }
 
 

@@ -27,10 +27,10 @@ def looks_router(parts: ApiParts) -> APIRouter:
     async def explain(
         url: Annotated[str, Query(description="Of the request, with or without a host.")],
         method: str = "GET",
-        header: Annotated[list[str], Query(description="`name: value`, repeatable.")] = [],  # noqa: B006 - FastAPI copies defaults
+        header: Annotated[list[str] | None, Query(description="`name: value`, repeatable.")] = None,
     ) -> Document:
         """Which route takes a request, and for each near miss the condition that lost."""
-        return parts.explain(Request(method.upper(), url, dict(map(_header, header))))
+        return parts.explain(Request(method.upper(), url, dict(map(_header, header or []))))
 
     return router
 
