@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from moreton import __version__
+from moreton.config import ConfigRefused
 from moreton.controlplane.api.auth import BearerAuth
 from moreton.controlplane.api.changes import changes_router
 from moreton.controlplane.api.looks import looks_router
@@ -27,6 +28,7 @@ from moreton.kernel.errors import MoretonError
 from moreton.store.errors import StoreFull
 
 STATUSES: dict[type[MoretonError], int] = {
+    ConfigRefused: http.HTTPStatus.UNPROCESSABLE_ENTITY,
     DefinedInFile: http.HTTPStatus.CONFLICT,
     ObjectInUse: http.HTTPStatus.CONFLICT,
     UnknownObject: http.HTTPStatus.NOT_FOUND,

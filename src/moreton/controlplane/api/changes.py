@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from moreton.controlplane.api.parts import ApiParts, Document
 from moreton.controlplane.core.objects import Kind, ObjectKey
+from moreton.controlplane.objects.control import WAIT_SECONDS
 
 
 class Wait(StrEnum):
@@ -21,6 +22,9 @@ class Wait(StrEnum):
 
 WaitFor: TypeAlias = Annotated[
     Wait, Query(description="Answer once stored, or once every proxy has it in force.")
+]
+Timeout: TypeAlias = Annotated[
+    float, Query(gt=0, le=60, description="How many seconds to wait for the proxies at most.")
 ]
 Spec: TypeAlias = Annotated[
     dict[str, Any], Body(description="The object as moreton.yaml would have it, as JSON.")
@@ -55,14 +59,18 @@ def _add_object(router: APIRouter, parts: ApiParts, folder: str, kind: Kind) -> 
 
     @router.put(f"/{folder}/{{name}}", tags=[folder], name=f"put_{kind}")
     async def put(
-        name: str, spec: Spec, response: Response, wait: WaitFor = Wait.STORED
+        name: str,
+        spec: Spec,
+        response: Response,
+        wait: WaitFor = Wait.STORED,
+        timeout: Timeout = WAIT_SECONDS,  # noqa: ASYNC109 - a query parameter
     ) -> Document:
         """Define or replace it; 409 when moreton.yaml defines it."""
         key = ObjectKey(kind, name)
         if await parts.control.put(key, spec):
             response.status_code = http.HTTPStatus.CREATED
         if wait is Wait.APPLIED:
-            await parts.control.wait_applied(key)
+            await parts.control.wait_applied(key, timeout)
         return parts.views.object(key)
 
     @router.delete(f"/{folder}/{{name}}", tags=[folder], name=f"delete_{kind}", status_code=204)
@@ -74,9 +82,9 @@ def _add_object(router: APIRouter, parts: ApiParts, folder: str, kind: Kind) -> 
 def _add_weights(router: APIRouter, parts: ApiParts) -> None:
     path = "/routes/{name}/weights"
 
-    async def answer(name: str, wait: Wait) -> Document:
+    async def answer(name: str, wait: Wait, seconds: float) -> Document:
         if wait is Wait.APPLIED:
-            await parts.control.wait_applied(ObjectKey(Kind.ROUTE, name))
+            await parts.control.wait_applied(ObjectKey(Kind.ROUTE, name), seconds)
         return parts.views.weights(name)
 
     @router.get(path, tags=["weights"])
@@ -85,13 +93,22 @@ def _add_weights(router: APIRouter, parts: ApiParts) -> None:
         return parts.views.weights(name)
 
     @router.put(path, tags=["weights"])
-    async def put_weights(name: str, weights: Weights, wait: WaitFor = Wait.STORED) -> Document:
+    async def put_weights(
+        name: str,
+        weights: Weights,
+        wait: WaitFor = Wait.STORED,
+        timeout: Timeout = WAIT_SECONDS,  # noqa: ASYNC109 - a query parameter
+    ) -> Document:
         """Share the route's requests anew; also for routes of moreton.yaml."""
         await parts.control.put_weights(name, weights)
-        return await answer(name, wait)
+        return await answer(name, wait, timeout)
 
     @router.delete(path, tags=["weights"])
-    async def delete_weights(name: str, wait: WaitFor = Wait.STORED) -> Document:
+    async def delete_weights(
+        name: str,
+        wait: WaitFor = Wait.STORED,
+        timeout: Timeout = WAIT_SECONDS,  # noqa: ASYNC109 - a query parameter
+    ) -> Document:
         """Go back to the weights that the route is defined with."""
         await parts.control.delete_weights(name)
-        return await answer(name, wait)
+        return await answer(name, wait, timeout)
