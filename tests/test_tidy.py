@@ -25,6 +25,9 @@ PRAGMA = re.compile(r"  # (?:noqa|type: ignore).*$")
 
 # path -> why it may be larger
 EXCEPTIONS: dict[str, str] = {}
+FUNCTION_EXCEPTIONS = {
+    "src/moreton/cli/run.py run": "its parameters are the command's options, each with its help",
+}
 
 
 def sources() -> Iterator[Path]:
@@ -59,13 +62,13 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_functions_are_small() -> None:
     large = [
-        f"{relative(path)}:{node.lineno} {node.name}: {length}"
+        f"{relative(path)} {node.name}"
         for path in sources()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (length := code_lines(node)) > FUNCTION_LINES_MAX
     ]
-    assert not large
+    assert set(large) == set(FUNCTION_EXCEPTIONS)
 
 
 def test_lines_are_short() -> None:
