@@ -111,7 +111,9 @@ def _trust(out: manager_pb2.HttpConnectionManager, gateway: Gateway) -> None:
     """Who the client is, and that its `x-envoy-` headers are no orders, wherever it calls from."""
     out.use_remote_address.value = True
     out.xff_num_trusted_hops = gateway.trusted_proxies
-    out.internal_address_config.SetInParent()
+    # Without a range Envoy takes all private addresses for insiders; this one is nobody's.
+    nobody = out.internal_address_config.cidr_ranges.add(address_prefix="255.255.255.255")
+    nobody.prefix_len.value = 32
 
 
 def _normalize(out: manager_pb2.HttpConnectionManager) -> None:
