@@ -118,6 +118,7 @@ class _Type:
     refused: dict[str, str] = field(default_factory=dict)  # version that it refused
     forced: set[str] = field(default_factory=set)  # to be sent although it has them
     told_absent: set[str] = field(default_factory=set)
+    pending: set[str] = field(default_factory=set)  # names that may have to be sent or removed
     flight: _Flight | None = None
     greeted: bool = False  # the first wildcard answer was sent, even an empty one
 
@@ -188,6 +189,12 @@ class Delivery:
         else:
             kind.forced |= {name for name in names if name not in kind.held}
         self._unsubscribe(kind, event.unsubscribe)
+        kind.pending |= names | kind.forced
+        if event.first:
+            kind.pending |= kind.held.keys()
+        if kind.wildcard and (event.first or "*" in event.subscribe):
+            resources = self._snapshot.resources
+            kind.pending.update(key.name for key in resources if key.type_url == event.type_url)
 
     def _take_held(self, kind: _Type, event: Subscribe) -> Iterator[Effect]:
         """What a proxy that connects again has from before."""
@@ -215,12 +222,12 @@ class Delivery:
                 kind.forced.discard(name)
 
     def _published(self, snapshot: Snapshot) -> None:
+        for key in snapshot.differences(self._snapshot):
+            kind = self._types.get(key.type_url)
+            if kind is not None:
+                kind.pending.add(key.name)
+                kind.refused.pop(key.name, None)
         self._snapshot = snapshot
-        for type_url, kind in self._types.items():
-            for name in list(kind.refused):
-                resource = snapshot.resources.get(ResourceKey(type_url, name))
-                if resource is None or resource.version != kind.refused[name]:
-                    del kind.refused[name]
 
     def _acknowledged(self, event: Acknowledged) -> Iterator[Effect]:
         kind = self._types.get(event.type_url)
@@ -270,9 +277,10 @@ class Delivery:
                     yield send
 
     def _next(self, type_url: TypeUrl, kind: _Type) -> Send | None:
-        put = self._to_put(type_url, kind)
-        removed = self._to_remove(type_url, kind)
         greeting = kind.wildcard and not kind.greeted
+        if not kind.pending and not greeting:
+            return None
+        put, removed = self._sort_out(type_url, kind)
         if not put and not removed and not greeting:
             return None
         kind.greeted = kind.greeted or kind.wildcard
@@ -289,27 +297,32 @@ class Delivery:
                 kind.told_absent.add(name)
         return Send(type_url, nonce, tuple(put), tuple(removed))
 
-    def _to_put(self, type_url: TypeUrl, kind: _Type) -> list[Resource]:
-        found = [
-            resource
-            for resource in self._wanted(type_url, kind)
-            if self._is_due(kind, resource) and self._is_ready(resource)
-        ]
-        return found[:1] if type_url in _ONE_AT_A_TIME else found
-
-    def _wanted(self, type_url: TypeUrl, kind: _Type) -> Iterator[Resource]:
-        if kind.wildcard:
-            for key, resource in self._snapshot.resources.items():
-                if key.type_url == type_url:
-                    yield resource
-            return
-        for name in sorted(kind.names):
-            found = self._snapshot.resources.get(ResourceKey(type_url, name))
-            if found is not None:
-                yield found
+    def _sort_out(self, type_url: TypeUrl, kind: _Type) -> tuple[list[Resource], list[str]]:
+        """Of the pending names, what to send now and what to remove now; the rest waits or goes."""
+        put: list[Resource] = []
+        absent: set[str] = set()
+        for name in sorted(kind.pending):
+            resource = self._snapshot.resources.get(ResourceKey(type_url, name))
+            if resource is None:
+                if name in kind.held or name in kind.forced:
+                    absent.add(name)
+                elif name in kind.names and name not in kind.told_absent:
+                    absent.add(name)  # asked for and not there: say so at once
+                else:
+                    kind.pending.discard(name)
+            elif not self._is_due(kind, resource):
+                kind.pending.discard(name)
+            elif self._is_ready(resource) and not (put and type_url in _ONE_AT_A_TIME):
+                put.append(resource)
+                kind.pending.discard(name)
+        removed = self._removable(type_url, kind, absent) if absent else []
+        kind.pending.difference_update(removed)
+        return put, removed
 
     def _is_due(self, kind: _Type, resource: Resource) -> bool:
         name = resource.key.name
+        if not kind.wildcard and name not in kind.names:
+            return False
         if kind.refused.get(name) == resource.version:
             return False  # never again until it changes
         return name in kind.forced or kind.held.get(name) != resource.version
@@ -324,21 +337,13 @@ class Delivery:
             return False
         return kind.flight is None or key.name not in kind.flight.removed
 
-    def _to_remove(self, type_url: TypeUrl, kind: _Type) -> list[str]:
-        resources = self._snapshot.resources
-        absent = {n for n in kind.held if ResourceKey(type_url, n) not in resources}
-        for name in kind.names - kind.told_absent - kind.held.keys():
-            if ResourceKey(type_url, name) not in resources:
-                absent.add(name)  # asked for and not there: say so at once
-        for name in list(kind.forced):
-            if ResourceKey(type_url, name) not in resources:
-                absent.add(name)
-        if not absent or not self._gated:
+    def _removable(self, type_url: TypeUrl, kind: _Type, absent: set[str]) -> list[str]:
+        """Those of *absent* that nothing in use may need."""
+        if not self._gated:
             return sorted(absent)
         if self._needs_unknown():
             absent -= kind.held.keys()
-        needed = {key.name for key in self._needed() if key.type_url == type_url}
-        return sorted(absent - needed)
+        return sorted(absent - {key.name for key in self._needed() if key.type_url == type_url})
 
     def _needs_unknown(self) -> bool:
         """Whether the proxy may be using listeners or routes of which we do not know the needs.

@@ -59,3 +59,15 @@ class Snapshot:
         for resource in put:
             resources[resource.key] = resource
         return Snapshot(resources)
+
+    def differences(self, before: Snapshot) -> list[ResourceKey]:
+        """The keys that *before* has not, has no more, or has in another version. O(size)."""
+        old, new = before.resources, self.resources
+        found = [
+            key
+            for key, resource in new.items()
+            if (known := old.get(key)) is not resource
+            and (known is None or known.version != resource.version)
+        ]
+        found += [key for key in old if key not in new]
+        return found
