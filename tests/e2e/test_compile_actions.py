@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -37,17 +38,17 @@ pytestmark = pytest.mark.e2e
 ONE = (Destination("one"),)
 
 
-def match(path: str, /, **conditions: object) -> RouteMatch:
-    return RouteMatch(read_path(path), **conditions)  # type: ignore[arg-type] - any field
+def match(path: str, /, **conditions: Any) -> RouteMatch:
+    return RouteMatch(read_path(path), **conditions)
 
 
-def route(path: str, /, **rest: object) -> Route:
+def route(path: str, /, **rest: Any) -> Route:
     name = path.replace("/", "_").replace("*", "all")
-    return Route(name, match(path), **{"to": ONE, **rest})  # type: ignore[arg-type] - any field
+    return Route(name, match(path), **{"to": ONE, **rest})
 
 
-def redirect(path: str, /, **rest: object) -> Route:
-    return route(path, to=(), redirect=Redirect(**rest))  # type: ignore[arg-type] - any field
+def redirect(path: str, /, **rest: Any) -> Route:
+    return route(path, to=(), redirect=Redirect(**rest))
 
 
 CORS = Cors(

@@ -74,6 +74,7 @@ def static_envoy(
         log = folder / "log"
         command = [str(find_envoy(None)), "-c", str(bootstrap), "--use-dynamic-base-id"]
         command += ["--concurrency", "1", "--log-level", "warning", "--log-path", str(log)]
+        command += ["--file-flush-interval-msec", "50"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             _wait_ready(admin, process, log)

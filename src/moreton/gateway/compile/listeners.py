@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.network.connection_limit.v3 import connection_limit_pb2
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.messages import any_of, over_ads, resource, socket_address
@@ -55,7 +55,7 @@ def _tls(files: TlsFiles) -> tls_pb2.DownstreamTlsContext:
     out = tls_pb2.DownstreamTlsContext()
     common = out.common_tls_context
     common.alpn_protocols.extend(["h2", "http/1.1"])
-    common.tls_params.tls_minimum_protocol_version = tls_pb2.TlsParameters.TLSv1_2
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
     sds = common.tls_certificate_sds_secret_configs.add(name=files.certificate)
     over_ads(sds.sds_config)
     return out
