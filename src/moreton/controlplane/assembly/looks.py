@@ -55,7 +55,7 @@ class Looks:
 
     def health(self) -> Health:
         """Ready from when everything was applied first, for as long as a proxy is connected."""
-        proxies = self._plane.xds.proxies()
+        proxies = self._plane.publisher.proxies()
         self._was_ready = self._was_ready or self._plane.publisher.settled
         reasons = []
         if not proxies:
@@ -146,7 +146,7 @@ class Looks:
         for (kind, state), count in sorted(states.items()):
             labels = {"kind": kind, "state": state}
             yield "moreton_objects", "Objects by how far they have come", labels, count
-        proxies = plane.xds.proxies()
+        proxies = plane.publisher.proxies()
         yield "moreton_proxies", "Connected proxies", {}, len(proxies)
         acks = sum(each.acks for each in proxies)
         nacks = sum(each.nacks for each in proxies)

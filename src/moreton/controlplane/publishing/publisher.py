@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from moreton.controlplane.core.desired import Desired, services_of
 from moreton.controlplane.core.objects import Kind, ObjectKey, State, Status, Value, worst
@@ -80,15 +81,18 @@ class Publisher:
         if self._dirty_endpoints:
             self._work.set()
 
+    def proxies(self) -> list[Any]:
+        """The connected proxies that this publisher publishes to."""
+        return [proxy for proxy in self._xds.proxies() if proxy.group == GROUP]
+
     def check_proxies(self) -> None:
         """Something became of a publication: take note. To be called on the xDS server's notice."""
         self._note_proven()
         self._changed.set()
         self._changed = asyncio.Event()
-        for proxy in self._xds.proxies():
-            if proxy.group == GROUP and proxy.rejected:
-                for key, (version, reason) in list(proxy.rejected.items()):
-                    self._on_rejected(key, version, reason)
+        for proxy in self.proxies():
+            for key, (version, reason) in list(proxy.rejected.items()):
+                self._on_rejected(key, version, reason)
 
     async def run(self) -> None:
         """Compile and publish whenever there is something to; until cancelled."""
@@ -148,7 +152,7 @@ class Publisher:
     def settled(self) -> bool:
         """Whether every publication was acknowledged by every proxy, and there is a proxy."""
         busy = self._dirty or self._dirty_endpoints or self._searching
-        return not busy and not any(self._proving.waiting()) and bool(self._xds.proxies())
+        return not busy and not any(self._proving.waiting()) and bool(self.proxies())
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -289,6 +293,9 @@ class Publisher:
             if found.proxies:
                 return Status(State.APPLIED, found.proxies, found.proxies)
             return Status(State.PENDING)
+        if resource.type_url is TypeUrl.ROUTES and found.state == State.REJECTED:
+            # The culprit is being looked for; whoever it is will be in `refused`.
+            return Status(State.PENDING, found.applied, found.proxies)
         return Status(State(found.state), found.applied, found.proxies, found.reason)
 
 
