@@ -341,24 +341,24 @@ class Delivery:
         """Those of *absent* that nothing in use may need."""
         if not self._gated:
             return sorted(absent)
-        if self._needs_unknown():
+        if self._may_be_needed(type_url):
             absent -= kind.held.keys()
         return sorted(absent - {key.name for key in self._needed() if key.type_url == type_url})
 
-    def _needs_unknown(self) -> bool:
+    def _may_be_needed(self, type_url: TypeUrl) -> bool:
         """Whether the proxy may be using listeners or routes of which we do not know the needs.
 
         A proxy that connects again asks for clusters first, so what its old routes need is open
-        until it has shown those and has taken the new ones.
+        until it has shown those and has taken the new ones. Nothing needs a listener.
         """
-        if not self._returning:
+        if not self._returning or type_url is TypeUrl.LISTENER:
             return False
         listeners, routes = self._types.get(TypeUrl.LISTENER), self._types.get(TypeUrl.ROUTES)
         if listeners is None or listeners.unknown:
             return True
-        if routes is None:
-            return bool(listeners.held)
-        return bool(routes.unknown)
+        if type_url is TypeUrl.ROUTES:
+            return False
+        return bool(listeners.held if routes is None else routes.unknown)
 
     def _needed(self) -> Iterator[ResourceKey]:
         for resource in self.in_use():
