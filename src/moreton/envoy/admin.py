@@ -4,64 +4,133 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from moreton.kernel.errors import MoretonError, RetryAdvice
 
-_ANSWER_SECONDS_MAX = 5.0
+_ANSWER_TIME_MAX = timedelta(seconds=5)
 _HEAD_BYTES_MAX = 64 * 1024
+# A dump of 5,000 routes has some 10 MB.
+_BODY_BYTES_MAX = 256 * 1024 * 1024
+_READ_BYTES = 256 * 1024
+_ACTIVE = r"^http\..*\.downstream_(cx|rq)_active$"
+_OWN = "http.admin."
 
 
 class EnvoyDoesNotAnswer(MoretonError):
-    """Envoy's admin interface cannot be reached or does not answer in time."""
+    """Envoy's admin interface cannot be reached, or does not answer as it should."""
 
     code = "envoy-does-not-answer"
     retry = RetryAdvice.AFTER
 
 
 class AdminClient:
-    """Asks one Envoy; every call opens a connection of its own."""
+    """Asks one Envoy; every call opens a connection of its own and raises `EnvoyDoesNotAnswer`."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, time_max: timedelta = _ANSWER_TIME_MAX) -> None:
         self._socket = socket
+        self._seconds = time_max.total_seconds()
 
     async def get(self, path: str) -> bytes:
-        """The body of GET *path*."""
-        return await self._ask("GET", path)
+        """The body of GET *path*, which must succeed."""
+        return self._body(path, await self._ask("GET", path))
 
     async def post(self, path: str) -> bytes:
-        """The body of POST *path*."""
-        return await self._ask("POST", path)
+        """The body of POST *path*, which must succeed."""
+        return self._body(path, await self._ask("POST", path))
 
     async def is_ready(self) -> bool:
-        """Whether Envoy has started its workers and is not draining."""
+        """Whether Envoy has its first configuration, has started its workers, is not draining."""
         try:
-            return (await self.get("/ready")).strip() == b"LIVE"
+            status, _ = await self._ask("GET", "/ready")
         except EnvoyDoesNotAnswer:
             return False
+        return status == 200
 
     async def server_info(self) -> Any:
-        """`/server_info` as JSON."""
+        """`/server_info`: version, state, command line, uptime."""
         return json.loads(await self.get("/server_info"))
+
+    async def hot_restart_version(self) -> str:
+        """Envoys that say the same can hand their sockets to each other."""
+        return (await self.get("/hot_restart_version")).decode().strip()
 
     async def stats(self, pattern: str) -> dict[str, int]:
         """Counters and gauges whose names match the regex *pattern*."""
-        body = await self.get(f"/stats?format=json&filter={pattern}")
+        query = urlencode({"format": "json", "filter": pattern}, quote_via=quote)
         return {
             item["name"]: item["value"]
-            for item in json.loads(body)["stats"]
+            for item in json.loads(await self.get(f"/stats?{query}"))["stats"]
             if "value" in item and isinstance(item["value"], int)
         }
 
+    async def prometheus(self, pattern: str | None = None) -> bytes:
+        """What has a value of the statistics, in Prometheus' text format."""
+        more = "" if pattern is None else "&" + urlencode({"filter": pattern}, quote_via=quote)
+        return await self.get(f"/stats/prometheus?usedonly{more}")
+
+    async def config_dump(self, resource: str | None = None, *, mask: str = "") -> Any:
+        """`/config_dump`: one *resource* field such as `dynamic_listeners`, the fields in *mask*.
+
+        Costs Envoy's main thread some milliseconds for every thousand routes.
+        """
+        query = {"resource": resource, "mask": mask}
+        given = urlencode({key: value for key, value in query.items() if value})
+        return json.loads(await self.get(f"/config_dump?{given}"))
+
+    async def clusters(self) -> Any:
+        """`/clusters`: every endpoint with its health."""
+        return json.loads(await self.get("/clusters?format=json"))
+
+    async def listeners(self) -> list[str]:
+        """The addresses that are listened on, as `host:port`."""
+        found = json.loads(await self.get("/listeners?format=json"))
+        addresses = [each["local_address"] for each in found.get("listener_statuses", [])]
+        sockets = [each["socket_address"] for each in addresses if "socket_address" in each]
+        return [f"{each['address']}:{each['port_value']}" for each in sockets]
+
     async def connections(self) -> int:
         """Open downstream connections, the admin's own left out."""
-        found = await self.stats(r"^http\..*downstream_cx_active$")
-        return sum(value for name, value in found.items() if not name.startswith("http.admin."))
+        return (await self.activity())[0]
 
-    async def _ask(self, method: str, path: str) -> bytes:
+    async def activity(self) -> tuple[int, int]:
+        """Open downstream connections and requests under way, the admin's own left out."""
+        found = {n: v for n, v in (await self.stats(_ACTIVE)).items() if not n.startswith(_OWN)}
+        connections = sum(v for name, v in found.items() if name.endswith("cx_active"))
+        return connections, sum(found.values()) - connections
+
+    async def fail_healthcheck(self) -> None:
+        """Fail Envoy's own health checks, and close every connection with its next answer."""
+        await self.post("/healthcheck/fail")
+
+    async def drain_listeners(self, *, graceful: bool = False, skip_exit: bool = False) -> None:
+        """Stop listening at once; when *graceful*, after the drain time; when *skip_exit*, never.
+
+        With *skip_exit* connections are only asked to close.
+        """
+        words = [w for w, on in (("graceful", graceful), ("skip_exit", skip_exit)) if on]
+        await self.post("/drain_listeners" + ("?" + "&".join(words) if words else ""))
+
+    async def quit(self) -> None:
+        """End Envoy at once."""
+        await self.post("/quitquitquit")
+
+    def _body(self, path: str, answer: tuple[int, bytes]) -> bytes:
+        status, body = answer
+        if status != 200:
+            said = body[:200].decode(errors="replace").strip()
+            raise EnvoyDoesNotAnswer(
+                f"Envoy answers {path} at {self._socket} with status {status} ({said}): that part "
+                "of its state is unknown; see its log"
+            )
+        return body
+
+    async def _ask(self, method: str, path: str) -> tuple[int, bytes]:
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            async with asyncio.timeout(self._seconds):
                 reader, writer = await asyncio.open_unix_connection(
                     str(self._socket), limit=_HEAD_BYTES_MAX
                 )
@@ -71,23 +140,34 @@ class AdminClient:
                         "connection: close\r\n\r\n".encode()
                     )
                     head = await reader.readuntil(b"\r\n\r\n")
-                    body = await reader.read()
+                    body = await _read_body(reader, head)
                 finally:
                     writer.close()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            return int(head.split(b" ", 2)[1]), body
+        except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
             raise EnvoyDoesNotAnswer(
                 f"Envoy does not answer at {self._socket}: its state is unknown; see its log"
             ) from error
-        return _dechunked(body) if b"transfer-encoding: chunked" in head.lower() else body
 
 
-def _dechunked(body: bytes) -> bytes:
-    out = []
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        length = int(size, 16)
-        if length == 0:
-            break
-        out.append(rest[:length])
-        body = rest[length + 2 :]
-    return b"".join(out)
+async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    if b"transfer-encoding: chunked" not in head.lower():
+        return await _read_all(reader)
+    parts = []
+    room = _BODY_BYTES_MAX
+    while (size := int(await reader.readline(), 16)) > 0:
+        room -= size
+        if room < 0:
+            raise ValueError("the answer is too large")
+        parts.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    return b"".join(parts)
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    out = bytearray()
+    while part := await reader.read(_READ_BYTES):
+        out += part
+        if len(out) > _BODY_BYTES_MAX:
+            raise ValueError("the answer is too large")
+    return bytes(out)

@@ -6,14 +6,21 @@ A pid alone is not enough, since the system gives it to others; pid, start time 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
-_POLL_SECONDS = 0.1
+# Only where the kernel has no pidfd: macOS, and Linux before 5.3.
+_POLL_SECONDS = 0.2
+# Files are padded to this size, so that a full disk still lets them be written again in place.
+_FILE_BYTES_MIN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,67 +32,126 @@ class ProcessIdentity:
     boot: str
 
     def is_alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this very process still runs; a process that waits to be reaped does not."""
         return identify(self.pid) == self
 
     def send(self, number: signal.Signals) -> None:
-        """Signal its process group, if it is still that process."""
+        """Signal it, and its process group if it leads one; nothing if it is gone."""
         if self.is_alive():
-            try:
-                os.killpg(self.pid, number)
-            except (ProcessLookupError, PermissionError):
-                os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                try:
+                    os.killpg(self.pid, number)
+                except (ProcessLookupError, PermissionError):
+                    os.kill(self.pid, number)
 
     async def wait_gone(self) -> None:
         """Return once it runs no more; works for processes that are not our children."""
-        descriptor = _pidfd(self.pid) if self.is_alive() else None
+        descriptor = _pidfd(self.pid)
         if descriptor is None:
-            while self.is_alive():
+            while await asyncio.to_thread(self.is_alive):
                 await asyncio.sleep(_POLL_SECONDS)
             return
-        loop = asyncio.get_running_loop()
-        gone = loop.create_future()
-        loop.add_reader(descriptor, lambda: None if gone.done() else gone.set_result(None))
         try:
-            await gone
+            # Looked at after the descriptor was opened: it stands for this process or for none.
+            if self.is_alive():
+                await _readable(descriptor)
         finally:
-            loop.remove_reader(descriptor)
             os.close(descriptor)
+
+    async def end(self, grace: timedelta) -> None:
+        """SIGTERM, and SIGKILL when it still runs after *grace*; returns once it is gone."""
+        self.send(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.wait_gone(), grace.total_seconds())
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            await self.wait_gone()
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A process, and what was noted when it was started."""
+
+    identity: ProcessIdentity
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def identify(pid: int) -> ProcessIdentity | None:
     """The process that has *pid* now; `None` when none runs under it."""
-    stat = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self").exists():
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        if fields[0] in {"Z", "X"}:
-            return None
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return ProcessIdentity(pid, fields[19], boot)
-    found = subprocess.run(  # noqa: S603 - a fixed command and a number
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True
-    )
-    started = found.stdout.strip()
-    return ProcessIdentity(pid, started, "") if started else None
+    if not Path("/proc/self/stat").exists():
+        return _identify_by_ps(pid)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in {"Z", "X"}:  # it has ended, and waits for its parent to look
+        return None
+    return ProcessIdentity(pid, fields[19], _boot())
 
 
-def write_identity(path: Path, identity: ProcessIdentity) -> None:
-    """Remember *identity* at *path*, whole or not at all."""
+def write_identity(
+    path: Path, identity: ProcessIdentity, facts: Mapping[str, str] | None = None
+) -> None:
+    """Remember *identity* and *facts* at *path*, whole or not at all.
+
+    On a full disk an existing file is overwritten in place, so that a program that is started
+    again can be remembered. Not synced: after a power failure no process is left to remember.
+    """
+    body = {
+        "pid": identity.pid,
+        "started": identity.started,
+        "boot": identity.boot,
+        "facts": dict(facts or {}),
+    }
+    data = json.dumps(body).ljust(_FILE_BYTES_MIN).encode()
     making = path.with_suffix(".making")
-    making.write_text(json.dumps(asdict(identity)))
-    making.replace(path)
+    try:
+        making.write_bytes(data)
+        making.replace(path)
+    except OSError:
+        making.unlink(missing_ok=True)
+        with path.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+
+
+def read_remembered(path: Path) -> Remembered | None:
+    """The process remembered at *path* and its facts, if it still runs."""
+    try:
+        found = json.loads(path.read_text())
+        identity = ProcessIdentity(int(found["pid"]), str(found["started"]), str(found["boot"]))
+        facts = {str(key): str(value) for key, value in dict(found.get("facts") or {}).items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Remembered(identity, facts) if identity.is_alive() else None
 
 
 def read_identity(path: Path) -> ProcessIdentity | None:
     """The process remembered at *path*, if it still runs."""
+    found = read_remembered(path)
+    return None if found is None else found.identity
+
+
+@cache
+def _boot() -> str:
     try:
-        identity = ProcessIdentity(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return _output("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
+
+
+def _identify_by_ps(pid: int) -> ProcessIdentity | None:
+    state, _, started = _output("/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)).partition(" ")
+    if not started or state.startswith("Z"):
         return None
-    return identity if identity.is_alive() else None
+    return ProcessIdentity(pid, started.strip(), _boot())
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(  # noqa: S603 - fixed commands and a number
+        command, capture_output=True, text=True, env={"LC_ALL": "C", "TZ": "UTC"}
+    )
+    return done.stdout.strip()
 
 
 def _pidfd(pid: int) -> int | None:
@@ -96,3 +162,13 @@ def _pidfd(pid: int) -> int | None:
         return int(opener(pid))
     except OSError:
         return None
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    gone = loop.create_future()
+    loop.add_reader(descriptor, lambda: None if gone.done() else gone.set_result(None))
+    try:
+        await gone
+    finally:
+        loop.remove_reader(descriptor)

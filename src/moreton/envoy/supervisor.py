@@ -4,45 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
-import signal
-import stat
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from tempfile import gettempdir
 
 from moreton.envoy.admin import AdminClient, EnvoyDoesNotAnswer
 from moreton.envoy.binary import envoy_version
 from moreton.envoy.bootstrap import dynamic_bootstrap
-from moreton.envoy.identity import (
-    ProcessIdentity,
-    identify,
-    read_identity,
-    write_identity,
-)
+from moreton.envoy.identity import Remembered
+from moreton.envoy.process.beginning import begin
+from moreton.envoy.process.draining import drain
+from moreton.envoy.process.ending import reap, reason_in
+from moreton.envoy.process.folder import EnvoyFolder
+from moreton.envoy.process.launch import Launch, Lineage, lineage_of
+from moreton.envoy.process.limits import connections_max, heap_bytes_max
+from moreton.envoy.process.succession import Succession
 from moreton.envoy.restarts import RestartBackoff
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
 
-_SOCKET_PATH_MAX = 100  # of the 108 bytes of sockaddr_un, leaving room for the file's name
 _READY_SECONDS_MAX = 20.0
 _READY_POLL_SECONDS = 0.01
-_DRAIN_POLL_SECONDS = 0.05
-_KILL_SECONDS = 5.0
-_LOG_BYTES_MAX = 10 * 1024 * 1024
+_LOOK_AT_LOGS_SECONDS = 2.0
+_KILL_AFTER = timedelta(seconds=5)
 _LOG_LINES_SHOWN = 5
+_LOG_LINES_SEARCHED = 50
+_NO_WORD = "it left no word: killed from outside, or by the kernel for want of memory"
 
 
 class EnvoyDied(MoretonError):
     """Envoy ended while it was being started."""
 
     code = "envoy-died"
+    retry = RetryAdvice.AFTER
+
+
+class EnvoyNotReady(MoretonError):
+    """Envoy runs, but does not serve in time."""
+
+    code = "envoy-not-ready"
     retry = RetryAdvice.AFTER
 
 
@@ -56,10 +61,14 @@ class EnvoyStatistics:
     ready: bool
     restarts: int
     last_exit: str
+    retiring: int  # Envoys from which this one took over, and which finish what they have
 
 
 class EnvoySupervisor:
-    """One Envoy for the proxies' *group*; its files are in *folder*."""
+    """One Envoy for the proxies' *group*; its files are in *folder*.
+
+    Start, then stop or detach, once each. A second supervisor of the same folder is refused.
+    """
 
     def __init__(
         self,
@@ -71,203 +80,219 @@ class EnvoySupervisor:
         concurrency: int | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder = EnvoyFolder(folder)
         self._binary = binary
         self._group = group
         self._drain_time = drain_time
         self._concurrency = concurrency
         self._on_change = on_change or (lambda: None)
-        self._sockets = _socket_folder(folder)
         self._backoff = RestartBackoff(system_rng())
         self._clock = SystemClock()
-        self._identity: ProcessIdentity | None = None
+        self._succession = Succession(self._folder, drain_time)
+        self._version = ""
+        self._current: Remembered | None = None
         self._adopted = False
         self._ready = False
+        self._was_ready = False
         self._restarts = 0
         self._last_exit = ""
-        self._watch: asyncio.Task[None] | None = None
-        self.admin = AdminClient(self._sockets / "admin.sock")
+        self._log_began = 0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """Asks the Envoy that runs now."""
+        return AdminClient(self._folder.admin_socket)
 
     @property
     def xds_socket(self) -> Path:
         """Where Envoy looks for its control plane."""
-        return self._sockets / "xds.sock"
+        return self._folder.xds_socket
 
     async def start(self) -> None:
         """Adopt the Envoy that an earlier control plane left, or start one.
 
-        Raises `EnvoyUnusable` and `EnvoyDied`. The xDS server should listen first, but need not.
+        One that was started in another way (from the last good configuration, by another version,
+        with other settings) goes on until the new one is ready, which takes its sockets over.
+        The xDS server should listen first, but need not. Raises `EnvoyUnusable`,
+        `EnvoySupervised`, `EnvoyFolderUnusable`, `EnvoyDied`.
         """
-        envoy_version(self._binary)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        found = read_identity(self._folder / "envoy.json")
-        if found is not None and await self._is_ours(found):
-            self._identity, self._adopted = found, True
-        else:
-            if found is not None:
-                await self._end(found)  # ours by its file, but it does not answer
-            self._launch()
-        self._watch = asyncio.create_task(self._keep_running())
+        self._version = str(await asyncio.to_thread(envoy_version, self._binary))
+        self._folder.hold()
+        try:
+            await self._begin()
+        except BaseException:
+            self._folder.release()
+            raise
+        self._task = asyncio.create_task(self._keep_running(), name="envoy")
 
     async def wait_ready(self, seconds: float = _READY_SECONDS_MAX) -> None:
-        """Return once Envoy serves; raises `EnvoyDied` when it does not within *seconds*."""
-        with contextlib.suppress(TimeoutError):
+        """Return once Envoy serves.
+
+        Raises `EnvoyDied` when the first one ends before that, `EnvoyNotReady` after *seconds*.
+        """
+        try:
             async with asyncio.timeout(seconds):
-                while not await self.admin.is_ready():
-                    if self._watch is not None and self._watch.done():
-                        break
-                    await asyncio.sleep(_READY_POLL_SECONDS)
-                else:
-                    self._ready = True
-                    self._on_change()
-                    return
-        raise EnvoyDied(
-            f"Envoy was not ready after {seconds:g} s: nothing is served; its log ends with:\n"
-            + self.log_tail()
-        )
+                while not self._ready:
+                    if self._last_exit and not self._was_ready:
+                        raise self._died(self._last_exit)
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise EnvoyNotReady(
+                f"Envoy was not ready after {seconds:g} s ({await self._state()}): nothing new is "
+                f"served; its log ends with:\n{self.log_tail()}"
+            ) from error
 
     async def stop(self) -> None:
         """Drain, then end Envoy: open requests may finish for up to the drain time."""
-        await self.detach()
-        if self._identity is None or not self._identity.is_alive():
-            return
-        with contextlib.suppress(EnvoyDoesNotAnswer, TimeoutError):
-            async with asyncio.timeout(self._drain_time.total_seconds()):
-                await self.admin.post("/healthcheck/fail")
-                await self.admin.post("/drain_listeners?graceful&skip_exit")
-                while await self._busy():
-                    await asyncio.sleep(_DRAIN_POLL_SECONDS)
-        await self._end(self._identity)
-        (self._folder / "envoy.json").unlink(missing_ok=True)
+        await self._stop_watching()
+        current = self._current
+        if current is not None and current.identity.is_alive():
+            gone = asyncio.create_task(current.identity.wait_gone())
+            draining = asyncio.create_task(drain(self.admin, self._drain_time))
+            await asyncio.wait({gone, draining}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (gone, draining):
+                task.cancel()
+            await asyncio.gather(gone, draining, return_exceptions=True)
+            await self._end(current)
+        await self._succession.end_now()
+        self._folder.process.unlink(missing_ok=True)
+        self._folder.release()
 
     async def detach(self) -> None:
         """Stop watching; Envoy goes on, for a later control plane to adopt."""
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+        await self._stop_watching()
+        self._folder.release()
 
     def statistics(self) -> EnvoyStatistics:
         """What became of Envoy so far."""
-        alive = self._identity is not None and self._identity.is_alive()
+        alive = self._current is not None and self._current.identity.is_alive()
         return EnvoyStatistics(
-            pid=self._identity.pid if alive and self._identity else None,
-            version=str(envoy_version(self._binary)),
+            pid=self._current.identity.pid if alive and self._current else None,
+            version=self._version,
             adopted=self._adopted,
             ready=self._ready and alive,
             restarts=self._restarts,
             last_exit=self._last_exit,
+            retiring=self._succession.retiring(),
         )
 
     def log_tail(self) -> str:
         """The last lines that Envoy logged."""
-        try:
-            lines = (self._folder / "envoy.log").read_text(errors="replace").splitlines()
-        except OSError:
-            return "(no log)"
-        return "\n".join(lines[-_LOG_LINES_SHOWN:]) or "(an empty log)"
+        return self._folder.log.tail(_LOG_LINES_SHOWN, since=self._log_began) or "(an empty log)"
 
-    async def _is_ours(self, found: ProcessIdentity) -> bool:
-        """Whether it answers and has the bootstrap that it would get now."""
+    async def _begin(self) -> None:
+        launch = self._plan()
+        current = self._folder.current()
+        self._succession.load(current)
         try:
-            await self.admin.server_info()
-            bootstrap = json.loads((self._folder / "bootstrap.json").read_text())
-        except (EnvoyDoesNotAnswer, OSError, ValueError):
-            return False
-        return found.is_alive() and bootstrap == self._bootstrap()
+            if current is not None and await self._succession.keeps(current, launch, self.admin):
+                self._current, self._adopted = current, True
+                return
+            self._launch(launch)
+        except OSError as error:
+            raise self._died(error.strerror or str(error)) from error
 
-    def _bootstrap(self) -> object:
-        return dynamic_bootstrap(
+    def _plan(self) -> Launch:
+        bootstrap = dynamic_bootstrap(
             node=f"{self._group}-{os.uname().nodename}",
             group=self._group,
-            xds_socket=self.xds_socket,
-            admin_socket=self._sockets / "admin.sock",
+            xds_socket=self._folder.xds_socket,
+            admin_socket=self._folder.admin_socket,
+            heap_bytes_max=heap_bytes_max(),
+            connections_max=connections_max(),
+        )
+        return Launch(
+            binary=self._binary,
+            version=self._version,
+            bootstrap=self._folder.bootstrap,
+            content=json.dumps(bootstrap, indent=1).encode(),
+            sockets=self._folder.sockets,
+            drain_time=self._drain_time,
+            concurrency=self._concurrency,
         )
 
-    def _launch(self) -> None:
-        bootstrap = self._folder / "bootstrap.json"
-        bootstrap.write_text(json.dumps(self._bootstrap(), indent=1))
-        (self._sockets / "admin.sock").unlink(missing_ok=True)
-        log = self._folder / "envoy.log"
-        if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
-            log.replace(log.with_suffix(".log.1"))
-        arguments = [str(self._binary), "-c", str(bootstrap), "--use-dynamic-base-id"]
-        arguments += ["--log-level", "warning"]
-        arguments += ["--drain-time-s", str(max(1, int(self._drain_time.total_seconds())))]
-        arguments += ["--parent-shutdown-time-s", str(int(self._drain_time.total_seconds()) + 5)]
-        if self._concurrency is not None:
-            arguments += ["--concurrency", str(self._concurrency)]
-        pid = _spawn(arguments, log)
-        self._identity = identify(pid)
+    def _launch(self, launch: Launch) -> None:
+        self._log_began = self._folder.log.size()
+        lineage = self._succession.next_lineage() or Lineage.begin(system_rng())
+        self._current = begin(self._folder, launch, lineage, kind="dynamic")
         self._adopted = False
-        if self._identity is not None:
-            write_identity(self._folder / "envoy.json", self._identity)
 
     async def _keep_running(self) -> None:
         while True:
             began = self._clock.now()
-            if self._identity is not None:
-                await self._identity.wait_gone()
-                self._last_exit = self.log_tail().splitlines()[-1]
+            if self._current is not None:
+                await self._tend_until_gone(self._current)
             self._ready = False
-            self._on_change()
+            self._notify()
             delay = self._backoff.next_delay(self._clock.now() - began)
             await asyncio.sleep(delay.total_seconds())
             self._restarts += 1
-            self._launch()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_READY_SECONDS_MAX):
-                    while self._identity is not None and self._identity.is_alive():
-                        if await self.admin.is_ready():
-                            self._ready = True
-                            self._on_change()
-                            break
-                        await asyncio.sleep(_READY_POLL_SECONDS)
+            self._current = None
+            try:
+                self._launch(self._plan())
+            except (OSError, MoretonError) as error:  # such as a full disk: it may pass
+                self._last_exit = f"it cannot be started: {error}"
 
-    async def _busy(self) -> bool:
-        found = await self.admin.stats(r"^http\..*downstream_rq_active$")
-        return any(v for name, v in found.items() if not name.startswith("http.admin."))
-
-    async def _end(self, identity: ProcessIdentity) -> None:
-        identity.send(signal.SIGTERM)
+    async def _tend_until_gone(self, current: Remembered) -> None:
+        tending = asyncio.create_task(self._tend())
         try:
-            await asyncio.wait_for(identity.wait_gone(), _KILL_SECONDS)
-        except TimeoutError:
-            identity.send(signal.SIGKILL)
-            await identity.wait_gone()
+            await current.identity.wait_gone()
+        finally:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+        how = reap(current.identity.pid)  # it may be our child, where we are init
+        log = self._folder.log.tail(_LOG_LINES_SEARCHED, since=self._log_began)
+        self._last_exit = reason_in(log) or how or _NO_WORD
+        lineage = lineage_of(current.facts)
+        if lineage is not None and not self._succession.retiring():
+            lineage.forget()
 
+    async def _tend(self) -> None:
+        """What there is to do for an Envoy that runs."""
+        while not await self.admin.is_ready():
+            await asyncio.sleep(_READY_POLL_SECONDS)
+        self._ready = self._was_ready = True
+        self._notify()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._succession.retire())
+            tasks.create_task(self._bound_logs())
 
-# Envoy asks the kernel to be ended with its parent (PR_SET_PDEATHSIG), so its parent must be
-# init: the shell ends at once, and its child begins when the shell is gone and reaped.
-_ORPHAN = """
-(while kill -0 $$ 2>/dev/null; do sleep 0.002; done; exec "$@") </dev/null >>"$LOG" 2>&1 &
-echo $!
-"""
+    async def _bound_logs(self) -> None:
+        while True:
+            if await asyncio.to_thread(self._folder.log.bound):
+                self._log_began = 0
+            await asyncio.to_thread(self._folder.output.bound)
+            await asyncio.sleep(_LOOK_AT_LOGS_SECONDS)
 
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._on_change()
 
-def _spawn(arguments: list[str], log: Path) -> int:
-    """Start *arguments* as a session of its own, nobody's child, its output appended to *log*."""
-    done = subprocess.run(  # noqa: S603 - a fixed script; the arguments are not parsed again
-        ["/bin/sh", "-c", _ORPHAN, "moreton-envoy", *arguments],
-        env={**os.environ, "LOG": str(log)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        check=True,
-    )
-    return int(done.stdout)
+    async def _stop_watching(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
 
+    async def _end(self, current: Remembered) -> None:
+        await current.identity.end(_KILL_AFTER)
+        reap(current.identity.pid)
+        lineage = lineage_of(current.facts)
+        if lineage is not None:
+            lineage.forget()
 
-def _socket_folder(folder: Path) -> Path:
-    """A folder for sockets whose paths are short enough; ours alone."""
-    if len(str(folder.absolute())) <= _SOCKET_PATH_MAX - len("/admin.sock"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return folder.absolute()
-    digest = hashlib.blake2b(str(folder.absolute()).encode(), digest_size=8).hexdigest()
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or gettempdir())
-    short = base / f"moreton-{os.getuid()}-{digest}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    found = short.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise MoretonError(f"{short} belongs to someone else: no socket can be put there")
-    return short
+    async def _state(self) -> str:
+        try:
+            return str((await self.admin.server_info())["state"]).lower().replace("_", " ")
+        except EnvoyDoesNotAnswer:
+            return "it does not answer"
+
+    def _died(self, why: str) -> EnvoyDied:
+        return EnvoyDied(
+            f"Envoy ended before it served, {why}: nothing is served; its log ends with:\n"
+            + self.log_tail()
+        )
