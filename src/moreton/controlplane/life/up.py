@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -78,7 +79,15 @@ async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> Non
         folder.announce(api)
     except StateFolderUnusable as error:  # a full disk must not keep the gateway down
         plane.troubles.begin("announcement", str(error))
+    _settle_memory()
     _LOG.info("control plane ready, its API is at %s", api)
+
+
+def _settle_memory() -> None:
+    """What was loaded stays: a collection need not look at it again and holds up nobody."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _find_envoy(settings: Settings, state: Path) -> tuple[EnvoySupervisor, Path]:
@@ -196,6 +205,7 @@ def _api_url(listening: socket.socket) -> str:
 def run(path: Path, *, debug: bool = False) -> None:
     """`up` in an event loop of its own, with this process's log on standard error."""
     configure_logging(debug=debug)
+    gc.disable()  # until everything is loaded: nothing of it is garbage
     # gRPC tells of every process that is started; it need not, none of them uses gRPC.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     loop_factory = None
