@@ -134,6 +134,8 @@ class SteadyLoad:
                 client = await self._connect()
             if client is not None:
                 outcome, label = await client.ask(self._request, self._timeout)
+                if not outcome.isdigit():
+                    client = None  # it ended with this request, not between two
             sample = Sample(due, time.perf_counter() - due, outcome, label)
             self.report.add(sample)
             if self.on_sample is not None:
