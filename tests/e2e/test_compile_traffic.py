@@ -10,14 +10,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
@@ -37,6 +34,7 @@ from moreton.gateway.core.model import (
     TlsFiles,
 )
 from support.asking import ask
+from support.certificates import make_certificate
 from support.echo import Echo, echo_server
 from support.static_envoy import StaticEnvoy, static_envoy
 
@@ -78,27 +76,6 @@ def refusing_port() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
-
-
-def make_certificate(folder: Path) -> TlsFiles:
-    """A self-signed certificate for `gateway.test`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway.test")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1))
-    builder = builder.not_valid_after(now + timedelta(days=1))
-    names = x509.SubjectAlternativeName([x509.DNSName("gateway.test")])
-    certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
-    files = TlsFiles(str(folder / "cert.pem"), str(folder / "key.pem"))
-    Path(files.certificate).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    Path(files.key).write_bytes(private)
-    return files
 
 
 @dataclass

@@ -34,8 +34,6 @@ _ACTION = routes_pb2.RouteAction
 # Envoy's default of 15 s covers the whole answer and would cut downloads and streams of an
 # application that was never told of it; the listener's idle timeout ends what hangs.
 _DEFAULT_TIMEOUT = timedelta(0)
-# A route without a time limit streams; a stream on which nothing moves for this long is dead.
-_STREAM_IDLE = timedelta(hours=1)
 _MILLION = 1_000_000
 _ACTIONS_REMEMBERED = 1024
 _CODE = routes_pb2.RedirectAction.RedirectResponseCode
@@ -132,8 +130,6 @@ def _policy(
     out.timeout.FromTimedelta(_DEFAULT_TIMEOUT if timeout is None else timeout)
     if idle_timeout is not None:
         out.idle_timeout.FromTimedelta(idle_timeout)
-    elif timeout is not None and not timeout:
-        out.idle_timeout.FromTimedelta(_STREAM_IDLE)
     if retries is not None:
         out.retry_policy.ParseFromString(retry_policy(retries))
     if host is not None:

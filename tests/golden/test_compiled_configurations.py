@@ -1,0 +1,141 @@
+"""Configurations and the Envoy resources that they become; a real Envoy takes all of them.
+
+A case is a part of `moreton.yaml`; what it lacks is filled in. `routes`, `services`, `gateways`
+and `weights` say which of the resources are shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from moreton.controlplane.settings import Settings, load_settings
+from moreton.envoy.binary import find_envoy
+from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
+from moreton.envoy.static import static_bootstrap, validate
+from moreton.gateway.compile import GatewayCompiler, Tracing
+from moreton.gateway.core.model import Destination, Gateway, Listener, Mirror, Route
+from moreton.sim.script import Command, Handler
+from support.certificates import make_certificate
+from support.compiled_text import as_text
+
+FOLDER = Path(__file__).parent / "compile"
+SCRIPTS = sorted(FOLDER.glob("*.txt"))
+CASES_MIN = 60
+DEFAULTS = {
+    "version": "version: 1",
+    "gateways": "gateways: {public: {listeners: [{address: '127.0.0.1:8080'}]}}",
+    "services": "services: {shop: {addresses: ['127.0.0.1:8000']}, catalogue: {discover: true}, "
+    "audit: {discover: true}}",
+}
+SHOWN = {
+    "routes": {TypeUrl.ROUTES},
+    "services": {TypeUrl.CLUSTER, TypeUrl.ENDPOINTS},
+    "gateways": {TypeUrl.LISTENER, TypeUrl.SECRET, TypeUrl.CLUSTER},
+    "weights": {TypeUrl.RUNTIME},
+}
+
+
+def settings_of(command: Command, folder: Path) -> Settings:
+    make_certificate(folder)
+    path = folder / "moreton.yaml"
+    lines = [line for key, line in DEFAULTS.items() if f"\n{key}:" not in f"\n{command.input}"]
+    path.write_text("\n".join([*lines, command.input]))
+    return load_settings(path)
+
+
+def tracing_of(settings: Settings) -> Tracing | None:
+    told = settings.tracing
+    return None if told is None else Tracing(told.otlp, told.sample)
+
+
+def compiled(settings: Settings) -> list[Resource]:
+    compiler = GatewayCompiler(tracing_of(settings))
+    for gateway in settings.gateways.values():
+        compiler.put_gateway(gateway)
+    for service in settings.services.values():
+        compiler.put_service(service)
+    for route in settings.routes.values():
+        compiler.put_route(route)
+    changed, removed = compiler.take()
+    assert not removed
+    return changed
+
+
+def shown(command: Command, settings: Settings) -> Iterator[Resource]:
+    for resource in compiled(settings):
+        is_own = command.name != "gateways" or resource.key.name not in settings.services
+        if resource.key.type_url in SHOWN[command.name] and is_own:
+            yield resource
+
+
+def show(command: Command, folder: Path) -> str:
+    resources = shown(command, settings_of(command, folder))
+    return as_text(resources, whole="whole" in command.words).replace(str(folder), "FOLDER")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_configuration_compiles_to_these_resources(
+    script: Path, run_script: Callable[[Path, Handler], int], tmp_path: Path
+) -> None:
+    run_script(script, lambda command: show(command, tmp_path))
+
+
+@dataclass
+class Together:
+    """All cases in one compiler: their objects renamed, each gateway on a port of its own."""
+
+    compiler: GatewayCompiler
+    cases: int = 0
+    port: int = 20_000
+
+    def add(self, settings: Settings) -> None:
+        self.cases += 1
+        prefix = f"case{self.cases}."
+        for gateway in settings.gateways.values():
+            self.compiler.put_gateway(self._renamed(gateway, prefix))
+        for service in settings.services.values():
+            self.compiler.put_service(replace(service, name=prefix + service.name))
+        names = frozenset(prefix + name for name in settings.gateways)
+        for route in settings.routes.values():
+            gateways = frozenset(prefix + name for name in route.gateways) or names
+            self.compiler.put_route(_of_services(replace(route, gateways=gateways), prefix))
+
+    def _renamed(self, gateway: Gateway, prefix: str) -> Gateway:
+        listeners = []
+        for listener in gateway.listeners:
+            self.port += 1
+            listeners.append(Listener(replace(listener.address, port=self.port), listener.tls))
+        return replace(gateway, name=prefix + gateway.name, listeners=tuple(listeners))
+
+
+def _of_services(route: Route, prefix: str) -> Route:
+    return replace(
+        route,
+        name=prefix + route.name,
+        to=tuple(Destination(prefix + to.service, to.weight) for to in route.to),
+        mirrors=tuple(Mirror(prefix + one.service, one.share) for one in route.mirrors),
+    )
+
+
+def test_a_real_envoy_takes_every_case(
+    run_script: Callable[[Path, Handler], int], tmp_path: Path
+) -> None:
+    together = Together(GatewayCompiler(Tracing("http://127.0.0.1:4318")))
+
+    def add(command: Command) -> str:
+        together.add(settings_of(command, tmp_path))
+        return show(command, tmp_path)
+
+    for script in SCRIPTS:
+        run_script(script, add)
+    assert together.cases >= CASES_MIN
+    changed, _ = together.compiler.take()
+    bootstrap = static_bootstrap(
+        Snapshot().changed(changed), node="test", group="test", admin_socket=tmp_path / "admin.sock"
+    )
+    assert asyncio.run(validate(find_envoy(None), bootstrap)) == ""
