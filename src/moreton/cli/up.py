@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moreton.cli.client import DEFAULT_CONFIG
+from moreton.cli.output import print_line
 
 
 def up(
@@ -16,6 +17,14 @@ def up(
         Path,
         typer.Option("--config", "-c", metavar="PATH", help="The file, or a folder of *.yaml."),
     ] = DEFAULT_CONFIG,
+    *,
+    last_good: Annotated[
+        bool,
+        typer.Option(
+            "--last-good",
+            help="Only start Envoy, from what every proxy had applied last, and leave it running.",
+        ),
+    ] = False,
 ) -> None:
     """Run Envoy in front of your application, as moreton.yaml says, until stopped.
 
@@ -28,7 +37,16 @@ def up(
       moreton up
 
       moreton up --config deploy/moreton.yaml
+
+      moreton up --last-good
     """
+    if last_good:
+        from moreton.controlplane.life.cold import run_last_good  # noqa: PLC0415 - as below
+
+        pid = run_last_good(config)
+        print_line(f"Envoy serves the last good configuration, pid {pid}")
+        print_line("`moreton up` takes over from it; without that, `kill` ends it")
+        return
     from moreton.controlplane.life.up import run  # noqa: PLC0415 - only who runs it loads it
 
     run(config, debug=os.environ.get("MORETON_DEBUG", "") not in {"", "0"})

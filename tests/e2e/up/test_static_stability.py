@@ -84,6 +84,26 @@ def test_full_disk_keeps_serving_refuses_changes_and_says_so(world: World) -> No
         world.stop()
 
 
+def test_envoy_starts_cold_from_the_last_good_and_is_taken_over(world: World) -> None:
+    world.start()
+    world.api.call("PUT", "/v1/routes/extra", {"path": "/extra/*", "to": "b"})
+    saved = world.folder / ".moreton" / "envoy" / "last-good"
+    wait_until(lambda: any(b"extra" in each.read_bytes() for each in _files(saved)), "it is saved")
+    world.stop(signal.SIGTERM)
+    with pytest.raises(ConnectionRefusedError):
+        world.ask()
+    cold = world.run("up", "--last-good")
+    assert cold.returncode == 0, cold.stderr
+    assert world.ask("/") == (200, "a")
+    assert world.ask("/extra/x") == (200, "b")
+    world.start()
+    assert world.ask("/extra/x") == (200, "b")
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.pb")) if folder.exists() else []
+
+
 @contextlib.contextmanager
 def _small_disk(folder: Path) -> Iterator[None]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)]

@@ -10,7 +10,8 @@ from pathlib import Path
 from moreton.controlplane.core.desired import services_of
 from moreton.controlplane.publishing.ports import Preflight
 from moreton.envoy.core.resources import Snapshot
-from moreton.envoy.static import static_bootstrap, validate
+from moreton.envoy.preflight import Preflight as EnvoyPreflight
+from moreton.envoy.static import static_bootstrap
 from moreton.gateway.compile import GatewayCompiler
 from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service
 
@@ -20,10 +21,10 @@ _ADDRESS = Address("127.0.0.1", 1)  # never bound: Envoy only reads the configur
 
 def preflight_with(binary: Path) -> Preflight:
     """A preflight by `envoy --mode validate` of *binary*."""
+    ask = EnvoyPreflight(binary)
 
     async def preflight(routes: Sequence[Route]) -> str:
-        bootstrap = await asyncio.to_thread(_bootstrap, routes)
-        return await validate(binary, bootstrap)
+        return await ask(await asyncio.to_thread(_bootstrap, routes))
 
     return preflight
 

@@ -15,12 +15,16 @@ from moreton.envoy.supervisor import EnvoySupervisor
 _LOG = logging.getLogger("moreton.controlplane")
 
 
-async def start_envoy(envoy: EnvoySupervisor, stack: AsyncExitStack, signals: StopSignals) -> None:
-    """Adopt the Envoy that runs, or start one; at the end do with it what was told."""
-    adopted = True  # until it is known: what this start did not make, its failure leaves alone
+async def start_envoy(
+    envoy: EnvoySupervisor, stack: AsyncExitStack, signals: StopSignals, *, found: bool
+) -> None:
+    """Adopt the Envoy that runs, or start one; at the end do with it what was told.
+
+    *found*: one ran before. It served without us, so a failure of this start leaves it alone.
+    """
 
     async def end() -> None:
-        if signals.leaves(otherwise=adopted):
+        if signals.leaves(otherwise=found):
             _LOG.info("Envoy goes on serving; the next `moreton up` adopts it")
             await envoy.detach()
         else:
@@ -29,7 +33,6 @@ async def start_envoy(envoy: EnvoySupervisor, stack: AsyncExitStack, signals: St
 
     stack.push_async_callback(end)
     await envoy.start()
-    adopted = envoy.statistics().adopted
     await envoy.wait_ready()
 
 

@@ -63,13 +63,23 @@ async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> Non
     listening = _bind_api(settings)
     stack.callback(listening.close)
     token = folder.token()
-    envoy, binary = _find_envoy(settings, state)
+    binary = envoy_binary(settings)
+    found = read_identity(state / "envoy" / "envoy.json") is not None
+    if not found:
+        _check_ports(settings)
+    envoy = EnvoySupervisor(
+        state / "envoy",
+        binary=binary,
+        group=GROUP,
+        drain_time=settings.envoy.drain_time,
+        concurrency=settings.envoy.concurrency,
+    )
     # In a thread, while this one loads the rest: a process is started to ask it.
     version = asyncio.create_task(asyncio.to_thread(envoy_version, binary))
     plane = await _load(settings, binary, envoy, stack)
     await version
     await _start_programs(plane, state, stack, signals)
-    await start_envoy(envoy, stack, signals)
+    await start_envoy(envoy, stack, signals, found=found)
     for name, gateway in settings.gateways.items():
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
         _LOG.info("gateway %s listens on %s", name, shown)
@@ -90,19 +100,10 @@ def _settle_memory() -> None:
     gc.enable()
 
 
-def _find_envoy(settings: Settings, state: Path) -> tuple[EnvoySupervisor, Path]:
+def envoy_binary(settings: Settings) -> Path:
+    """The Envoy of *settings*. Raises `EnvoyNotFound`."""
     configured = settings.envoy.binary
-    binary = find_envoy(None if configured is None else settings.folder / configured)
-    if read_identity(state / "envoy" / "envoy.json") is None:
-        _check_ports(settings)
-    envoy = EnvoySupervisor(
-        state / "envoy",
-        binary=binary,
-        group=GROUP,
-        drain_time=settings.envoy.drain_time,
-        concurrency=settings.envoy.concurrency,
-    )
-    return envoy, binary
+    return find_envoy(None if configured is None else settings.folder / configured)
 
 
 async def _start_programs(
@@ -157,7 +158,7 @@ async def _load(
     await stack.enter_async_context(plane.publisher.running())
     await stack.enter_async_context(plane.follower.running())
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
-    saving = keep_last_good(plane.publisher, state / "envoy", group=GROUP, troubles=plane.troubles)
+    saving = keep_last_good(plane, state / "envoy", group=GROUP)
     for work in (watch_edits(settings.path, Editor(plane).on_edit), saving):
         stack.callback(asyncio.create_task(work).cancel)
     return plane
