@@ -58,9 +58,8 @@ class GatewayCompiler:
         self._routes: dict[str, Compiled] = {}
         self._services: dict[str, bool] = {}  # whether it has an ENDPOINTS resource
         self._weights = Weights()
-        self._published: dict[ResourceKey, tuple[str, frozenset[ResourceKey]]] = {}
-        self._changed: dict[ResourceKey, Resource] = {}
-        self._removed: set[ResourceKey] = set()
+        self._taken: dict[ResourceKey, tuple[str, frozenset[ResourceKey]]] = {}
+        self._pending: dict[ResourceKey, Resource | None] = {}  # None: to be removed
         if tracing is not None:
             self._put(collector(tracing))
 
@@ -130,7 +129,7 @@ class GatewayCompiler:
         if not has_endpoints:
             self._drop(key)
             self._weights.set_empty(service.name, empty=False)
-        elif service.addresses or key not in self._published:
+        elif service.addresses or not self._has(key):
             self.put_endpoints(service.name, [Endpoint(one) for one in service.addresses])
 
     def put_endpoints(self, service: str, members: Sequence[Endpoint]) -> None:
@@ -181,9 +180,12 @@ class GatewayCompiler:
         layer = self._weights.take()
         if layer is not None:
             self._put(layer)
-        changed, removed = list(self._changed.values()), sorted(self._removed)
-        self._changed.clear()
-        self._removed.clear()
+        pending, self._pending = self._pending, {}
+        changed = [one for one in pending.values() if one is not None]
+        removed = sorted(key for key, one in pending.items() if one is None)
+        self._taken.update((one.key, (one.version, one.needs)) for one in changed)
+        for key in removed:
+            del self._taken[key]
         return changed, removed
 
     def _needs(self, service: str) -> Sequence[ResourceKey]:
@@ -224,16 +226,19 @@ class GatewayCompiler:
 
     def _put(self, one: Resource) -> None:
         """Note *one* for `take`, unless it is what was taken last."""
-        if self._removed and one.key in self._removed:
-            self._removed.discard(one.key)
-        if self._published.get(one.key) != (one.version, one.needs):
-            self._published[one.key] = (one.version, one.needs)
-            self._changed[one.key] = one
+        if self._taken.get(one.key) == (one.version, one.needs):
+            self._pending.pop(one.key, None)
+        else:
+            self._pending[one.key] = one
 
     def _drop(self, key: ResourceKey) -> None:
-        self._changed.pop(key, None)
-        if self._published.pop(key, None) is not None:
-            self._removed.add(key)
+        if key in self._taken:
+            self._pending[key] = None
+        else:
+            self._pending.pop(key, None)
+
+    def _has(self, key: ResourceKey) -> bool:
+        return self._pending[key] is not None if key in self._pending else key in self._taken
 
 
 def _compiled(route: Route) -> Compiled:

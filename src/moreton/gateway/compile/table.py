@@ -53,9 +53,10 @@ class Table:
         self.leaves = Splice()
         self.parent: Table | None = None
         self._own: dict[str, list[Entry]] = {}  # by key, in order
-        self._spoiled: list[Entry] = []
-        self._changed: set[str] = set()  # keys whose leaf the last `refresh` touched
+        self._spoiled: list[Entry] = []  # what came and went since the last `refresh`
         self._all_spoiled = True
+        self._touched: list[Entry] = []  # what came and went before it, the parents' too
+        self._all_touched = False
 
     def __len__(self) -> int:
         return len(self._own)
@@ -81,17 +82,18 @@ class Table:
 
     def refresh(self) -> None:
         """Bring the leaves up to date; the parent's must be."""
-        keys = self._stale()
+        self._touched, self._spoiled = self._spoiled, []
+        self._all_touched, self._all_spoiled = self._all_spoiled, False
+        if self.parent is not None:
+            self._touched += self.parent._touched  # noqa: SLF001 - another of the same class
+            self._all_touched |= self.parent._all_touched  # noqa: SLF001 - as above
         put, removed = {}, []
-        for key in keys:
+        for key in self._stale():
             leaf = self._leaf(key)
             if leaf is None:
                 removed.append(key)
             elif self.leaves.get(key) != leaf:
                 put[key] = leaf
-        self._changed = keys
-        self._spoiled.clear()
-        self._all_spoiled = False
         self.leaves.update(put, removed)
 
     def matcher_start(self) -> bytes:
@@ -100,19 +102,15 @@ class Table:
         return header(_MATCHER.MATCHER_TREE_FIELD_NUMBER, len(tree) + self.leaves.size) + tree
 
     def _stale(self) -> set[str]:
-        parent = self.parent
-        if self._all_spoiled:
-            inherited = set() if parent is None else set(parent.leaves.keys_from(""))
+        """The keys whose leaves may differ from what they should be."""
+        if self._all_touched:
+            inherited = set() if self.parent is None else set(self.parent.leaves.keys_from(""))
             return inherited | self._own.keys() | set(self.leaves.keys_from(""))
-        keys = set() if parent is None else set(parent.changed())
-        for entry in self._spoiled:
+        keys = set()
+        for entry in self._touched:
             keys.add(entry.path.key)
             keys.update(filter(entry.path.may_take, self.leaves.keys_from(entry.path.key)))
         return keys
-
-    def changed(self) -> set[str]:
-        """The keys whose leaves the last `refresh` looked at."""
-        return self._changed
 
     def _leaf(self, key: str) -> tuple[bytes, bytes] | None:
         """The map's field for *key*, and its hash; `None` when the tree has no such key."""
