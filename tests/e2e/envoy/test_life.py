@@ -27,7 +27,7 @@ async def test_envoy_starts_serves_and_leaves_nothing_behind(world: World) -> No
         assert await ask(world.port) == "dynamic"
         assert await ask(world.port, "/") == "done"
         assert await supervisor.admin.listeners() == [f"127.0.0.1:{world.port}"]
-        assert stat.S_IMODE((world.folder / "admin.sock").stat().st_mode) == 0o600
+        assert stat.S_IMODE(supervisor.xds_socket.with_name("admin.sock").stat().st_mode) == 0o600
         facts = json.loads((world.folder / "envoy.json").read_text())["facts"]
         shared = Path(f"/dev/shm/envoy_shared_memory_{facts['base_id']}0")  # noqa: S108 - Envoy's
         assert shared.exists()
