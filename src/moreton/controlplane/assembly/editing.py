@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 from moreton.config import ConfigRefused, Fault
 from moreton.controlplane.assembly.plane import Plane
@@ -44,6 +45,21 @@ class Editor:
         for route in plane.desired.stale_weights():
             _LOG.warning("route %s has other destinations: the API's weights do not count", route)
 
+    async def on_certificates(self) -> None:
+        """Certificates or keys changed on disk."""
+        _LOG.info("certificates changed on disk: served from now on")
+        self._plane.refresh_secrets()
+
+    def certificates(self) -> list[Path]:
+        """The certificates and keys in use."""
+        return [
+            Path(file)
+            for gateway in self._plane.settings.gateways.values()
+            for listener in gateway.listeners
+            if listener.tls is not None
+            for file in (listener.tls.certificate, listener.tls.key)
+        ]
+
     def _check_new_listeners(self, settings: Settings) -> None:
         before = {
             listener.address
@@ -68,6 +84,6 @@ class Editor:
 
     def _warn_of_restart(self, settings: Settings) -> None:
         before = self._plane.settings
-        for section in ("controlplane", "envoy", "tracing"):
+        for section in ("controlplane", "envoy"):
             if getattr(before, section) != getattr(settings, section):
                 _LOG.warning("the new %s section counts from the next `moreton up` on", section)

@@ -21,8 +21,11 @@ from moreton.controlplane.errors import ObjectNotValid
 from moreton.envoy.admin import EnvoyDoesNotAnswer
 from moreton.envoy.bootstrap import XDS_CLUSTER
 from moreton.envoy.supervisor import EnvoySupervisor
+from moreton.gateway.compile.http import COLLECTOR
 
 _ATTENTION_MAX = 200
+# Clusters, and HTTP interfaces, that are not the user's.
+_OWN = frozenset({XDS_CLUSTER, COLLECTOR, "admin"})
 
 
 def application(plane: Plane, envoy: EnvoySupervisor, token: str) -> ASGIApp:
@@ -49,9 +52,7 @@ class Looks:
         self._plane = plane
         self._envoy = envoy
         self._was_ready = False
-        self._metrics = Metrics(
-            own=self._own_metrics, envoy=self._stats, own_clusters=frozenset({XDS_CLUSTER, "admin"})
-        )
+        self._metrics = Metrics(own=self._own_metrics, envoy=self._stats, own_clusters=_OWN)
 
     def health(self) -> Health:
         """Ready from when everything was applied first, for as long as a proxy is connected."""

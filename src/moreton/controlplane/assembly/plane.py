@@ -23,7 +23,7 @@ from moreton.controlplane.publishing.ports import Preflight
 from moreton.controlplane.publishing.proxyless import WithProxyless
 from moreton.controlplane.settings import Settings
 from moreton.envoy.xds import PROXYLESS, XdsServer
-from moreton.gateway.compile import GatewayCompiler
+from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
 from moreton.gateway.core.model import Route
 from moreton.kernel.time import SystemClock
 from moreton.registry import Registry
@@ -35,6 +35,7 @@ class Plane:
     """Everything that lives in this process, and the settings in force."""
 
     settings: Settings
+    compiler: GatewayCompiler
     store: Store
     registry: Registry
     desired: Desired
@@ -55,8 +56,22 @@ class Plane:
         changed = self.desired.replace_file(definitions(settings))
         self.settings = settings
         self.faults = ()
+        tracing = settings.tracing
+        self.compiler.put_tracing(
+            None if tracing is None else Tracing(tracing.otlp, tracing.sample)
+        )
         self.touch(changed)
         return len(changed)
+
+    def refresh_secrets(self) -> None:
+        """Certificates or keys changed on disk: serve with the new ones."""
+        try:
+            self.compiler.refresh_secrets()
+        except TlsUnreadable as error:
+            self.troubles.begin("certificates", str(error))
+        else:
+            self.troubles.end("certificates")
+        self.publisher.touch_all()
 
     def touch(self, keys: Iterable[ObjectKey]) -> None:
         """*keys* may have changed: publish them."""
@@ -96,8 +111,9 @@ def put_together(
     desired = Desired()
     registry = Registry(store)
     discovery = Discovery(registry, desired)
-    compiler = WithProxyless(GatewayCompiler(), lambda known: xds.publish(PROXYLESS, known))
-    compiled = Compiled(compiler, discovery.endpoints_of)
+    compiler = GatewayCompiler()
+    both = WithProxyless(compiler, lambda known: xds.publish(PROXYLESS, known))
+    compiled = Compiled(both, discovery.endpoints_of)
     publisher = Publisher(
         desired, compiled, xds, preflight=preflight, clock=SystemClock(), notice=notice
     )
@@ -113,6 +129,7 @@ def put_together(
     )
     plane = Plane(
         settings=settings,
+        compiler=compiler,
         store=store,
         registry=registry,
         desired=desired,

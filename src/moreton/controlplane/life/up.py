@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from moreton.controlplane.assembly.plane import Plane
 
 GROUP = "moreton"
+_CERTIFICATES_SECONDS = 1.0
 _LOG = logging.getLogger("moreton.controlplane")
 
 
@@ -131,7 +132,7 @@ async def _load(
     again, and it is there in less time than that.
     """
     from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
-    from moreton.controlplane.assembly.edits import watch_edits  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.edits import files_of, watch_edits  # noqa: PLC0415 - as above
     from moreton.controlplane.assembly.last_good import keep_last_good  # noqa: PLC0415 - as above
     from moreton.controlplane.assembly.plane import put_together, store_url  # noqa: PLC0415 - same
     from moreton.controlplane.assembly.preflight import preflight_with  # noqa: PLC0415 - as above
@@ -159,7 +160,12 @@ async def _load(
     await stack.enter_async_context(plane.follower.running())
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
     saving = keep_last_good(plane, state / "envoy", group=GROUP)
-    for work in (watch_edits(settings.path, Editor(plane).on_edit), saving):
+    editor = Editor(plane)
+    edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)
+    certificates = watch_edits(
+        editor.certificates, editor.on_certificates, seconds=_CERTIFICATES_SECONDS
+    )
+    for work in (edits, certificates, saving):
         stack.callback(asyncio.create_task(work).cancel)
     return plane
 

@@ -31,11 +31,14 @@ class Compiled:
             return before is not None
         if value == before:
             return False
+        if isinstance(value, Gateway):
+            # First, as it may raise: what was compiled then stays as it was.
+            self.compiler.put_gateway(value)
+            self._gateways.add(value.name)
         self.values[key] = value
         match value:
             case Gateway():
-                self._gateways.add(value.name)
-                self.compiler.put_gateway(value)
+                pass
             case Service():
                 self.compiler.put_service(value)
                 self.compiler.put_endpoints(value.name, self.endpoints_of(value))
@@ -62,8 +65,14 @@ class Compiled:
         return changed, removed
 
     def resources_of(self, key: ObjectKey) -> list[ResourceKey]:
-        """The resources that carry the compiled object *key*."""
-        value = self.values.get(key)
+        """The published resources that carry the compiled object *key*.
+
+        A service whose addresses are names has no endpoints: Envoy asks DNS.
+        """
+        wanted = self._names_of(self.values.get(key))
+        return [each for each in wanted if each in self.snapshot.resources]
+
+    def _names_of(self, value: Value | None) -> list[ResourceKey]:
         match value:
             case Gateway():
                 listeners = (f"{value.name}/{number}" for number in range(len(value.listeners)))

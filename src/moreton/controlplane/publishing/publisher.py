@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,8 +25,10 @@ from moreton.controlplane.publishing.culprits import find_culprits
 from moreton.controlplane.publishing.ports import Preflight, Xds
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.core.model import Route
+from moreton.kernel.errors import MoretonError
 from moreton.kernel.time import Clock
 
+_LOG = logging.getLogger("moreton.controlplane")
 GROUP = "moreton"
 # After a pass the loop rests as long as the pass took, at most this long.
 _REST_MAX = timedelta(milliseconds=50)
@@ -99,7 +102,10 @@ class Publisher:
         while True:
             await self._work.wait()
             start = self._clock.now()
-            self.publish_now()
+            try:
+                self.publish_now()
+            except Exception:  # noqa: BLE001 - a dead loop would keep all later changes from traffic
+                _LOG.exception("a change could not be published; what was there goes on")
             took = self._clock.now() - start
             await asyncio.sleep(min(took, _REST_MAX).total_seconds())
 
@@ -112,7 +118,7 @@ class Publisher:
         # Services before the routes that need them: what a route's problem is depends on them.
         for key in sorted(dirty, key=_order):
             former = self.compiled.values.get(key)
-            if self.compiled.set(key, self._wanted(key)):
+            if self._compile(key):
                 before[key] = former
         for service in endpoints:
             self.compiled.refresh_endpoints(service)
@@ -130,6 +136,10 @@ class Publisher:
         """Return once everything touched so far was published."""
         while self._dirty or self._dirty_endpoints:
             await self._passed.wait()
+
+    def touch_all(self) -> None:
+        """Resources changed that belong to no object, such as a certificate's content."""
+        self._work.set()
 
     def next_change(self) -> asyncio.Event:
         """Set when a proxy next acknowledges or refuses something, connects or leaves."""
@@ -165,6 +175,20 @@ class Publisher:
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _compile(self, key: ObjectKey) -> bool:
+        """Whether more than weights changed. What cannot be compiled is refused like the rest."""
+        wanted = self._wanted(key)
+        try:
+            return self.compiled.set(key, wanted)
+        except MoretonError as error:  # a certificate that went away, say
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - one object must not stop the others
+            _LOG.exception("%s cannot be compiled", key)
+            reason = f"moreton itself failed, {type(error).__name__}: see the log"
+        if wanted is not None:
+            self.refused[key] = Refusal(wanted, reason)
+        return False
 
     def _wanted(self, key: ObjectKey) -> Value | None:
         value = self.desired.effective(key)
