@@ -23,6 +23,8 @@ def varint(number: int) -> bytes:
     """*number* >= 0 in base 128, the least significant group first."""
     if number < 0x80:
         return _ONE_BYTE[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -41,7 +43,10 @@ def header(field: int, size: int) -> bytes:
 
 def delimited(field: int, body: bytes) -> bytes:
     """The length-delimited field number *field* (a string, bytes or message)."""
-    return varint(field << 3 | _LENGTH_DELIMITED) + varint(len(body)) + body
+    size = len(body)
+    if size < 0x80 and field < 0x10:  # most of them
+        return _ONE_BYTE[field << 3 | _LENGTH_DELIMITED] + _ONE_BYTE[size] + body
+    return varint(field << 3 | _LENGTH_DELIMITED) + varint(size) + body
 
 
 def delimited_parts(field: int, parts: Iterable[bytes]) -> bytes:

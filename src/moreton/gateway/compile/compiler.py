@@ -245,10 +245,12 @@ def _compiled(route: Route) -> Compiled:
     path = plan(route.match.path)
     # The host's part of the rank is in the tables: the narrower one's routes stand first.
     order = (*rank(route.match, ANY_HOST)[1:], route.name)
-    entries = [Entry((*order, 0), path, envoy_route(route, path))]
+    own = route.match
+    has_conditions = bool(own.methods or own.headers or own.query)
+    entries = [Entry((*order, 0), path, envoy_route(route, path), has_conditions)]
     preflight = preflight_route(route, path)
     if preflight is not None:
-        entries.append(Entry((*order, 1), path, preflight))
+        entries.append(Entry((*order, 1), path, preflight, has_conditions=True))
     return Compiled(
         route.name,
         tuple(host_patterns(route.match)),

@@ -53,6 +53,12 @@ class PathPlan:
             case PathKind.TEMPLATE:
                 return self._template_may_take(start)
 
+    def takes_all(self, start: str) -> bool:
+        """Whether every path that begins with *start* is taken; not all such cases are known."""
+        if self.kind is not PathKind.PREFIX or not self.is_literal:
+            return False
+        return self.key == "/" or start.startswith(f"{self.key}/")
+
     def _template_may_take(self, start: str) -> bool:
         *whole, last = start.split("/")[1:]
         if len(whole) >= len(self.segments) and not self.open_end:

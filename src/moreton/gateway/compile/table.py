@@ -1,7 +1,8 @@
 """One host's routes as a matcher tree: found by the longest prefix, however many there are.
 
 A leaf holds, in order of rank, every route that could take a path whose longest key this is, those
-of shorter keys included: Envoy does not go back to a shorter key once a leaf's action was taken.
+of shorter keys included: Envoy does not go back to a shorter key once a leaf's action was taken. It
+ends with the first route that takes them all.
 A table's own routes stand before those of its *parent*, the table of the next wider host pattern,
 which ends in the table of any host.
 """
@@ -9,8 +10,10 @@ which ends in the table of any host.
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
@@ -41,6 +44,11 @@ class Entry:
     order: tuple[object, ...]  # less is first; unique
     path: PathPlan
     body: bytes
+    has_conditions: bool  # besides its path
+
+    def hides_others(self, start: str) -> bool:
+        """Whether no path that begins with *start* gets past this route."""
+        return not self.has_conditions and self.path.takes_all(start)
 
 
 _order = attrgetter("order")
@@ -53,8 +61,10 @@ class Table:
         self.leaves = Splice()
         self.parent: Table | None = None
         self._own: dict[str, list[Entry]] = {}  # by key, in order
+        self._lengths: Counter[int] = Counter()  # of the keys of one's own
         self._spoiled: list[Entry] = []  # what came and went since the last `refresh`
         self._all_spoiled = True
+        self._catch_alls = 0  # routes of one's own that hide the parent's altogether
         self._touched: list[Entry] = []  # what came and went before it, the parents' too
         self._all_touched = False
 
@@ -69,24 +79,32 @@ class Table:
 
     def put(self, entry: Entry) -> None:
         """Add a route; it must not be there."""
-        insort(self._own.setdefault(entry.path.key, []), entry, key=_order)
-        self._spoiled.append(entry)
+        key = entry.path.key
+        if key not in self._own:
+            self._own[key] = []
+            self._lengths[len(key)] += 1
+        insort(self._own[key], entry, key=_order)
+        self._spoil(entry, +1)
 
     def remove(self, entry: Entry) -> None:
         """Take a route out; it must be there."""
-        entries = self._own[entry.path.key]
-        entries.remove(entry)
-        if not entries:
-            del self._own[entry.path.key]
-        self._spoiled.append(entry)
+        key = entry.path.key
+        self._own[key].remove(entry)
+        if not self._own[key]:
+            del self._own[key]
+            self._lengths[len(key)] -= 1
+            if not self._lengths[len(key)]:
+                del self._lengths[len(key)]
+        self._spoil(entry, -1)
 
     def refresh(self) -> None:
         """Bring the leaves up to date; the parent's must be."""
         self._touched, self._spoiled = self._spoiled, []
         self._all_touched, self._all_spoiled = self._all_spoiled, False
-        if self.parent is not None:
-            self._touched += self.parent._touched  # noqa: SLF001 - another of the same class
-            self._all_touched |= self.parent._all_touched  # noqa: SLF001 - as above
+        wider = self._wider()
+        if wider is not None:
+            self._touched += wider._touched  # noqa: SLF001 - another of the same class
+            self._all_touched |= wider._all_touched  # noqa: SLF001 - as above
         put, removed = {}, []
         for key in self._stale():
             leaf = self._leaf(key)
@@ -101,10 +119,20 @@ class Table:
         tree = _INPUT + header(_TREE.PREFIX_MATCH_MAP_FIELD_NUMBER, self.leaves.size)
         return header(_MATCHER.MATCHER_TREE_FIELD_NUMBER, len(tree) + self.leaves.size) + tree
 
+    def _wider(self) -> Table | None:
+        return None if self._catch_alls else self.parent
+
+    def _spoil(self, entry: Entry, difference: int) -> None:
+        self._spoiled.append(entry)
+        if entry.hides_others("/"):
+            self._catch_alls += difference
+            self._all_spoiled = True
+
     def _stale(self) -> set[str]:
         """The keys whose leaves may differ from what they should be."""
         if self._all_touched:
-            inherited = set() if self.parent is None else set(self.parent.leaves.keys_from(""))
+            wider = self._wider()
+            inherited = set() if wider is None else set(wider.leaves.keys_from(""))
             return inherited | self._own.keys() | set(self.leaves.keys_from(""))
         keys = set()
         for entry in self._touched:
@@ -114,14 +142,18 @@ class Table:
 
     def _leaf(self, key: str) -> tuple[bytes, bytes] | None:
         """The map's field for *key*, and its hash; `None` when the tree has no such key."""
-        inherited = None if self.parent is None else self.parent.leaves.get(key)
+        wider = self._wider()
+        inherited = None if wider is None else wider.leaves.get(key)
         if key not in self._own and inherited is None:
             return None
         entries = self._own_entries(key)
         if not entries:
             return inherited
-        found = dict.fromkeys(entry.body for entry in entries)
-        found.update(dict.fromkeys(entry.body for entry in self._inherited_entries(key)))
+        found: dict[bytes, None] = {}
+        for entry in chain(entries, self._inherited_entries(key)):
+            found[entry.body] = None
+            if entry.hides_others(key):
+                break
         part = _leaf(key, list(found))
         return part, digest(part)
 
@@ -129,19 +161,20 @@ class Table:
         own = self._own
         found = [
             entry
-            for end in range(1, len(key) + 1)
-            if (start := key[:end]) in own
+            for length in self._lengths
+            if (start := key[:length]) in own and length <= len(key)
             for entry in own[start]
             if entry.path.may_take(key)
         ]
-        found.sort(key=_order)
+        if len(found) > 1:
+            found.sort(key=_order)
         return found
 
     def _inherited_entries(self, key: str) -> Iterator[Entry]:
-        table = self.parent
-        while table is not None:
-            yield from table._own_entries(key)  # noqa: SLF001 - another of the same class
-            table = table.parent
+        wider = self._wider()
+        if wider is not None:
+            yield from wider._own_entries(key)  # noqa: SLF001 - another of the same class
+            yield from wider._inherited_entries(key)  # noqa: SLF001 - as above
 
 
 def _leaf(key: str, routes: list[bytes]) -> bytes:
