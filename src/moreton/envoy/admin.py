@@ -50,8 +50,16 @@ class AdminClient:
             return False
         return status == 200
 
+    async def answers(self) -> bool:
+        """Whether Envoy can be asked at all, ready or not."""
+        try:
+            await self._ask("GET", "/ready")
+        except EnvoyDoesNotAnswer:
+            return False
+        return True
+
     async def server_info(self) -> Any:
-        """`/server_info`: version, state, command line, uptime."""
+        """`/server_info`: version, state, command line, uptime; 200 kB, as it lists extensions."""
         return json.loads(await self.get("/server_info"))
 
     async def hot_restart_version(self) -> str:

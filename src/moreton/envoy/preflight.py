@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from moreton.envoy.process.ending import reason_in
+from moreton.envoy.process.ending import plain_reason, reason_in
 from moreton.kernel.errors import MoretonError, RetryAdvice
 
 # A check of 5,000 routes takes 0.3 s of one core and 60 MB.
@@ -78,8 +78,7 @@ class Preflight:
 
 def refusal_in(output: str) -> str:
     """The sentence in the *output* of `--mode validate` that says why."""
-    for line in output.splitlines():
-        _, found, rest = line.partition(_ERROR)
-        if found:  # 'FILE': REASON
-            return (rest.partition("': ")[2] or rest).strip()
+    _, found, rest = output.partition(_ERROR)
+    if found:  # 'FILE': REASON
+        return plain_reason(rest.partition("': ")[2] or rest)
     return reason_in(output) or "it gives no reason"

@@ -20,7 +20,7 @@ from moreton.envoy.process.beginning import begin
 from moreton.envoy.process.draining import drain
 from moreton.envoy.process.ending import reap, reason_in
 from moreton.envoy.process.folder import EnvoyFolder
-from moreton.envoy.process.launch import Launch, Lineage, lineage_of
+from moreton.envoy.process.launch import Launch, Lineage, is_ready, lineage_of
 from moreton.envoy.process.limits import connections_max, heap_bytes_max
 from moreton.envoy.process.succession import Succession
 from moreton.envoy.restarts import RestartBackoff
@@ -236,7 +236,7 @@ class EnvoySupervisor:
                 self._last_exit = f"it cannot be started: {error}"
 
     async def _tend_until_gone(self, current: Remembered) -> None:
-        tending = asyncio.create_task(self._tend())
+        tending = asyncio.create_task(self._tend(lineage_of(current.facts)))
         try:
             await current.identity.wait_gone()
         finally:
@@ -249,9 +249,9 @@ class EnvoySupervisor:
         if lineage is not None and not self._succession.retiring():
             lineage.forget()
 
-    async def _tend(self) -> None:
+    async def _tend(self, lineage: Lineage | None) -> None:
         """What there is to do for an Envoy that runs."""
-        while not await self.admin.is_ready():
+        while not await is_ready(self.admin, lineage):
             await asyncio.sleep(_READY_POLL_SECONDS)
         self._ready = self._was_ready = True
         self._notify()

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 
-_WORST = re.compile(r"\[(?:critical|error)\]|Caught |AddressSanitizer|assert failure")
 _STAMP = re.compile(r"^(?:\[[^\]]*\])+\s*(?:\[[^\]]*\]\s*)?")
+# Envoy prints the whole message before it says what is wrong with it.
+_DUMP = re.compile(r"goo\.gle/debug\w*\s.*?^:", re.DOTALL | re.MULTILINE)
+_CAUSE = "| caused by "
 
 
 def reap(pid: int) -> str | None:
@@ -28,9 +30,21 @@ def reap(pid: int) -> str | None:
 
 
 def reason_in(log: str) -> str:
-    """The line of Envoy's *log* that says best why it ended; its time stamp is left out."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    bad = [line for line in lines if _WORST.search(line)]
-    # "exiting" follows the reason in Envoy's log and says nothing.
-    telling = [line for line in bad if not line.endswith("exiting")] or bad or lines
-    return _STAMP.sub("", telling[-1]) if telling else ""
+    """The sentence of Envoy's *log* that says best why it ended, without time stamps and dumps."""
+    lines = [line.strip() for line in _DUMP.sub(":", log).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    crashed = [line for line in lines if "Caught " in line]
+    bad = [line for line in lines if "[critical]" in line or "[error]" in line]
+    # A refused bootstrap is repeated in a line of its own at the end; "exiting" says nothing.
+    repeated = [] if _STAMP.match(lines[-1]) else [lines[-1]]
+    telling = [line for line in bad if not line.endswith("exiting")]
+    return plain_reason((crashed or repeated or telling or bad or lines)[-1])
+
+
+def plain_reason(text: str) -> str:
+    """*text* in one line, without time stamp and dump; of a chain of causes the first cause."""
+    said = " ".join(_STAMP.sub("", _DUMP.sub("", text)).split())
+    if _CAUSE in said:
+        said = said.rpartition(_CAUSE)[2].removesuffix(")")
+    return said.removeprefix(":").strip()

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from moreton.envoy.admin import AdminClient, EnvoyDoesNotAnswer
 from moreton.kernel.rng import Rng
 
 # Envoy multiplies the base id by ten, and the product must fit 32 bits.
 _BASE_ID_BITS = 28
 # What a drained Envoy gets beyond the drain time before its successor ends it.
-_SHUTDOWN_MARGIN = timedelta(seconds=2)
+_SHUTDOWN_MARGIN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,22 @@ class Launch:
         if self.concurrency is not None:
             out += ["--concurrency", str(self.concurrency)]
         return out
+
+
+async def is_ready(admin: AdminClient, lineage: Lineage | None) -> bool:
+    """Whether the Envoy that answers is ready, and is the one of *lineage*.
+
+    A predecessor answers at the same socket until its successor has come so far.
+    """
+    if not await admin.is_ready():
+        return False
+    if lineage is None:
+        return True
+    try:
+        options = (await admin.server_info())["command_line_options"]
+        return lineage == Lineage(int(options["base_id"]), int(options["restart_epoch"]))
+    except (EnvoyDoesNotAnswer, KeyError, ValueError):
+        return False
 
 
 def lineage_of(facts: Mapping[str, str]) -> Lineage | None:

@@ -24,7 +24,7 @@ _ANSWER_SECONDS_MAX = 3.0
 _ANSWER_POLL_SECONDS = 0.02
 _KILL_AFTER = timedelta(seconds=5)
 _KILL_HUNG_AFTER = timedelta(seconds=1)
-# The successor ends the old one by itself 2 s after the drain time; then we do.
+# The successor ends the old one by itself 1 s after the drain time; then we do.
 _PATIENCE = timedelta(seconds=5)
 _HANDS_OVER = "hands_over"
 
@@ -124,7 +124,7 @@ class Succession:
         process = await asyncio.create_subprocess_exec(
             *(str(launch.binary), "--hot-restart-version"),
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.STDOUT,  # where Envoy says it
         )
         said, _ = await process.communicate()
         with contextlib.suppress(EnvoyDoesNotAnswer):
@@ -136,8 +136,7 @@ async def _answers(current: Remembered, admin: AdminClient) -> bool:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_ANSWER_SECONDS_MAX):
             while current.identity.is_alive():
-                with contextlib.suppress(EnvoyDoesNotAnswer):
-                    await admin.server_info()
+                if await admin.answers():
                     return True
                 await asyncio.sleep(_ANSWER_POLL_SECONDS)
     return False
