@@ -72,7 +72,8 @@ class Api:
         if url := os.environ.get("MORETON_API"):
             return cls(url.rstrip("/"), os.environ.get("MORETON_TOKEN", ""))
         folder = state_folder(config)
-        return cls(find_running(folder).api, read_token(folder))
+        found = find_running(folder)
+        return cls(found.api, read_token(folder), certificate=found.certificate)
 
     def get(self, path: str, **query: str | Sequence[str]) -> Any:
         """The document at *path*."""
@@ -114,9 +115,13 @@ class Api:
         host, port = parts.hostname or "127.0.0.1", parts.port
         if parts.scheme != "https":
             return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
-        context = ssl.create_default_context(
-            cafile=None if self._certificate is None else str(self._certificate)
-        )
+        context = ssl.create_default_context()
+        if self._certificate is not None:
+            # The very certificate that the control plane of this folder announced: whoever
+            # shows it is that control plane, whatever names are in it and whoever signed it.
+            context.load_verify_locations(self._certificate)
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.check_hostname = False
         return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
 
 

@@ -80,7 +80,7 @@ class ApiNotLoopback(ControlPlaneError):
         super().__init__(
             f"controlplane.api is {address}, which is not a loopback address, and has no TLS: "
             "its token would cross the network in the clear, so it is not started; "
-            "write 127.0.0.1:7400, and reach it from elsewhere through a tunnel"
+            "write 127.0.0.1:7400, or give it a certificate and a key by controlplane.tls"
         )
 
 

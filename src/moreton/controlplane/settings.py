@@ -23,8 +23,9 @@ from moreton.config import (
     load_document,
     parse,
 )
-from moreton.controlplane.checks import check_objects, check_tls
+from moreton.controlplane.checks import check_objects, check_tls, tls_problem
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
+from moreton.gateway.config.gateways import TlsModel
 from moreton.gateway.config.words import AddressText, Name
 from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service, TlsFiles
 
@@ -37,6 +38,7 @@ class ControlPlaneModel(Section):
     api: AddressText = DEFAULT_API
     state: str = ".moreton"
     store: str | None = None  # default: `store.sqlite` in the state folder
+    tls: TlsModel | None = None  # of the API; without it the API listens on loopback only
 
 
 class EnvoyModel(Section):
@@ -81,6 +83,15 @@ class Settings:
     tracing: TracingModel | None
     document: Document
 
+    @property
+    def api_tls(self) -> tuple[Path, Path] | None:
+        """The API's certificate and key, if it serves TLS."""
+        tls = self.controlplane.tls
+        if tls is None:
+            return None
+        home = self.folder.absolute()
+        return home / tls.certificate, home / tls.key
+
     def where(self, kind: str, name: str) -> Location | None:
         """Where the object *name* of *kind* (`gateways`, `services`, `routes`) is defined."""
         return self.document.where((kind, name))
@@ -115,9 +126,20 @@ def load_settings(path: Path) -> Settings:
         settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
     )
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
+    faults += _check_api_tls(settings)
     if faults:
         raise ConfigRefused(faults)
     return settings
+
+
+def _check_api_tls(settings: Settings) -> list[Fault]:
+    files = settings.api_tls
+    problem = None if files is None else tls_problem(*files)
+    if problem is None:
+        return []
+    what, todo = problem
+    where = settings.document.where(("controlplane", "tls"))
+    return [Fault(what, todo, where, "the API cannot serve TLS")]
 
 
 def _faults_of_the_rest(document: Document) -> list[Fault]:

@@ -21,10 +21,14 @@ _LOCK_BYTES_READ_MAX = 32
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What the running control plane says of itself: its process, its API's URL."""
+    """What the running control plane says of itself: its process, its API's URL.
+
+    *certificate* is the file of the API's certificate when it serves TLS.
+    """
 
     pid: int
     api: str
+    certificate: Path | None = None
 
 
 class StateFolder:
@@ -67,10 +71,13 @@ class StateFolder:
         except OSError as error:
             raise StateFolderUnusable(path=path, reason=_reason(error)) from error
 
-    def announce(self, api: str) -> None:
+    def announce(self, api: str, certificate: Path | None = None) -> None:
         """Say where the API answers, for other commands. Raises `StateFolderUnusable`."""
         path = self.path / "controlplane.json"
-        body = json.dumps({"pid": os.getpid(), "api": api})
+        document = {"pid": os.getpid(), "api": api}
+        if certificate is not None:
+            document["certificate"] = str(certificate)
+        body = json.dumps(document)
         try:
             _replace(path, body, 0o600)
         except OSError as error:
@@ -90,10 +97,15 @@ def find_running(path: Path) -> Announcement:
     """What the control plane that holds *path* announced. Raises `NotRunning`."""
     try:
         announced = json.loads((path / "controlplane.json").read_text())
-        found = Announcement(int(announced["pid"]), str(announced["api"]))
+        certificate = announced.get("certificate")
+        found = Announcement(
+            int(announced["pid"]),
+            str(announced["api"]),
+            None if certificate is None else Path(certificate),
+        )
     except FileNotFoundError as error:
         raise NotRunning(folder=path, reason="nothing is announced there") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotRunning(folder=path, reason="its announcement cannot be read") from error
     if holder_of(path) is None:
         raise NotRunning(folder=path, reason=f"process {found.pid} has ended")

@@ -97,3 +97,19 @@ def _certificate(world: World) -> bytes | None:
         _trusting().wrap_socket(plain) as secure,
     ):
         return secure.getpeercert(binary_form=True)
+
+
+def test_api_beyond_loopback_needs_tls_and_then_serves_it(world: World) -> None:
+    wide = {"api": f"0.0.0.0:{world.api_port}"}
+    world.write(world.configuration(controlplane=wide))
+    refused = world.run("up")
+    assert refused.returncode == 6
+    assert "is not a loopback address, and has no TLS" in refused.stderr
+    make_certificate(world.folder, "other.test")
+    tls = {"certificate": "cert.pem", "key": "key.pem"}
+    world.write(world.configuration(controlplane={**wide, "tls": tls}))
+    world.spawn()
+    wait_until(lambda: world.run("routes").returncode == 0, "the API answers over TLS")
+    assert world.api.url == f"https://127.0.0.1:{world.api_port}"
+    with pytest.raises(http.client.RemoteDisconnected):
+        world.health()

@@ -85,9 +85,9 @@ async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> Non
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
         _LOG.info("gateway %s listens on %s", name, shown)
     await _serve_api(plane, envoy, listening, token, stack)
-    api = _api_url(listening)
+    api = _api_url(listening, settings)
     try:
-        folder.announce(api)
+        folder.announce(api, settings.api_tls[0] if settings.api_tls else None)
     except StateFolderUnusable as error:  # a full disk must not keep the gateway down
         plane.troubles.begin("announcement", str(error))
     _settle_memory()
@@ -181,7 +181,9 @@ async def _serve_api(
     module = await asyncio.to_thread(importlib.import_module, "moreton.controlplane.assembly.looks")
     app = await asyncio.to_thread(module.application, plane, envoy, token)
     server = importlib.import_module("moreton.controlplane.api.server")
-    await stack.enter_async_context(server.serving(app, listening))
+    certificate, key = plane.settings.api_tls or (None, None)
+    serving = server.serving(app, listening, certificate=certificate, key=key)
+    await stack.enter_async_context(serving)
     stack.callback(plane.events.close)
 
 
@@ -192,7 +194,7 @@ def state_of(settings: Settings) -> Path:
 
 def _bind_api(settings: Settings) -> socket.socket:
     address = settings.controlplane.api
-    if not is_loopback(address.host):
+    if not is_loopback(address.host) and settings.api_tls is None:
         raise ApiNotLoopback(address=f"{address.host}:{address.port}")
     return bind(address.host, address.port, what="the API")
 
@@ -204,9 +206,12 @@ def _check_ports(settings: Settings) -> None:
             check_free(address.host, address.port, what=f'gateway "{name}"')
 
 
-def _api_url(listening: socket.socket) -> str:
+def _api_url(listening: socket.socket, settings: Settings) -> str:
+    """Where programs on this machine reach the API."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    scheme = "http" if settings.api_tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def run(path: Path, *, debug: bool = False) -> None:
