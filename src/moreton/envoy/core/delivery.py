@@ -122,6 +122,10 @@ class _Type:
     flight: _Flight | None = None
     greeted: bool = False  # the first wildcard answer was sent, even an empty one
 
+    def wants(self, name: str) -> bool:
+        """Whether the proxy asked for *name*."""
+        return self.wildcard or name in self.names
+
 
 class Delivery:
     """One proxy's stream: what it asked for, what it has, what is on its way."""
@@ -235,9 +239,10 @@ class Delivery:
             return
         flight, kind.flight = kind.flight, None
         for name, resource in flight.put.items():
-            kind.applied[name] = resource
-            kind.unknown.discard(name)
-            yield Applied(resource)
+            if kind.wants(name):  # else the proxy gave it up while it was on its way
+                kind.applied[name] = resource
+                kind.unknown.discard(name)
+                yield Applied(resource)
         for name in flight.removed:
             kind.applied.pop(name, None)
             kind.unknown.discard(name)
@@ -260,7 +265,7 @@ class Delivery:
                     kind.held[name] = before.version
                 kind.refused[name] = resource.version
                 yield Rejected(resource, event.reason)
-            else:
+            elif kind.wants(name):
                 kind.applied[name] = resource
                 kind.unknown.discard(name)
                 yield Applied(resource)
@@ -321,7 +326,7 @@ class Delivery:
 
     def _is_due(self, kind: _Type, resource: Resource) -> bool:
         name = resource.key.name
-        if not kind.wildcard and name not in kind.names:
+        if not kind.wants(name):
             return False
         if kind.refused.get(name) == resource.version:
             return False  # never again until it changes

@@ -75,6 +75,8 @@ class Succession:
                 moved = self._folder.sockets / f"old-{pid}.sock"
                 self._folder.admin_socket.replace(moved)
                 facts["admin"] = str(moved)
+        else:  # else the successor would be asked through the socket of the one that hangs
+            self._folder.admin_socket.unlink(missing_ok=True)
         old = Remembered(current.identity, facts)
         write_identity(self._folder.old_file(pid), old.identity, facts)
         self._old.append(old)
