@@ -82,7 +82,9 @@ def manager(gateway: Gateway, tracing: Tracing | None) -> manager_pb2.HttpConnec
     out.server_header_transformation = out.PASS_THROUGH
     out.always_set_request_id_in_response = True
     out.upgrade_configs.add(upgrade_type="websocket")
-    out.http_filters.add(name=CORS_FILTER).typed_config.CopyFrom(any_of(cors_pb2.Cors()))
+    # A route that has CORS turns the filter on for itself; the others do not pass through it.
+    cors = out.http_filters.add(name=CORS_FILTER, disabled=True)
+    cors.typed_config.CopyFrom(any_of(cors_pb2.Cors()))
     # Last: it sends the request on. Clients and applications see nothing of Envoy.
     router = router_pb2.Router(suppress_envoy_headers=True)
     out.http_filters.add(name="router").typed_config.CopyFrom(any_of(router))
