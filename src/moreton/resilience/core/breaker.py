@@ -1,0 +1,207 @@
+"""A circuit breaker: a destination that mostly fails is left alone for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from moreton.kernel.quantities import format_duration
+from moreton.kernel.rng import Rng
+from moreton.resilience.core.windows import CountWindow, TimeWindow
+
+_BUCKETS = 10
+_ZERO = timedelta(0)
+
+
+class BreakerState(StrEnum):
+    """Whether calls pass."""
+
+    CLOSED = "closed"  # all
+    OPEN = "open"  # none
+    HALF_OPEN = "half-open"  # a few, to see
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a breaker opens and closes again.
+
+    It opens once at least *minimum_calls* are in the window (the last *window* calls when it is a
+    number, else those of the last *window*) and the share of failed ones reaches *failure_rate*,
+    or that of calls slower than *slow_call* reaches *slow_call_rate*. It stays open for *open_for*
+    times a factor uniform in [1, 1 + *jitter*], so that many clients do not return together; then
+    at most *permits* calls at a time may try: *successes* of them close it, one failure opens it.
+
+    Raises `ValueError` for values that cannot be meant.
+
+    Source: Nygard, "Release It!", 2007, chapter 5; resilience4j's CircuitBreaker.
+    """
+
+    failure_rate: float = 0.5
+    window: timedelta | int = timedelta(seconds=10)
+    minimum_calls: int = 20
+    slow_call: timedelta | None = None
+    slow_call_rate: float = 0.5
+    open_for: timedelta = timedelta(seconds=5)
+    jitter: float = 0.2
+    permits: int = 3
+    successes: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("failure_rate", "slow_call_rate"):
+            share = getattr(self, name)
+            if not 0 < share <= 1:
+                raise ValueError(f"{name} is {share:g}: give a share above 0 and up to 1")
+        for name in ("minimum_calls", "permits", "successes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give 1 or more")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter is {self.jitter:g}: give a share from 0 to 1")
+        if self.open_for <= _ZERO or (self.slow_call is not None and self.slow_call <= _ZERO):
+            raise ValueError("open_for and slow_call are durations above 0")
+        self._check_window()
+
+    def _check_window(self) -> None:
+        window = self.window
+        if isinstance(window, timedelta):
+            if window <= _ZERO:
+                raise ValueError(f"window is {window.total_seconds():g} s: no call would be in it")
+        elif window < self.minimum_calls:
+            raise ValueError(
+                f"window is {window} calls and minimum_calls {self.minimum_calls}: the breaker "
+                "could never open; raise the window or lower the minimum"
+            )
+
+    def __str__(self) -> str:
+        window = self.window
+        over = f"the last {window}" if isinstance(window, int) else format_duration(window)
+        slow = ""
+        if self.slow_call is not None:
+            slow = f" or {self.slow_call_rate:.0%} take over {format_duration(self.slow_call)}"
+        return (
+            f"opens for {format_duration(self.open_for)} (+{self.jitter:.0%}) when "
+            f"{self.failure_rate:.0%} of at least {self.minimum_calls} calls in {over} fail{slow}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStatistics:
+    """A breaker at one moment."""
+
+    state: BreakerState
+    calls: int
+    failed: int
+    slow: int
+    opened_total: int
+    refused_total: int
+
+
+class Breaker:
+    """One breaker's state; a caller holds a lock around everything but `succeeded` while closed.
+
+    A call is admitted under the *generation* of the breaker, and reports with it: what began
+    before the breaker last changed its state says nothing of the present one.
+    """
+
+    __slots__ = (
+        "_in_trial",
+        "_until",
+        "_won",
+        "generation",
+        "opened_total",
+        "policy",
+        "refused_total",
+        "state",
+        "window",
+    )
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self.policy = policy
+        self.state = BreakerState.CLOSED
+        self.generation = 0
+        self.window = _window(policy)
+        self.opened_total = 0
+        self.refused_total = 0
+        self._until = 0.0
+        self._in_trial = 0
+        self._won = 0
+
+    def admit(self, now: float) -> bool:
+        """Whether a call may be made at *now*; one that may must report."""
+        if self.state is BreakerState.CLOSED:
+            return True
+        if self.state is BreakerState.OPEN and now >= self._until:
+            self._change(BreakerState.HALF_OPEN)
+        if self.state is BreakerState.HALF_OPEN and self._in_trial < self.policy.permits:
+            self._in_trial += 1
+            return True
+        self.refused_total += 1
+        return False
+
+    def opens_in(self, now: float) -> float:
+        """Seconds until a call may try again."""
+        return max(0.0, self._until - now)
+
+    def succeeded(self, generation: int, now: float) -> None:
+        """A call succeeded, and in good time."""
+        if self.state is BreakerState.CLOSED:
+            self.window.success(now)
+        elif generation == self.generation and self.state is BreakerState.HALF_OPEN:
+            self._in_trial -= 1
+            self._won += 1
+            if self._won >= self.policy.successes:
+                self._change(BreakerState.CLOSED)
+                self.window.reset(now)
+
+    def failed(self, generation: int, now: float, rng: Rng, *, failed: bool, slow: bool) -> None:
+        """A call *failed*, or was *slow*, or both."""
+        if generation != self.generation:
+            return
+        if self.state is BreakerState.HALF_OPEN:
+            self._in_trial -= 1
+            self.open(now, rng)
+            return
+        self.window.record(now, failed=failed, slow=slow)
+        calls, failures, slows = self.window.counts(now)
+        policy = self.policy
+        if calls >= policy.minimum_calls and (
+            failures >= policy.failure_rate * calls
+            or (policy.slow_call is not None and slows >= policy.slow_call_rate * calls)
+        ):
+            self.open(now, rng)
+
+    def abandoned(self, generation: int) -> None:
+        """A call ended without a verdict: it was cancelled."""
+        if generation == self.generation and self.state is BreakerState.HALF_OPEN:
+            self._in_trial -= 1
+
+    def open(self, now: float, rng: Rng) -> None:
+        """Leave the destination alone, from *now*."""
+        policy = self.policy
+        length = policy.open_for.total_seconds() * (1 + policy.jitter * rng.random())
+        self._until = now + length
+        self._change(BreakerState.OPEN)
+        self.opened_total += 1
+
+    def close(self, now: float) -> None:
+        """Let all calls pass and forget what happened."""
+        self._change(BreakerState.CLOSED)
+        self.window.reset(now)
+
+    def statistics(self, now: float) -> BreakerStatistics:
+        """The state at *now*."""
+        calls, failed, slow = self.window.counts(now)
+        return BreakerStatistics(
+            self.state, calls, failed, slow, self.opened_total, self.refused_total
+        )
+
+    def _change(self, state: BreakerState) -> None:
+        self.state = state
+        self.generation += 1
+        self._in_trial = self._won = 0
+
+
+def _window(policy: BreakerPolicy) -> CountWindow | TimeWindow:
+    if isinstance(policy.window, int):
+        return CountWindow(policy.window)
+    return TimeWindow(policy.window.total_seconds(), _BUCKETS)

@@ -1,0 +1,49 @@
+"""What a server asks for by `Retry-After`: seconds, or a date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+# Five digits are a day; longer ones are no advice but a refusal, and the cap holds anyway.
+_DIGITS_MAX = 9
+
+
+def parse_retry_after(value: str, wall: datetime) -> timedelta | None:
+    """How long *value* asks to wait at the calendar time *wall*; `None` when it says nothing.
+
+    A malformed value, and a date that has passed, say nothing: the back-off alone counts.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=int(text)) if len(text) <= _DIGITS_MAX else timedelta.max
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, IndexError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    wait = date - wall
+    return wait if wait > timedelta(0) else None
+
+
+def retry_after_of(headers: Mapping[str, str], problem: object, wall: datetime) -> timedelta | None:
+    """The wait that an answer asks for: its header, else a member `retry_after` of its problem.
+
+    *headers* has lower-case names or ignores case; *problem* is the parsed body of an
+    `application/problem+json` answer, or anything.
+    """
+    value = headers.get("retry-after")
+    if value is not None:
+        return parse_retry_after(value, wall)
+    if isinstance(problem, Mapping):
+        for name in ("retry_after", "retry-after", "retryAfter"):
+            member = problem.get(name)
+            if isinstance(member, int | float) and not isinstance(member, bool) and member >= 0:
+                return timedelta(seconds=member)
+            if isinstance(member, str):
+                return parse_retry_after(member, wall)
+    return None

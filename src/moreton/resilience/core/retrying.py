@@ -1,0 +1,116 @@
+"""Whether to try again, and after how long: one series of attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from math import inf
+
+from moreton.kernel.rng import Rng
+from moreton.resilience.core.backoff import Backoff, Jitter
+from moreton.resilience.core.budget import Budget
+
+# Source: RFC 9110, section 9.2.2.
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+
+
+class Stop(StrEnum):
+    """Why there is no further attempt."""
+
+    NOT_RETRIABLE = "not-retriable"  # the error is not one of those to retry on
+    MAY_HAVE_BEEN_SENT = "may-have-been-sent"  # and repeating it might do it twice
+    ATTEMPTS = "attempts"
+    DEADLINE = "deadline"
+    BUDGET = "budget"
+    TOLD_NOT_TO = "told-not-to"  # a layer behind, or a proxy in between, retries already
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known of a failed attempt.
+
+    *retriable*: of a kind to retry on; *unsent*: proven that the destination got nothing;
+    *final*: the answer says that retrying was done behind it; *floor*: what it asked to wait, in
+    seconds.
+    """
+
+    retriable: bool
+    unsent: bool = False
+    final: bool = False
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPolicy:
+    """The values that decide a series; `Retry` checks them."""
+
+    attempts: int
+    backoff: Backoff
+    floor_max: float  # seconds: what a server may ask for at most
+
+
+class Series:
+    """One call with its retries."""
+
+    __slots__ = ("_previous", "attempt", "policy")
+
+    def __init__(self, policy: SeriesPolicy) -> None:
+        self.policy = policy
+        self.attempt = 1
+        self._previous = 0.0
+
+    def next(  # noqa: PLR0911 - one return a reason
+        self,
+        failure: Failure,
+        *,
+        idempotent: bool,
+        now: float,
+        deadline: float,
+        budget: Budget | None,
+        rng: Rng,
+    ) -> float | Stop:
+        """The wait before the next attempt, in seconds, or why there is none.
+
+        Never a wait that reaches *deadline*. What the server asked to wait is a floor: the jitter
+        comes on top of it, so that those who were told the same do not return together.
+        """
+        if not failure.retriable:
+            return Stop.NOT_RETRIABLE
+        if failure.final:
+            return Stop.TOLD_NOT_TO
+        if not (idempotent or failure.unsent):
+            return Stop.MAY_HAVE_BEEN_SENT
+        policy = self.policy
+        if self.attempt >= policy.attempts:
+            return Stop.ATTEMPTS
+        wait = policy.backoff.seconds(self.attempt, rng, self._previous)
+        floor = min(failure.floor, policy.floor_max)
+        if wait < floor:
+            wait = floor if policy.backoff.jitter is Jitter.NONE else floor + wait
+        if now + wait >= deadline:
+            return Stop.DEADLINE
+        if budget is not None and not budget.withdraw(now):
+            return Stop.BUDGET
+        self.attempt += 1
+        self._previous = wait
+        return wait
+
+
+def schedule(backoff: Backoff, attempts: int) -> list[tuple[float, float, float]]:
+    """When each attempt begins after the first one began, if each failed at once.
+
+    Earliest, mean, latest, in seconds, for attempts 1 to *attempts*.
+    """
+    rows = [(0.0, 0.0, 0.0)]
+    for retry in range(1, attempts):
+        earliest, mean, latest = backoff.bounds(retry)
+        before = rows[-1]
+        rows.append((before[0] + earliest, before[1] + mean, before[2] + latest))
+    return rows
+
+
+def remaining_seconds(limit: timedelta | None, now: float, deadline: float) -> float:
+    """The least of *limit* and what remains until *deadline*; infinite when there is neither."""
+    own = inf if limit is None else limit.total_seconds()
+    return max(0.0, min(own, deadline - now))

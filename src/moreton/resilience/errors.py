@@ -1,0 +1,64 @@
+"""What resilience raises: calls that were not made, and calls that took too long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from moreton.kernel.errors import MoretonError, RetryAdvice
+
+
+class Refused(MoretonError):
+    """A layer did not make the call at all, to protect the caller or the destination.
+
+    *retry_in* is when it may help to ask again, where that is known.
+    """
+
+    code = "call-refused"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, message: str, *, retry_in: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
+class CircuitOpen(Refused):
+    """The circuit breaker is open: its destination failed too often."""
+
+    code = "circuit-open"
+
+    def __init__(self, name: str, seconds: float) -> None:
+        # The message is made when it is read: an open breaker answers many calls.
+        super().__init__(name, retry_in=timedelta(seconds=seconds))
+        self.name = name
+
+    def __str__(self) -> str:
+        seconds = 0.0 if self.retry_in is None else self.retry_in.total_seconds()
+        return (
+            f'circuit breaker "{self.name}" is open: the call was not made, as too many failed or '
+            f"were slow; it lets calls try again in {seconds:.1f} s"
+        )
+
+
+class BulkheadFull(Refused):
+    """Too many calls are under way already, and too many wait or this one waited too long."""
+
+    code = "bulkhead-full"
+
+
+class LimitReached(Refused):
+    """More calls are under way than the destination can take at present."""
+
+    code = "concurrency-limit-reached"
+
+
+class Throttled(Refused):
+    """The destination refuses most calls, so this one was held back."""
+
+    code = "call-throttled"
+
+
+class DeadlineExceeded(MoretonError, TimeoutError):
+    """A call did not end in its time. It may have taken effect."""
+
+    code = "deadline-exceeded"
+    retry = RetryAdvice.AFTER

@@ -1,0 +1,234 @@
+"""The circuit breaker as a layer, and many of them by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from threading import RLock
+from typing import Any
+
+from moreton.kernel.rng import Rng, system_rng
+from moreton.resilience.core.breaker import (
+    Breaker,
+    BreakerPolicy,
+    BreakerState,
+    BreakerStatistics,
+)
+from moreton.resilience.errors import CircuitOpen, Refused
+from moreton.resilience.events import BreakerChanged, CallRefused, emit, listeners
+from moreton.resilience.layers.layer import Call, Gate
+from moreton.resilience.timing import SYSTEM, Timing
+
+KEYS_MAX = 100_000
+Failed = Callable[[BaseException], bool]
+
+
+def is_failure(error: BaseException) -> bool:
+    """The default: every error but a refusal of another layer, which says nothing of the callee."""
+    return isinstance(error, Exception) and not isinstance(error, Refused)
+
+
+class CircuitBreaker(Gate):
+    """Stops calls to a destination that mostly fails, and tries again after a while.
+
+    *policy* says when; *failed* tells which errors count (default: all but cancellation and the
+    refusals of other layers). Threads and tasks may share it. A call through a closed breaker
+    costs a fraction of a microsecond; one with a window of time reads the clock once.
+    """
+
+    __slots__ = ("_breaker", "_failed", "_lock", "_rng", "_slow", "_timing", "name")
+
+    def __init__(
+        self,
+        policy: BreakerPolicy | None = None,
+        *,
+        name: str = "breaker",
+        failed: Failed = is_failure,
+        timing: Timing = SYSTEM,
+        rng: Rng | None = None,
+    ) -> None:
+        self._set(policy or BreakerPolicy(), name, failed, timing, rng or system_rng(), RLock())
+
+    def _set(  # noqa: PLR0917 - what it is made of, for `Breakers` too
+        self,
+        policy: BreakerPolicy,
+        name: str,
+        failed: Failed,
+        timing: Timing,
+        rng: Rng,
+        lock: RLock,
+        /,
+    ) -> None:
+        self._breaker = Breaker(policy)
+        self.name = name
+        self._failed = failed
+        self._timing = timing
+        self._rng = rng
+        self._lock = lock
+        self._slow = None if policy.slow_call is None else policy.slow_call.total_seconds()
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls pass; an open breaker whose time is over is still open until it is used."""
+        return self._breaker.state
+
+    def enter(self) -> tuple[int, float]:
+        """Let a call in; raises `CircuitOpen`."""
+        breaker = self._breaker
+        now = self._timing.now()
+        if breaker.state is not BreakerState.CLOSED:
+            self._admit(now)
+        return breaker.generation, now
+
+    def leave(self, entered: tuple[int, float], error: BaseException | None) -> None:
+        """Count how the call ended."""
+        generation, start = entered
+        if error is not None:
+            self._count_error(generation, error)
+            return
+        breaker = self._breaker
+        now = self._timing.now()
+        if self._slow is not None and now - start > self._slow:
+            self._count(generation, now, failed=False, slow=True)
+        elif breaker.state is BreakerState.CLOSED:
+            breaker.window.success(now)
+        else:
+            self._count_trial(generation, now)
+
+    def wrap(self, call: Call) -> Call:
+        """*call* within the breaker; shorter than `Gate.wrap`, as it is in every call's way."""
+        if self._slow is not None:
+            return super().wrap(call)
+        breaker, now, closed = self._breaker, self._timing.now, BreakerState.CLOSED
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if breaker.state is not closed:
+                self._admit(now())
+            generation = breaker.generation
+            try:
+                result = call(*args, **kwargs)
+            except BaseException as error:
+                self._count_error(generation, error)
+                raise
+            if breaker.state is closed:
+                breaker.window.success(now())
+            else:
+                self._count_trial(generation, now())
+            return result
+
+        return guarded
+
+    def open(self) -> None:
+        """Refuse calls from now on, for the time that the policy says."""
+        with self._lock:
+            self._breaker.open(self._timing.now(), self._rng)
+        self._tell()
+
+    def close(self) -> None:
+        """Let calls pass from now on."""
+        with self._lock:
+            self._breaker.close(self._timing.now())
+        self._tell()
+
+    def statistics(self) -> BreakerStatistics:
+        """The state now."""
+        with self._lock:
+            return self._breaker.statistics(self._timing.now())
+
+    def describe(self) -> str:
+        """When it opens."""
+        return str(self._breaker.policy)
+
+    def _admit(self, now: float) -> None:
+        with self._lock:
+            before = self._breaker.state
+            admitted = self._breaker.admit(now)
+            changed = self._breaker.state is not before
+            seconds = self._breaker.opens_in(now)
+        if changed:
+            self._tell()
+        if admitted:
+            return
+        if listeners:
+            emit(CallRefused(self.name, CircuitOpen.code))
+        raise CircuitOpen(self.name, seconds)
+
+    def _count_error(self, generation: int, error: BaseException) -> None:
+        now = self._timing.now()
+        if self._failed(error):
+            self._count(generation, now, failed=True, slow=False)
+        elif isinstance(error, Exception) and not isinstance(error, Refused):
+            self._count_trial(generation, now)
+        else:
+            with self._lock:
+                self._breaker.abandoned(generation)
+
+    def _count(self, generation: int, now: float, *, failed: bool, slow: bool) -> None:
+        with self._lock:
+            before = self._breaker.generation
+            self._breaker.failed(generation, now, self._rng, failed=failed, slow=slow)
+            changed = self._breaker.generation != before
+        if changed:
+            self._tell()
+
+    def _count_trial(self, generation: int, now: float) -> None:
+        with self._lock:
+            before = self._breaker.generation
+            self._breaker.succeeded(generation, now)
+            changed = self._breaker.generation != before
+        if changed:
+            self._tell()
+
+    def _tell(self) -> None:
+        if listeners:
+            emit(BreakerChanged(self.name, self._breaker.state))
+
+
+class Breakers:
+    """A breaker for every key (a host, a tenant), all with one policy; at most *keys_max*.
+
+    Beyond that the key that was asked for longest ago is forgotten. About 400 bytes a key.
+    """
+
+    def __init__(
+        self,
+        policy: BreakerPolicy | None = None,
+        *,
+        name: str = "breakers",
+        failed: Failed = is_failure,
+        timing: Timing = SYSTEM,
+        rng: Rng | None = None,
+        keys_max: int = KEYS_MAX,
+    ) -> None:
+        if keys_max < 1:
+            raise ValueError(f"keys_max is {keys_max}: give 1 or more")
+        self.policy = policy or BreakerPolicy()
+        self.name = name
+        self._failed = failed
+        self._timing = timing
+        self._rng = rng or system_rng()
+        self._keys_max = keys_max
+        self._lock = RLock()
+        self._breakers: dict[Hashable, CircuitBreaker] = {}
+
+    def __getitem__(self, key: Hashable) -> CircuitBreaker:
+        """The breaker of *key*, made when it is new."""
+        found = self._breakers.get(key)
+        return found if found is not None else self._made(key)
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(tuple(self._breakers))
+
+    def _made(self, key: Hashable) -> CircuitBreaker:
+        with self._lock:
+            found = self._breakers.get(key)
+            if found is None:
+                found = CircuitBreaker.__new__(CircuitBreaker)
+                parts = (self.policy, self.name, self._failed, self._timing, self._rng, self._lock)
+                found._set(*parts)  # noqa: SLF001 - of this module; with the lock that all share
+                while len(self._breakers) >= self._keys_max:
+                    del self._breakers[next(iter(self._breakers))]
+                self._breakers[key] = found
+            return found

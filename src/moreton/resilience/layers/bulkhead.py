@@ -1,0 +1,178 @@
+"""A bulkhead: at most so many calls at a time, a bounded number waiting, none for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from moreton.kernel.quantities import format_duration
+from moreton.resilience.context import deadline_var
+from moreton.resilience.errors import BulkheadFull
+from moreton.resilience.events import CallRefused, emit, listeners
+from moreton.resilience.layers.layer import Gate
+from moreton.resilience.timing import SYSTEM
+
+
+class _Waiter(Protocol):
+    granted: bool
+
+    def wake(self) -> None: ...
+
+
+class _ThreadWaiter:
+    __slots__ = ("event", "granted")
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.granted = False
+
+    def wake(self) -> None:
+        self.event.set()
+
+
+class _TaskWaiter:
+    __slots__ = ("future", "granted", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.granted = False
+
+    def wake(self) -> None:
+        # The slot may be given by a thread, or by a task of another loop.
+        self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkheadStatistics:
+    """A bulkhead at one moment."""
+
+    under_way: int
+    waiting: int
+    refused_total: int
+
+
+class Bulkhead(Gate):
+    """At most *limit* calls at a time; up to *queue* more wait, each at most *queue_timeout*.
+
+    First come, first served; threads and tasks of any loop may share it. A wait never outlasts the
+    deadline of the call.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        queue: int = 0,
+        queue_timeout: timedelta = timedelta(seconds=1),
+        name: str = "bulkhead",
+    ) -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}: no call would ever be made; give 1 or more")
+        if queue < 0:
+            raise ValueError(f"queue is {queue}: give 0 (nobody waits) or more")
+        if queue_timeout <= timedelta(0):
+            raise ValueError(
+                f"queue_timeout is {queue_timeout.total_seconds():g} s: give a duration above 0, "
+                "or a queue of 0"
+            )
+        self.limit = limit
+        self.queue = queue
+        self.queue_timeout = queue_timeout
+        self.name = name
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._waiting: deque[_Waiter] = deque()
+        self._refused = 0
+
+    def enter(self) -> None:
+        """Take a slot, blocking the thread while there is none; raises `BulkheadFull`."""
+        with self._lock:
+            if self._under_way < self.limit:
+                self._under_way += 1
+                return
+            waiter = _ThreadWaiter()
+            queued = self._queue(waiter)
+        if not queued:
+            self._refuse("the queue is full")
+        waiter.event.wait(self._patience())
+        self._settle(waiter)
+
+    async def enter_async(self) -> None:
+        """Take a slot, suspending the task while there is none; raises `BulkheadFull`."""
+        with self._lock:
+            if self._under_way < self.limit:
+                self._under_way += 1
+                return
+            waiter = _TaskWaiter()
+            queued = self._queue(waiter)
+        if not queued:
+            self._refuse("the queue is full")
+        try:
+            await asyncio.wait((waiter.future,), timeout=self._patience())
+        except asyncio.CancelledError:
+            if not self._given_up(waiter):
+                self.leave(None, None)
+            raise
+        self._settle(waiter)
+
+    def leave(self, entered: Any, error: BaseException | None) -> None:  # noqa: ARG002 - a gate
+        """Give the slot to who waits longest, or back."""
+        with self._lock:
+            if not self._waiting:
+                self._under_way -= 1
+                return
+            waiter = self._waiting.popleft()
+            waiter.granted = True
+        waiter.wake()
+
+    def statistics(self) -> BulkheadStatistics:
+        """The state now."""
+        return BulkheadStatistics(self._under_way, len(self._waiting), self._refused)
+
+    def describe(self) -> str:
+        """How many, and who waits."""
+        if not self.queue:
+            return f"at most {self.limit} calls at a time, others are refused"
+        return (
+            f"at most {self.limit} calls at a time, {self.queue} wait up to "
+            f"{format_duration(self.queue_timeout)}, others are refused"
+        )
+
+    def _queue(self, waiter: _Waiter) -> bool:
+        if len(self._waiting) >= self.queue:
+            return False
+        self._waiting.append(waiter)
+        return True
+
+    def _patience(self) -> float:
+        return max(0.0, min(self.queue_timeout.total_seconds(), deadline_var.get() - SYSTEM.now()))
+
+    def _given_up(self, waiter: _Waiter) -> bool:
+        """Whether *waiter* leaves the queue without a slot."""
+        with self._lock:
+            if waiter.granted:
+                return False
+            self._waiting.remove(waiter)
+            return True
+
+    def _settle(self, waiter: _Waiter) -> None:
+        if not waiter.granted and self._given_up(waiter):
+            self._refuse(f"none was free for {format_duration(self.queue_timeout)}")
+
+    def _refuse(self, why: str) -> None:
+        self._refused += 1
+        if listeners:
+            emit(CallRefused(self.name, BulkheadFull.code))
+        raise BulkheadFull(
+            f'bulkhead "{self.name}": all {self.limit} slots are taken and {why}: the call was '
+            "not made; try again later, or raise its limit if the destination can take more"
+        )

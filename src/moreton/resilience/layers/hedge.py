@@ -1,0 +1,142 @@
+"""Hedging: a second call when the first takes long; the answer that comes first counts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from moreton.kernel.quantities import format_duration
+from moreton.resilience.events import Hedged, emit, listeners
+from moreton.resilience.layers.layer import (
+    AsyncCall,
+    AsyncGeneratorCall,
+    Call,
+    GeneratorCall,
+    Layer,
+)
+from moreton.resilience.layers.retry import RetryBudget
+from moreton.resilience.timing import SYSTEM, Timing
+
+HEDGES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeStatistics:
+    """What a hedge did so far."""
+
+    calls: int
+    hedges: int
+    won: int
+
+
+class Hedge(Layer):
+    """Starts the call again when it took longer than *after*; up to *hedges* times.
+
+    The first success wins and the others are cancelled; when all fail, the error of the first
+    counts. The call has to be idempotent: say so. *budget* bounds the extra load (default: one
+    hedge in ten calls). For coroutine functions: a plain function cannot be cancelled.
+
+    Source: Dean and Barroso, "The Tail at Scale", CACM 2013.
+    """
+
+    def __init__(
+        self,
+        after: timedelta,
+        *,
+        idempotent: bool,
+        hedges: int = 1,
+        budget: RetryBudget | None = None,
+        name: str = "hedge",
+        timing: Timing = SYSTEM,
+    ) -> None:
+        if after <= timedelta(0):
+            raise ValueError(
+                f"after is {after.total_seconds():g} s: every call would be made twice; give the "
+                "time that 95 % of the calls stay below"
+            )
+        if not 1 <= hedges <= HEDGES_MAX:
+            raise ValueError(f"hedges is {hedges}: give 1 to {HEDGES_MAX}")
+        if not idempotent:
+            raise ValueError(
+                "a hedged call is made twice: only for calls where that is as good as once; say "
+                "idempotent=True, or leave the hedge out"
+            )
+        self.after = after
+        self.hedges = hedges
+        self.name = name
+        self.budget = budget or RetryBudget(0.1, per_second=1.0, timing=timing)
+        self._timing = timing
+        self._calls = self._hedges = self._won = 0
+
+    def wrap(self, call: Call) -> Call:
+        """Refuse: a plain function cannot be hedged."""
+        raise self._mismatch(call)
+
+    def wrap_generator(self, call: GeneratorCall) -> GeneratorCall:
+        """Refuse: half of a generator cannot be taken back."""
+        raise self._mismatch(call)
+
+    def wrap_async_generator(self, call: AsyncGeneratorCall) -> AsyncGeneratorCall:
+        """Refuse: half of a generator cannot be taken back."""
+        raise self._mismatch(call)
+
+    def wrap_async(self, call: AsyncCall) -> AsyncCall:
+        """*call*, hedged."""
+
+        async def hedged(*args: Any, **kwargs: Any) -> Any:
+            self._calls += 1
+            self.budget.core.deposit(self._timing.now())
+            tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(call(*args, **kwargs))]
+            try:
+                return await self._race(tasks, lambda: call(*args, **kwargs))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                # So that no cancelled call outlives this one.
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        return hedged
+
+    async def _race(self, tasks: list[asyncio.Future[Any]], again: Call) -> Any:
+        waiting = set(tasks)
+        may_hedge = True
+        while waiting:
+            timeout = self.after.total_seconds() if may_hedge else None
+            done, waiting = await asyncio.wait(
+                waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                if not task.cancelled() and task.exception() is None:
+                    self._won += task is not tasks[0]
+                    return task.result()
+            if done:
+                continue
+            may_hedge = self.budget.core.withdraw(self._timing.now())
+            if may_hedge:
+                self._hedges += 1
+                if listeners:
+                    emit(Hedged(self.name))
+                tasks.append(asyncio.ensure_future(again()))
+                waiting.add(tasks[-1])
+                may_hedge = len(tasks) <= self.hedges
+        return tasks[0].result()
+
+    def statistics(self) -> HedgeStatistics:
+        """What it did so far."""
+        return HedgeStatistics(self._calls, self._hedges, self._won)
+
+    def describe(self) -> str:
+        """When it starts another call."""
+        return (
+            f"starts the call again after {format_duration(self.after)}, up to {self.hedges} "
+            f"times, for at most {self.budget.share:.0%} of calls; the first answer counts"
+        )
+
+    def _mismatch(self, call: object) -> TypeError:
+        what = getattr(call, "__qualname__", repr(call))
+        return TypeError(
+            f"{what} is no coroutine function: the call that loses a hedge has to be cancelled, "
+            "which nothing else allows; make it `async def`, or leave the hedge out"
+        )

@@ -1,0 +1,285 @@
+"""Retries as a layer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from datetime import timedelta
+from typing import Any
+
+from moreton.kernel.quantities import format_duration
+from moreton.kernel.rng import Rng, system_rng
+from moreton.resilience.context import attempt_var, deadline_var, inbound_var
+from moreton.resilience.core.backoff import Backoff
+from moreton.resilience.core.budget import Budget, BudgetStatistics
+from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop
+from moreton.resilience.events import RetryScheduled, RetryStopped, emit, listeners
+from moreton.resilience.layers.layer import (
+    AsyncCall,
+    AsyncGeneratorCall,
+    Call,
+    GeneratorCall,
+    Layer,
+)
+from moreton.resilience.layers.resuming import Resumed
+from moreton.resilience.sent import failure_of, is_transient
+from moreton.resilience.timing import SYSTEM, Timing
+
+On = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+ATTEMPTS_MAX = 1000
+
+
+class RetryBudget:
+    """At most *share* retries a call, or *per_second* if that is more: over ten seconds.
+
+    Give one to all policies that call the same destination. Beyond it a failure is final, so that
+    retries add at most *share* to the load of a destination that is down.
+
+    Source: Finagle's RetryBudget; Google SRE book, "Handling Overload".
+    """
+
+    def __init__(
+        self, share: float = 0.2, *, per_second: float = 3.0, timing: Timing = SYSTEM
+    ) -> None:
+        if not 0 <= share <= 10 or per_second < 0:
+            raise ValueError(
+                f"share is {share:g} and per_second {per_second:g}: give a share from 0 to 10 "
+                "and 0 or more a second"
+            )
+        if share == 0 and per_second == 0:
+            raise ValueError(
+                "a budget of 0 allows no retry at all: leave the retries out, or give a share "
+                "or a number a second"
+            )
+        self.share = share
+        self.per_second = per_second
+        self.core = Budget(share, per_second)
+        self._timing = timing
+
+    def statistics(self) -> BudgetStatistics:
+        """The state now."""
+        return self.core.statistics(self._timing.now())
+
+
+class Retry(Layer):
+    """Tries again what failed, after a while, as often as it makes sense.
+
+    *attempts* in all. *on*: the errors to retry on, as types or a predicate (default: trouble of
+    connections and time). Unless *idempotent*, only errors that prove that nothing was sent: say
+    so when doing it twice is as good as once. *budget*: shared by who calls the same destination;
+    by default one of its own; `None` for none. What a server asks by `Retry-After` is waited for,
+    up to *retry_after_max*. An error that is not retried is raised as it came, with a note of why.
+
+    A generator is retried until it gave its first item: what was handed out is not handed out
+    again.
+    """
+
+    def __init__(
+        self,
+        *,
+        attempts: int = 3,
+        on: On = is_transient,
+        idempotent: bool = False,
+        backoff: Backoff | None = None,
+        budget: RetryBudget | type[RetryBudget] | None = RetryBudget,
+        retry_after_max: timedelta = timedelta(minutes=1),
+        name: str = "retry",
+        timing: Timing = SYSTEM,
+        rng: Rng | None = None,
+    ) -> None:
+        if not 2 <= attempts <= ATTEMPTS_MAX:
+            raise ValueError(
+                f"attempts is {attempts}: give 2 to {ATTEMPTS_MAX}, the first one included; for "
+                "no retries leave the layer out"
+            )
+        if retry_after_max < timedelta(0):
+            raise ValueError(f"retry_after_max is {retry_after_max}: give 0 or more")
+        self.attempts = attempts
+        self.backoff = backoff or Backoff()
+        self.idempotent = idempotent
+        self.budget = RetryBudget(timing=timing) if isinstance(budget, type) else budget
+        self.retry_after_max = retry_after_max
+        self.name = name
+        self._on = _predicate(on)
+        self._timing = timing
+        self._rng = rng or system_rng()
+        self._series = SeriesPolicy(attempts, self.backoff, retry_after_max.total_seconds())
+
+    def wrap(self, call: Call) -> Call:
+        """*call* with its retries."""
+        begin = self.begin
+
+        def retrying(*args: Any, **kwargs: Any) -> Any:
+            begin()
+            try:
+                return call(*args, **kwargs)
+            except Exception as error:
+                series = Series(self._series)
+                delay = self.after(series, error)
+                if delay is None:
+                    raise
+            while True:
+                self._timing.sleep(delay)
+                token = attempt_var.set(series.attempt)
+                try:
+                    return call(*args, **kwargs)
+                except Exception as error:
+                    delay = self.after(series, error)
+                    if delay is None:
+                        raise
+                finally:
+                    attempt_var.reset(token)
+
+        return retrying
+
+    def wrap_async(self, call: AsyncCall) -> AsyncCall:
+        """*call* with its retries."""
+        begin = self.begin
+
+        async def retrying(*args: Any, **kwargs: Any) -> Any:
+            begin()
+            try:
+                return await call(*args, **kwargs)
+            except Exception as error:
+                series = Series(self._series)
+                delay = self.after(series, error)
+                if delay is None:
+                    raise
+            while True:
+                await self._timing.sleep_async(delay)
+                token = attempt_var.set(series.attempt)
+                try:
+                    return await call(*args, **kwargs)
+                except Exception as error:
+                    delay = self.after(series, error)
+                    if delay is None:
+                        raise
+                finally:
+                    attempt_var.reset(token)
+
+        return retrying
+
+    def wrap_generator(self, call: GeneratorCall) -> GeneratorCall:
+        """*call*, started again until it has given its first item."""
+
+        def retrying(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            self.begin()
+            series = Series(self._series)
+            while True:
+                items = call(*args, **kwargs)
+                try:
+                    first = next(items)
+                except StopIteration as end:
+                    return end.value
+                except Exception as error:
+                    delay = self.after(series, error)
+                    if delay is None:
+                        raise
+                    self._timing.sleep(delay)
+                    continue
+                return (yield from Resumed(items, first))
+
+        return retrying
+
+    def wrap_async_generator(self, call: AsyncGeneratorCall) -> AsyncGeneratorCall:
+        """*call*, started again until it has given its first item."""
+
+        async def retrying(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            self.begin()
+            series = Series(self._series)
+            while True:
+                items = call(*args, **kwargs)
+                try:
+                    first = await anext(items)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    delay = self.after(series, error)
+                    if delay is None:
+                        raise
+                    await self._timing.sleep_async(delay)
+                    continue
+                try:
+                    yield first
+                    async for item in items:
+                        yield item
+                finally:
+                    await items.aclose()
+                break
+
+        return retrying
+
+    def begin(self) -> None:
+        """A call begins: it adds to the budget."""
+        if self.budget is not None:
+            self.budget.core.deposit(self._timing.now())
+
+    def after(
+        self, series: Series, error: BaseException, *, idempotent: bool | None = None
+    ) -> float | None:
+        """The wait, in seconds, before the next attempt after *error*; `None` for no more."""
+        failure = failure_of(error, retriable=self._on(error))
+        stop = self.decide(series, failure, error, idempotent=idempotent)
+        if isinstance(stop, Stop):
+            if stop is not Stop.NOT_RETRIABLE:
+                error.add_note(f"{self.name}: no retry after {series.attempt} ({stop.value})")
+            return None
+        return stop
+
+    def decide(
+        self, series: Series, failure: Failure, cause: object, *, idempotent: bool | None = None
+    ) -> float | Stop:
+        """As `after`, of what is known of a failed attempt, or why there is no more."""
+        inbound = inbound_var.get()
+        budget = None if self.budget is None else self.budget.core
+        verdict = series.next(
+            failure,
+            idempotent=self.idempotent if idempotent is None else idempotent,
+            now=self._timing.now(),
+            deadline=deadline_var.get(),
+            budget=budget,
+            rng=self._rng,
+        )
+        if isinstance(verdict, Stop):
+            if inbound is not None and verdict is not Stop.NOT_RETRIABLE:
+                inbound.exhausted = True
+            if listeners:
+                emit(RetryStopped(self.name, series.attempt, verdict))
+        elif listeners:
+            emit(RetryScheduled(self.name, series.attempt - 1, verdict, cause))
+        return verdict
+
+    def series(self) -> Series:
+        """A new series of attempts, for clients that loop themselves."""
+        return Series(self._series)
+
+    def statistics(self) -> BudgetStatistics | None:
+        """The state of the budget; `None` without one."""
+        return None if self.budget is None else self.budget.statistics()
+
+    def describe(self) -> str:
+        """How often, how spaced, within what budget."""
+        kinds = "" if self.idempotent else ", only when nothing was sent or the method allows it"
+        if self.budget is None:
+            bound = "without a budget"
+        else:
+            bound = (
+                f"at most {self.budget.share:.0%} of calls, or {self.budget.per_second:g} a second"
+            )
+        return (
+            f"up to {self.attempts} attempts{kinds}; {self.backoff}; {bound}; Retry-After up to "
+            f"{format_duration(self.retry_after_max)} is kept"
+        )
+
+
+def _predicate(on: On) -> Callable[[BaseException], bool]:
+    if isinstance(on, type | tuple):
+        kinds = on if isinstance(on, tuple) else (on,)
+        if not kinds or not all(issubclass(one, Exception) for one in kinds):
+            raise TypeError(
+                f"on is {on!r}: give classes of exceptions; those that are no `Exception` end "
+                "programs and are never retried"
+            )
+        return lambda error: isinstance(error, kinds)
+    if not callable(on):
+        raise TypeError(f"on is {on!r}: give a class of exceptions, several, or a predicate")
+    return on

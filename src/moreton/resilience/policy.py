@@ -1,0 +1,175 @@
+"""Layers composed to one policy, and what it means."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, cast
+
+from moreton.resilience.composition import check
+from moreton.resilience.core.retrying import schedule
+from moreton.resilience.layers.attempts import Attempts
+from moreton.resilience.layers.hedge import Hedge
+from moreton.resilience.layers.layer import (
+    AsyncCall,
+    AsyncGeneratorCall,
+    Call,
+    Gate,
+    GeneratorCall,
+    Layer,
+)
+from moreton.resilience.layers.retry import Retry
+from moreton.resilience.layers.timeout import TotalTimeout
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_ROWS_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a policy does; `str()` is for people.
+
+    *schedule*: when each attempt begins at the earliest, on average and at the latest, in seconds
+    after the first, if every attempt fails at once. *requests_max*: what one call may cause;
+    *load*: what many calls cause when all fail, as a multiple.
+    """
+
+    layers: tuple[tuple[str, str], ...]
+    schedule: tuple[tuple[float, float, float], ...]
+    requests_max: int
+    load: float
+
+    def __str__(self) -> str:
+        width = max(len(kind) for kind, _ in self.layers)
+        lines = [f"{kind:{width}}  {text}" for kind, text in self.layers]
+        if len(self.schedule) > 1:
+            lines += ["", "attempt  earliest      mean    latest"]
+            for number, row in enumerate(self.schedule[:_ROWS_MAX], 1):
+                lines.append(f"{number:7}" + "".join(f"{seconds:8.2f} s" for seconds in row))
+            if len(self.schedule) > _ROWS_MAX:
+                lines.append(f"    ... {len(self.schedule)} attempts in all")
+        lines += ["", f"one call makes at most {self.requests_max} requests; when all calls fail"]
+        lines[-1] += f" the load is at most {self.load:.2f} times that of the calls"
+        return "\n".join(lines)
+
+
+class Policy(Layer):
+    """*layers*, read from left to right: the first is outermost.
+
+    A nonsensical order is refused with a `ValueError` that says why. Use it as a decorator, as a
+    caller (`policy.call(function, …)`, `await policy.call(coroutine_function, …)`), or as a loop
+    (`for attempt in policy.attempts(): with attempt: …`, or `async for`). One policy may be used
+    by any number of functions, threads and tasks; what it learns is shared by all of them.
+    """
+
+    def __init__(self, *layers: Layer, name: str = "policy") -> None:
+        flat = [
+            inner
+            for layer in layers
+            for inner in (layer.layers if isinstance(layer, Policy) else (layer,))
+        ]
+        check(flat)
+        self.layers: tuple[Layer, ...] = tuple(flat)
+        self.name = name
+        self._calls: dict[bool, Call] = {}
+
+    def wrap(self, call: Call) -> Call:
+        """*call* within all layers."""
+        for layer in reversed(self.layers):
+            call = layer.wrap(call)
+        return call
+
+    def wrap_async(self, call: AsyncCall) -> AsyncCall:
+        """*call* within all layers."""
+        for layer in reversed(self.layers):
+            call = layer.wrap_async(call)
+        return call
+
+    def wrap_generator(self, call: GeneratorCall) -> GeneratorCall:
+        """*call* within all layers."""
+        for layer in reversed(self.layers):
+            call = layer.wrap_generator(call)
+        return call
+
+    def wrap_async_generator(self, call: AsyncGeneratorCall) -> AsyncGeneratorCall:
+        """*call* within all layers."""
+        for layer in reversed(self.layers):
+            call = layer.wrap_async_generator(call)
+        return call
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function* under this policy; of a coroutine function, the result is to be awaited.
+
+        Give a plain function or an `async def`; decorate generators.
+        """
+        is_async = inspect.iscoroutinefunction(function)
+        caller = self._calls.get(is_async) or self._made(is_async=is_async)
+        return cast("T", caller(function, *args, **kwargs))
+
+    def attempts(self) -> Attempts:
+        """The attempts of one call, for a loop.
+
+        Raises `TypeError` when a layer has to make the call itself (`Hedge`, `Fallback`).
+        """
+        outer: list[Gate] = []
+        inner: list[Gate] = []
+        retry: Retry | None = None
+        for layer in self.layers:
+            if isinstance(layer, Retry):
+                retry = layer
+            elif isinstance(layer, Gate):
+                (outer if retry is None else inner).append(layer)
+            else:
+                raise TypeError(
+                    f"{type(layer).__name__} makes the call itself, which the body of a loop does "
+                    "not let it do: use the policy as a decorator, or leave that layer out"
+                )
+        if retry is None:
+            outer, inner = [], outer
+        return Attempts(outer, retry, inner)
+
+    def explain(self) -> Explanation:
+        """What this policy does, when it tries again, and what load it may cause."""
+        retry = next((one for one in self.layers if isinstance(one, Retry)), None)
+        requests = 1
+        load = 1.0
+        rows = [(0.0, 0.0, 0.0)]
+        if retry is not None:
+            rows = schedule(retry.backoff, retry.attempts)
+            requests = retry.attempts
+            load = float(retry.attempts)
+            if retry.budget is not None:
+                load = min(load, 1 + retry.budget.share)
+        for layer in self.layers:
+            if isinstance(layer, Hedge):
+                requests *= 1 + layer.hedges
+                load *= 1 + min(layer.budget.share, layer.hedges)
+            if isinstance(layer, TotalTimeout):
+                limit = layer.limit.total_seconds()
+                rows = [row for row in rows if row[0] < limit]
+        described = tuple((type(layer).__name__, layer.describe()) for layer in self.layers)
+        return Explanation(described, tuple(rows), requests, load)
+
+    def statistics(self) -> dict[str, object]:
+        """The state of each layer that keeps one, by its name."""
+        states = {layer.name: layer.statistics() for layer in self.layers}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def describe(self) -> str:
+        """The layers, from outside to inside."""
+        return " > ".join(type(layer).__name__ for layer in self.layers)
+
+    def _made(self, *, is_async: bool) -> Call:
+        caller = self.wrap_async(_call_async) if is_async else self.wrap(_call)
+        self._calls[is_async] = caller
+        return caller
+
+
+def _call(function: Call, /, *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
+async def _call_async(function: AsyncCall, /, *args: Any, **kwargs: Any) -> Any:
+    return await function(*args, **kwargs)
