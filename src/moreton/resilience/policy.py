@@ -20,7 +20,7 @@ from moreton.resilience.layers.layer import (
     Layer,
 )
 from moreton.resilience.layers.retry import Retry
-from moreton.resilience.layers.timeout import TotalTimeout
+from moreton.resilience.layers.timeout import Timeout, TotalTimeout
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,8 +83,13 @@ class Policy(Layer):
 
     def wrap_async(self, call: AsyncCall) -> AsyncCall:
         """*call* within all layers."""
+        limited = False
         for layer in reversed(self.layers):
-            call = layer.wrap_async(call)
+            if isinstance(layer, TotalTimeout) and limited:
+                call = layer.wrap_async_around_timeout(call)
+            else:
+                call = layer.wrap_async(call)
+            limited = limited or isinstance(layer, Timeout)
         return call
 
     def wrap_generator(self, call: GeneratorCall) -> GeneratorCall:
@@ -104,7 +109,11 @@ class Policy(Layer):
 
         Give a plain function or an `async def`; decorate generators.
         """
-        is_async = inspect.iscoroutinefunction(function)
+        code = getattr(function, "__code__", None)
+        if code is None:
+            is_async = inspect.iscoroutinefunction(function)
+        else:
+            is_async = bool(code.co_flags & inspect.CO_COROUTINE)
         caller = self._calls.get(is_async) or self._made(is_async=is_async)
         return cast("T", caller(function, *args, **kwargs))
 

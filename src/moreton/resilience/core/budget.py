@@ -26,7 +26,7 @@ class Budget:
     Source: Finagle's RetryBudget; Google SRE book, "Handling Overload".
     """
 
-    __slots__ = ("_refused", "_reserve", "_window", "per_second", "share")
+    __slots__ = ("_refused", "_reserve", "_window", "deposit", "per_second", "share")
 
     def __init__(self, share: float, per_second: float) -> None:
         self.share = share
@@ -34,10 +34,7 @@ class Budget:
         self._window = TimeWindow(_WINDOW_SECONDS, _BUCKETS)
         self._reserve = per_second * _WINDOW_SECONDS
         self._refused = 0
-
-    def deposit(self, now: float) -> None:
-        """A call begins."""
-        self._window.success(now)
+        self.deposit = self._window.success  # a call begins, at a moment
 
     def withdraw(self, now: float) -> bool:
         """Whether a retry may be made; it counts from now on."""

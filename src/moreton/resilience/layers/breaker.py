@@ -15,7 +15,7 @@ from moreton.resilience.core.breaker import (
 )
 from moreton.resilience.errors import CircuitOpen, Refused
 from moreton.resilience.events import BreakerChanged, CallRefused, emit, listeners
-from moreton.resilience.layers.layer import Call, Gate
+from moreton.resilience.layers.layer import AsyncCall, Call, Gate
 from moreton.resilience.timing import SYSTEM, Timing
 
 KEYS_MAX = 100_000
@@ -106,6 +106,29 @@ class CircuitBreaker(Gate):
             generation = breaker.generation
             try:
                 result = call(*args, **kwargs)
+            except BaseException as error:
+                self._count_error(generation, error)
+                raise
+            if breaker.state is closed:
+                breaker.window.success(now())
+            else:
+                self._count_trial(generation, now())
+            return result
+
+        return guarded
+
+    def wrap_async(self, call: AsyncCall) -> AsyncCall:
+        """*call* within the breaker; as `wrap`."""
+        if self._slow is not None:
+            return super().wrap_async(call)
+        breaker, now, closed = self._breaker, self._timing.now, BreakerState.CLOSED
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            if breaker.state is not closed:
+                self._admit(now())
+            generation = breaker.generation
+            try:
+                result = await call(*args, **kwargs)
             except BaseException as error:
                 self._count_error(generation, error)
                 raise

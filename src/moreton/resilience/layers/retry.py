@@ -102,6 +102,7 @@ class Retry(Layer):
         self._on = _predicate(on)
         self._timing = timing
         self._rng = rng or system_rng()
+        self._deposit = None if self.budget is None else self.budget.core.deposit
         self._series = SeriesPolicy(attempts, self.backoff, retry_after_max.total_seconds())
 
     def wrap(self, call: Call) -> Call:
@@ -210,8 +211,8 @@ class Retry(Layer):
 
     def begin(self) -> None:
         """A call begins: it adds to the budget."""
-        if self.budget is not None:
-            self.budget.core.deposit(self._timing.now())
+        if self._deposit is not None:
+            self._deposit(self._timing.now())
 
     def after(
         self, series: Series, error: BaseException, *, idempotent: bool | None = None

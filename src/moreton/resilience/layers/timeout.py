@@ -8,6 +8,7 @@ service is told.
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task, get_running_loop
 from collections import deque
 from contextvars import Token
 from datetime import timedelta
@@ -17,22 +18,13 @@ from moreton.kernel.quantities import format_duration
 from moreton.resilience.context import deadline_var
 from moreton.resilience.errors import DeadlineExceeded
 from moreton.resilience.events import TimedOut, emit, listeners
-from moreton.resilience.layers.layer import Gate
+from moreton.resilience.layers.layer import AsyncCall, Call, Gate
 from moreton.resilience.timing import SYSTEM, Timing
 
-
-class _Limit:
-    """One task's limit: *task* is None once the call has ended."""
-
-    __slots__ = ("deadline", "fired", "task", "token")
-
-    def __init__(
-        self, deadline: float, task: asyncio.Task[Any] | None, token: Token[float]
-    ) -> None:
-        self.deadline = deadline
-        self.task = task
-        self.token = token
-        self.fired = False
+# One call's limit: [deadline on the loop's clock, task or None once it ended, token, whether its
+# time was over]. A list, as it is made for every call and costs a fifth of an object.
+_Limit = list[Any]
+_DEADLINE, _TASK, _TOKEN, _FIRED = range(4)
 
 
 class _Timers:
@@ -41,37 +33,30 @@ class _Timers:
     One timer of the loop, for the first of them, in place of one a call.
     """
 
-    __slots__ = ("_armed", "_limits", "loop")
+    __slots__ = ("armed", "limits", "loop", "offset")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, offset: float) -> None:
         self.loop = loop
-        self._limits: deque[_Limit] = deque()
-        self._armed = False
+        self.offset = offset  # the loop's clock may have another origin than ours
+        self.limits: deque[_Limit] = deque()
+        self.armed = False
 
-    def add(self, limit: _Limit) -> None:
-        limits = self._limits
-        while limits and limits[0].task is None:
-            limits.popleft()
-        limits.append(limit)
-        if not self._armed:
-            self._arm(limits[0].deadline)
-
-    def _arm(self, deadline: float) -> None:
-        self._armed = True
+    def arm(self, deadline: float) -> None:
+        self.armed = True
         self.loop.call_at(deadline, self._fire)
 
     def _fire(self) -> None:
-        self._armed = False
+        self.armed = False
         now = self.loop.time()
-        limits = self._limits
+        limits = self.limits
         while limits:
             first = limits[0]
-            if first.task is not None:
-                if first.deadline > now:
-                    self._arm(first.deadline)
+            if first[_TASK] is not None:
+                if first[_DEADLINE] > now:
+                    self.arm(first[_DEADLINE])
                     return
-                first.fired = True
-                first.task.cancel()
+                first[_FIRED] = True
+                first[_TASK].cancel()
             limits.popleft()
 
 
@@ -105,39 +90,81 @@ class Timeout(Gate):
 
     async def enter_async(self) -> _Limit:
         """Set the deadline, and a timer that cancels this task."""
+        return self._begin()
+
+    def _begin(self) -> _Limit:
         now = self._timing.now()
         outer = deadline_var.get()
         if outer <= now:
             self._raise(None)
-        deadline = now + self._seconds
+        loop = get_running_loop()
         timers = self._timers
-        task = asyncio.current_task()
-        assert task is not None  # a coroutine runs in a task
-        loop = task.get_loop()
-        # The loop's clock may have another origin than ours.
-        offset = loop.time() - now
-        if outer < deadline:  # earlier than the others in the queue
-            limit = _Limit(outer + offset, task, deadline_var.set(outer))
-            loop.call_at(limit.deadline, _expire, limit)
-            return limit
         if timers is None or timers.loop is not loop:
-            timers = self._timers = _Timers(loop)
-        limit = _Limit(deadline + offset, task, deadline_var.set(deadline))
-        timers.add(limit)
+            timers = self._timers = _Timers(loop, loop.time() - now)
+        deadline = now + self._seconds
+        task = current_task(loop)
+        if outer < deadline:  # earlier than the others in the queue
+            limit: _Limit = [outer + timers.offset, task, deadline_var.set(outer), False]
+            loop.call_at(outer + timers.offset, _expire, limit)
+            return limit
+        limit = [deadline + timers.offset, task, deadline_var.set(deadline), False]
+        limits = timers.limits
+        while limits and limits[0][_TASK] is None:
+            limits.popleft()
+        limits.append(limit)
+        if not timers.armed:
+            timers.arm(deadline + timers.offset)
         return limit
 
     def leave(self, entered: Token[float] | _Limit, error: BaseException | None) -> None:
         """Take the limit away; a cancellation that it caused becomes `DeadlineExceeded`."""
-        if not isinstance(entered, _Limit):
+        if not isinstance(entered, list):
             deadline_var.reset(entered)
             return
-        deadline_var.reset(entered.token)
-        task, entered.task = entered.task, None
-        if not entered.fired:
+        deadline_var.reset(entered[_TOKEN])
+        task, entered[_TASK] = entered[_TASK], None
+        if not entered[_FIRED]:
             return
-        assert task is not None
         if task.uncancel() == 0 and isinstance(error, asyncio.CancelledError):
             self._raise(error)
+
+    def wrap(self, call: Call) -> Call:
+        """*call* within the limit; shorter than `Gate.wrap`, as it is in every call's way."""
+        now, seconds, outer, var = self._timing.now, self._seconds, deadline_var.get, deadline_var
+
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            moment = now()
+            before = outer()
+            if before <= moment:
+                self._raise(None)
+            own = moment + seconds
+            token = var.set(min(before, own))
+            try:
+                return call(*args, **kwargs)
+            finally:
+                var.reset(token)
+
+        return limited
+
+    def wrap_async(self, call: AsyncCall) -> AsyncCall:
+        """*call* within the limit; as `wrap`."""
+        enter, leave = self._begin, self.leave
+
+        async def limited(*args: Any, **kwargs: Any) -> Any:
+            limit = enter()
+            try:
+                result = await call(*args, **kwargs)
+            except BaseException as error:
+                leave(limit, error)
+                raise
+            if limit[_FIRED]:
+                leave(limit, None)
+            else:
+                limit[_TASK] = None
+                deadline_var.reset(limit[_TOKEN])
+            return result
+
+        return limited
 
     def describe(self) -> str:
         """The limit, and whose it is."""
@@ -163,12 +190,33 @@ class TotalTimeout(Timeout):
     ) -> None:
         super().__init__(limit, name=name, timing=timing)
 
+    def wrap_async_around_timeout(self, call: AsyncCall) -> AsyncCall:
+        """As `wrap_async`, when a `Timeout` inside cancels the attempts.
+
+        That one keeps the deadline which is set here, and so do waits and queues in between: a
+        second timer would do nothing more.
+        """
+        now, seconds, outer, var = self._timing.now, self._seconds, deadline_var.get, deadline_var
+
+        async def limited(*args: Any, **kwargs: Any) -> Any:
+            moment = now()
+            before = outer()
+            if before <= moment:
+                self._raise(None)
+            token = var.set(min(before, moment + seconds))
+            try:
+                return await call(*args, **kwargs)
+            finally:
+                var.reset(token)
+
+        return limited
+
     def describe(self) -> str:
         """The limit, and whose it is."""
         return f"the call with all its retries ends within {format_duration(self.limit)}"
 
 
 def _expire(limit: _Limit) -> None:
-    if limit.task is not None:
-        limit.fired = True
-        limit.task.cancel()
+    if limit[_TASK] is not None:
+        limit[_FIRED] = True
+        limit[_TASK].cancel()
