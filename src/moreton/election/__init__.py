@@ -1,0 +1,1 @@
+"""Who leads: rings, bully and leases, each made effective by a fencing token."""
