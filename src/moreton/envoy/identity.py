@@ -84,7 +84,9 @@ def identify(pid: int) -> ProcessIdentity | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    if fields[0] in {"Z", "X"}:  # it has ended, and waits for its parent to look
+    # A zombie has ended and waits for its parent to look; but while it has other threads, these
+    # still hold its sockets.
+    if fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1):
         return None
     return ProcessIdentity(pid, fields[19], _boot())
 

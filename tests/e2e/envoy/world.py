@@ -27,6 +27,7 @@ from google.protobuf import json_format
 
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
+from moreton.envoy.identity import identify
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.wire import content_hash, serialize
 from moreton.envoy.xds import XdsServer
@@ -264,12 +265,8 @@ async def xds_for(supervisor: EnvoySupervisor, published: Snapshot) -> AsyncIter
 
 
 def is_running(pid: int) -> bool:
-    """Whether *pid* is a process that has not ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
+    """Whether *pid* is a process of which some thread has not ended."""
+    return identify(pid) is not None
 
 
 def seconds_since(began: float) -> float:
