@@ -6,7 +6,7 @@ configurations of processes", CACM 22(5), 1979.
 
 from __future__ import annotations
 
-from moreton.election.ring.core.node import RingNode
+from moreton.election.ring.core.algorithms.node import RingNode
 from moreton.election.ring.core.ring import Candidate, Direction, Effects, Message, Send, Status
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, assert_never
 
-from moreton.election.ring.core.bully import BullyNode, BullyTimeouts
-from moreton.election.ring.core.chang_roberts import ChangRobertsNode
-from moreton.election.ring.core.hirschberg_sinclair import HirschbergSinclairNode
-from moreton.election.ring.core.lcr import LcrNode
+from moreton.election.ring.core.algorithms.bully import BullyNode, BullyTimeouts
+from moreton.election.ring.core.algorithms.chang_roberts import ChangRobertsNode
+from moreton.election.ring.core.algorithms.hirschberg_sinclair import HirschbergSinclairNode
+from moreton.election.ring.core.algorithms.lcr import LcrNode
 from moreton.election.ring.core.ring import RingEffect, RingEvent, Status, Uid
 from moreton.kernel.machine import Machine
 

@@ -6,7 +6,7 @@ processors", CACM 23(11), 1980; Lynch, "Distributed Algorithms", 3.4.
 
 from __future__ import annotations
 
-from moreton.election.ring.core.node import RingNode
+from moreton.election.ring.core.algorithms.node import RingNode
 from moreton.election.ring.core.ring import (
     Direction,
     Effects,

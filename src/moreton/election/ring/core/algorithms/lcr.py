@@ -5,7 +5,7 @@ Source: Le Lann 1977; Chang and Roberts 1979; Lynch, "Distributed Algorithms", 3
 
 from __future__ import annotations
 
-from moreton.election.ring.core.node import RingNode
+from moreton.election.ring.core.algorithms.node import RingNode
 from moreton.election.ring.core.ring import Candidate, Direction, Effects, Message, Send, Status
 
 
