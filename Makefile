@@ -20,6 +20,7 @@ check: $(STAMP)  ## style, types, architecture, dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
