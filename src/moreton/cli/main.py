@@ -21,6 +21,7 @@ _COMMANDS = {
     "up": ("moreton.cli.up", "up", "Run"),
     "run": ("moreton.cli.run", "run", "Run"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
+    "ring": ("moreton.cli.ring", "ring", "Look"),
     "status": ("moreton.cli.looking.status", "status", "Look"),
     "explain": ("moreton.cli.looking.explain", "explain", "Look"),
     "routes": ("moreton.cli.looking.listings", "routes", "Look"),
@@ -52,6 +53,9 @@ def _build(names: Iterable[str]) -> typer.Typer:
     for name in names:
         module, function, panel = _COMMANDS[name]
         command = getattr(importlib.import_module(module), function)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+            continue
         settings = getattr(command, "context_settings", None)
         app.command(name, rich_help_panel=panel, context_settings=settings)(command)
     return app
