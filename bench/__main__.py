@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.report import Result
 
-NAMES = ("gateway", "hitless", "propagation", "routes", "startup")
+NAMES = ("election", "gateway", "hitless", "propagation", "resilience", "routes", "startup")
 
 
 def main() -> int:
