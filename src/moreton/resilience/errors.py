@@ -16,25 +16,28 @@ class Refused(MoretonError):
     code = "call-refused"
     retry = RetryAdvice.AFTER
 
-    def __init__(self, message: str, *, retry_in: timedelta | None = None) -> None:
-        super().__init__(message)
-        self.retry_in = retry_in
+    @property
+    def retry_in(self) -> timedelta | None:
+        """When it may help to ask again; `None` when that is not known."""
+        return None
 
 
 class CircuitOpen(Refused):
     """The circuit breaker is open: its destination failed too often."""
 
+    # Its arguments are the breaker's name and the seconds. The rest is made when it is read: an
+    # open breaker answers many calls.
     code = "circuit-open"
 
-    def __init__(self, name: str, seconds: float) -> None:
-        # The message is made when it is read: an open breaker answers many calls.
-        super().__init__(name, retry_in=timedelta(seconds=seconds))
-        self.name = name
+    @property
+    def retry_in(self) -> timedelta:
+        """When the breaker lets calls try again."""
+        return timedelta(seconds=max(0.0, self.args[1]))
 
     def __str__(self) -> str:
-        seconds = 0.0 if self.retry_in is None else self.retry_in.total_seconds()
+        name, seconds = self.args[0], max(0.0, self.args[1])
         return (
-            f'circuit breaker "{self.name}" is open: the call was not made, as too many failed or '
+            f'circuit breaker "{name}" is open: the call was not made, as too many failed or '
             f"were slow; it lets calls try again in {seconds:.1f} s"
         )
 

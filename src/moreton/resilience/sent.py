@@ -43,6 +43,7 @@ _TRANSIENT = frozenset(
     }
 )
 _CHAIN_MAX = 8
+_NOTHING_ASKED = (0.0, False)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -70,19 +71,24 @@ def proves_unsent(error: BaseException) -> bool:
     return False
 
 
+def asked_of(error: BaseException) -> tuple[float, bool]:
+    """The seconds that *error*, or its answer, asks to wait; and whether that forbids retries."""
+    if type(error).__module__ == "builtins" and not error.__dict__:
+        return _NOTHING_ASKED
+    response = getattr(error, "response", None)
+    headers = getattr(error if response is None else response, "headers", None)
+    if isinstance(headers, Mapping):
+        asked = retry_after_of(headers, getattr(error, "problem", None), datetime.now(UTC))
+        seconds = 0.0 if asked is None else asked.total_seconds()
+        return seconds, headers.get(RETRY, "") == NEVER
+    asked = getattr(error, "retry_in", None)
+    return (asked.total_seconds() if isinstance(asked, timedelta) else 0.0), False
+
+
 def failure_of(error: BaseException, *, retriable: bool) -> Failure:
     """What *error* says, with what its response says, if it carries one."""
-    headers, problem = _response(error)
-    floor = retry_after_of(headers, problem, datetime.now(UTC)) if headers else None
-    if floor is None:
-        asked = getattr(error, "retry_in", None)
-        floor = asked if isinstance(asked, timedelta) else None
-    return Failure(
-        retriable,
-        unsent=proves_unsent(error),
-        final=headers.get(RETRY, "") == NEVER,
-        floor=0.0 if floor is None else floor.total_seconds(),
-    )
+    floor, final = asked_of(error)
+    return Failure(retriable, unsent=proves_unsent(error), final=final, floor=floor)
 
 
 def _named(error: BaseException, names: frozenset[str]) -> bool:
@@ -95,13 +101,3 @@ def _inner(error: BaseException) -> BaseException | None:
         if isinstance(held, BaseException):
             return held
     return error.__cause__
-
-
-def _response(error: BaseException) -> tuple[Mapping[str, str], object]:
-    response = getattr(error, "response", None)
-    headers = getattr(response, "headers", None)
-    if headers is None:
-        headers = getattr(error, "headers", None)
-    if not isinstance(headers, Mapping):
-        return {}, None
-    return headers, getattr(error, "problem", None)

@@ -40,8 +40,9 @@ class SystemTiming:
             time.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        """Suspend the task, at least for a turn of the loop."""
-        await asyncio.sleep(seconds if self.waits else 0)
+        """Suspend the task, unless waiting is turned off."""
+        if self.waits:
+            await asyncio.sleep(seconds)
 
 
 SYSTEM = SystemTiming()

@@ -28,10 +28,12 @@ class Jitter(StrEnum):
     DECORRELATED = "decorrelated"  # min(cap, uniform in [initial, 3 * the wait before])
 
 
+_FULL, _DECORRELATED = Jitter.FULL, Jitter.DECORRELATED  # looked up once
 _INITIAL = timedelta(milliseconds=100)
 _CAP = timedelta(seconds=10)
 # A day between two attempts is not a retry but a schedule.
 CAP_MAX = timedelta(days=1)
+_WAITS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,17 @@ class Backoff:
     _initial: float = field(init=False, repr=False, compare=False)
     _cap: float = field(init=False, repr=False, compare=False)
     _capped_from: int = field(init=False, repr=False, compare=False)
+    _waits: tuple[float, ...] = field(init=False, repr=False, compare=False)  # the first ones
 
     def __post_init__(self) -> None:
         _check(self)
         initial, cap = self.initial.total_seconds(), self.cap.total_seconds()
         object.__setattr__(self, "_initial", initial)
         object.__setattr__(self, "_cap", cap)
-        object.__setattr__(self, "_capped_from", _capped_from(self, initial, cap))
+        capped_from = _capped_from(self, initial, cap)
+        object.__setattr__(self, "_capped_from", capped_from)
+        retries = range(1, min(capped_from, _WAITS_MAX) + 1)
+        object.__setattr__(self, "_waits", tuple(self._ceiling(retry) for retry in retries))
 
     @classmethod
     def constant(cls, wait: timedelta, *, jitter: Jitter = Jitter.NONE) -> Backoff:
@@ -116,12 +122,13 @@ class Backoff:
         if attempt < 1:
             raise ValueError(f"attempt {attempt}: retries are counted from 1")
         jitter = self.jitter
-        if jitter is Jitter.DECORRELATED:
+        if jitter is _DECORRELATED:
             latest = max(previous, self._initial) * 3
             wait = self._initial + (latest - self._initial) * rng.random()
             return min(self._cap, wait)
-        wait = self._ceiling(attempt)
-        if jitter is Jitter.FULL:
+        waits = self._waits
+        wait = waits[attempt - 1] if attempt <= len(waits) else self._ceiling(attempt)
+        if jitter is _FULL:
             return wait * rng.random()
         if jitter is Jitter.EQUAL:
             return wait / 2 + wait / 2 * rng.random()
@@ -138,7 +145,7 @@ class Backoff:
                 mean = (self._initial + 3 * mean) / 2
                 latest *= 3
             return self._initial, min(self._cap, mean), min(self._cap, latest)
-        wait = self._ceiling(attempt)
+        wait = self._waits[attempt - 1] if attempt <= len(self._waits) else self._ceiling(attempt)
         earliest = {Jitter.FULL: 0.0, Jitter.EQUAL: wait / 2}.get(self.jitter, wait)
         return earliest, (earliest + wait) / 2, wait
 
@@ -204,6 +211,12 @@ def _check_growth(backoff: Backoff) -> None:
         raise ValueError(  # noqa: TRY004 - a wrong value, not a wrong type: strings are near
             f"jitter is {backoff.jitter!r}: give one of {', '.join(Jitter)}"
         )
+    if not isinstance(backoff.growth, Growth):
+        raise ValueError(  # noqa: TRY004 - as above
+            f"growth is {backoff.growth!r}: give one of {', '.join(Growth)}"
+        )
+    if backoff.growth is Growth.CONSTANT and grows:
+        raise ValueError("constant waits have no cap above them: use Backoff.constant")
     if backoff.growth is Growth.LINEAR and grows and not backoff.step:
         raise ValueError("step is 0: the waits never grow; use Backoff.constant, or give a step")
     if backoff.growth is Growth.EXPONENTIAL and grows and backoff.multiplier == 1:

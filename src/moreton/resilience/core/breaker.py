@@ -38,7 +38,7 @@ class BreakerPolicy:
     """
 
     failure_rate: float = 0.5
-    window: timedelta | int = timedelta(seconds=10)
+    window: timedelta | int = 100
     minimum_calls: int = 20
     slow_call: timedelta | None = None
     slow_call_rate: float = 0.5
@@ -105,13 +105,13 @@ class Breaker:
 
     __slots__ = (
         "_in_trial",
-        "_until",
         "_won",
         "generation",
         "opened_total",
         "policy",
         "refused_total",
         "state",
+        "until",
         "window",
     )
 
@@ -122,7 +122,7 @@ class Breaker:
         self.window = _window(policy)
         self.opened_total = 0
         self.refused_total = 0
-        self._until = 0.0
+        self.until = 0.0  # when an open breaker lets calls try again
         self._in_trial = 0
         self._won = 0
 
@@ -130,17 +130,12 @@ class Breaker:
         """Whether a call may be made at *now*; one that may must report."""
         if self.state is BreakerState.CLOSED:
             return True
-        if self.state is BreakerState.OPEN and now >= self._until:
+        if self.state is BreakerState.OPEN and now >= self.until:
             self._change(BreakerState.HALF_OPEN)
         if self.state is BreakerState.HALF_OPEN and self._in_trial < self.policy.permits:
             self._in_trial += 1
             return True
-        self.refused_total += 1
         return False
-
-    def opens_in(self, now: float) -> float:
-        """Seconds until a call may try again."""
-        return max(0.0, self._until - now)
 
     def succeeded(self, generation: int, now: float) -> None:
         """A call succeeded, and in good time."""
@@ -179,7 +174,7 @@ class Breaker:
         """Leave the destination alone, from *now*."""
         policy = self.policy
         length = policy.open_for.total_seconds() * (1 + policy.jitter * rng.random())
-        self._until = now + length
+        self.until = now + length
         self._change(BreakerState.OPEN)
         self.opened_total += 1
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-_LONG_WEIGHT = 2 / (600 + 1)  # an exponential average over about 600 samples
+_LONG_WEIGHT = 2 / (600 + 1)  # an exponential average over about 600 round trips
 _DRIFT = 2.0  # a long average that is this much above the present one is out of date
-_DRIFT_DECAY = 0.95
+_DRIFT_DECAY = 0.05
 _PROBE_EVERY = 30  # in multiples of the limit: how often Vegas measures its floor anew
 
 
@@ -40,8 +40,11 @@ class Gradient2(ConcurrencyLimit):
     """Follows the ratio of the long-term to the present time of a call.
 
     gradient = max(0.5, min(1, *tolerance* * long / present));
-    limit = (1 - *smoothing*) * limit + *smoothing* * (limit * gradient + *queue*).
-    A limit of which less than half is used does not grow.
+    limit = (1 - *smoothing*) * limit + *smoothing* * (limit * gradient + *queue*),
+    once a round trip, in as many steps as the limit allows calls.
+    A limit of which less than half is used does not grow. Unlike in its source, the long-term time
+    rises only by calls that cannot have waited for one another: a queue that this limit lets grow
+    would else become what it measures by, and the limit would follow it upwards without end.
 
     Source: Netflix concurrency-limits, Gradient2Limit.
     """
@@ -70,14 +73,20 @@ class Gradient2(ConcurrencyLimit):
         present = max(seconds, 1e-9)
         if not self._long:
             self._long = present
-        self._long += (present - self._long) * _LONG_WEIGHT
+        step = 1 / self._estimate
+        unused = under_way < self._estimate / 2
+        # The smallest gradient, 0.5, shrinks the limit to twice the queue: a callee that has become
+        # slower for good is found out there.
+        smallest = self._estimate <= max(self.lowest, 2 * self.queue) + 1
+        if present < self._long or unused or smallest:
+            self._long += (present - self._long) * _LONG_WEIGHT * step
         if self._long / present > _DRIFT:
-            self._long *= _DRIFT_DECAY
-        if under_way < self._estimate / 2:
+            self._long -= self._long * _DRIFT_DECAY * step
+        if unused:
             return self._estimate
         gradient = max(0.5, min(1.0, self.tolerance * self._long / present))
         wanted = self._estimate * gradient + self.queue
-        return self._estimate * (1 - self.smoothing) + wanted * self.smoothing
+        return self._estimate + (wanted - self._estimate) * self.smoothing * step
 
 
 class Vegas(ConcurrencyLimit):

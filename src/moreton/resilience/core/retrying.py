@@ -41,6 +41,15 @@ class Failure:
     floor: float = 0.0
 
 
+def objection(failure: Failure, *, idempotent: bool) -> Stop | None:
+    """Why *failure* must not be followed by another attempt, whatever the policy; else `None`."""
+    if not failure.retriable:
+        return Stop.NOT_RETRIABLE
+    if failure.final:
+        return Stop.TOLD_NOT_TO
+    return None if idempotent or failure.unsent else Stop.MAY_HAVE_BEEN_SENT
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesPolicy:
     """The values that decide a series; `Retry` checks them."""
@@ -60,34 +69,22 @@ class Series:
         self.attempt = 1
         self._previous = 0.0
 
-    def next(  # noqa: PLR0911 - one return a reason
-        self,
-        failure: Failure,
-        *,
-        idempotent: bool,
-        now: float,
-        deadline: float,
-        budget: Budget | None,
-        rng: Rng,
+    def next(
+        self, floor: float, now: float, deadline: float, budget: Budget | None, rng: Rng
     ) -> float | Stop:
         """The wait before the next attempt, in seconds, or why there is none.
 
-        Never a wait that reaches *deadline*. What the server asked to wait is a floor: the jitter
+        Never a wait that reaches *deadline*. What the server asked to wait is a *floor*: the jitter
         comes on top of it, so that those who were told the same do not return together.
         """
-        if not failure.retriable:
-            return Stop.NOT_RETRIABLE
-        if failure.final:
-            return Stop.TOLD_NOT_TO
-        if not (idempotent or failure.unsent):
-            return Stop.MAY_HAVE_BEEN_SENT
         policy = self.policy
         if self.attempt >= policy.attempts:
             return Stop.ATTEMPTS
         wait = policy.backoff.seconds(self.attempt, rng, self._previous)
-        floor = min(failure.floor, policy.floor_max)
-        if wait < floor:
-            wait = floor if policy.backoff.jitter is Jitter.NONE else floor + wait
+        if floor > 0:
+            floor = min(floor, policy.floor_max)
+            if wait < floor:
+                wait = floor if policy.backoff.jitter is Jitter.NONE else floor + wait
         if now + wait >= deadline:
             return Stop.DEADLINE
         if budget is not None and not budget.withdraw(now):

@@ -17,38 +17,38 @@ class CountWindow:
     *size* have come after it.
     """
 
-    __slots__ = ("_failed", "_size", "_slow", "_total")
+    __slots__ = ("_failed", "_size", "_slow", "total")
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._total = 0
+        self.total = 0
         self._failed: list[int] | None = None
         self._slow: list[int] | None = None
 
     def success(self, _now: float) -> None:
         """A call succeeded in good time."""
-        self._total += 1
+        self.total += 1
 
     def record(self, _now: float, *, failed: bool, slow: bool) -> None:
         """A call failed, or was slow, or both."""
-        self._total += 1
+        self.total += 1
         if failed:
-            self._failed = _appended(self._failed, self._total, self._size)
+            self._failed = _appended(self._failed, self.total, self._size)
         if slow:
-            self._slow = _appended(self._slow, self._total, self._size)
+            self._slow = _appended(self._slow, self.total, self._size)
 
     def counts(self, _now: float) -> tuple[int, int, int]:
         """Calls, failed calls and slow calls in the window."""
-        oldest = self._total - self._size
+        oldest = self.total - self._size
         return (
-            min(self._total, self._size),
+            min(self.total, self._size),
             _later_than(self._failed, oldest),
             _later_than(self._slow, oldest),
         )
 
     def reset(self, _now: float) -> None:
         """Forget everything."""
-        self._total = 0
+        self.total = 0
         self._failed = self._slow = None
 
 

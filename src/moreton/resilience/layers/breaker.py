@@ -13,6 +13,7 @@ from moreton.resilience.core.breaker import (
     BreakerState,
     BreakerStatistics,
 )
+from moreton.resilience.core.windows import CountWindow
 from moreton.resilience.errors import CircuitOpen, Refused
 from moreton.resilience.events import BreakerChanged, CallRefused, emit, listeners
 from moreton.resilience.layers.layer import AsyncCall, Call, Gate
@@ -99,20 +100,27 @@ class CircuitBreaker(Gate):
         if self._slow is not None:
             return super().wrap(call)
         breaker, now, closed = self._breaker, self._timing.now, BreakerState.CLOSED
+        window = breaker.window
+        counting = window if isinstance(window, CountWindow) else None
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if breaker.state is not closed:
-                self._admit(now())
+                moment = now()
+                if moment < breaker.until:
+                    raise self._refusal(moment)
+                self._admit(moment)
             generation = breaker.generation
             try:
                 result = call(*args, **kwargs)
             except BaseException as error:
                 self._count_error(generation, error)
                 raise
-            if breaker.state is closed:
-                breaker.window.success(now())
-            else:
+            if breaker.state is not closed:
                 self._count_trial(generation, now())
+            elif counting is not None:
+                counting.total += 1  # `success`, without a call and a look at the clock
+            else:
+                window.success(now())
             return result
 
         return guarded
@@ -122,20 +130,27 @@ class CircuitBreaker(Gate):
         if self._slow is not None:
             return super().wrap_async(call)
         breaker, now, closed = self._breaker, self._timing.now, BreakerState.CLOSED
+        window = breaker.window
+        counting = window if isinstance(window, CountWindow) else None
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             if breaker.state is not closed:
-                self._admit(now())
+                moment = now()
+                if moment < breaker.until:
+                    raise self._refusal(moment)
+                self._admit(moment)
             generation = breaker.generation
             try:
                 result = await call(*args, **kwargs)
             except BaseException as error:
                 self._count_error(generation, error)
                 raise
-            if breaker.state is closed:
-                breaker.window.success(now())
-            else:
+            if breaker.state is not closed:
                 self._count_trial(generation, now())
+            elif counting is not None:
+                counting.total += 1  # `success`, without a call and a look at the clock
+            else:
+                window.success(now())
             return result
 
         return guarded
@@ -166,14 +181,17 @@ class CircuitBreaker(Gate):
             before = self._breaker.state
             admitted = self._breaker.admit(now)
             changed = self._breaker.state is not before
-            seconds = self._breaker.opens_in(now)
         if changed:
             self._tell()
-        if admitted:
-            return
+        if not admitted:
+            raise self._refusal(now)
+
+    def _refusal(self, now: float) -> CircuitOpen:
+        breaker = self._breaker
+        breaker.refused_total += 1
         if listeners:
             emit(CallRefused(self.name, CircuitOpen.code))
-        raise CircuitOpen(self.name, seconds)
+        return CircuitOpen(self.name, breaker.until - now)
 
     def _count_error(self, generation: int, error: BaseException) -> None:
         now = self._timing.now()

@@ -11,7 +11,7 @@ from moreton.kernel.rng import Rng, system_rng
 from moreton.resilience.context import attempt_var, deadline_var, inbound_var
 from moreton.resilience.core.backoff import Backoff
 from moreton.resilience.core.budget import Budget, BudgetStatistics
-from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop
+from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop, objection
 from moreton.resilience.events import RetryScheduled, RetryStopped, emit, listeners
 from moreton.resilience.layers.layer import (
     AsyncCall,
@@ -21,7 +21,7 @@ from moreton.resilience.layers.layer import (
     Layer,
 )
 from moreton.resilience.layers.resuming import Resumed
-from moreton.resilience.sent import failure_of, is_transient
+from moreton.resilience.sent import asked_of, is_transient, proves_unsent
 from moreton.resilience.timing import SYSTEM, Timing
 
 On = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
@@ -102,12 +102,14 @@ class Retry(Layer):
         self._on = _predicate(on)
         self._timing = timing
         self._rng = rng or system_rng()
-        self._deposit = None if self.budget is None else self.budget.core.deposit
+        self._notes = {stop: f"{name}: not tried again ({stop.value})" for stop in Stop}
+        self._budget = None if self.budget is None else self.budget.core
+        self._deposit = None if self._budget is None else self._budget.deposit
         self._series = SeriesPolicy(attempts, self.backoff, retry_after_max.total_seconds())
 
     def wrap(self, call: Call) -> Call:
         """*call* with its retries."""
-        begin = self.begin
+        begin, after = self.begin, self.after
 
         def retrying(*args: Any, **kwargs: Any) -> Any:
             begin()
@@ -115,26 +117,28 @@ class Retry(Layer):
                 return call(*args, **kwargs)
             except Exception as error:
                 series = Series(self._series)
-                delay = self.after(series, error)
+                delay = after(series, error)
                 if delay is None:
                     raise
-            while True:
-                self._timing.sleep(delay)
-                token = attempt_var.set(series.attempt)
-                try:
-                    return call(*args, **kwargs)
-                except Exception as error:
-                    delay = self.after(series, error)
-                    if delay is None:
-                        raise
-                finally:
-                    attempt_var.reset(token)
+            token = attempt_var.set(2)
+            try:
+                while True:
+                    self._timing.sleep(delay)
+                    try:
+                        return call(*args, **kwargs)
+                    except Exception as error:
+                        delay = after(series, error)
+                        if delay is None:
+                            raise
+                        attempt_var.set(series.attempt)
+            finally:
+                attempt_var.reset(token)
 
         return retrying
 
     def wrap_async(self, call: AsyncCall) -> AsyncCall:
         """*call* with its retries."""
-        begin = self.begin
+        begin, after = self.begin, self.after
 
         async def retrying(*args: Any, **kwargs: Any) -> Any:
             begin()
@@ -142,20 +146,22 @@ class Retry(Layer):
                 return await call(*args, **kwargs)
             except Exception as error:
                 series = Series(self._series)
-                delay = self.after(series, error)
+                delay = after(series, error)
                 if delay is None:
                     raise
-            while True:
-                await self._timing.sleep_async(delay)
-                token = attempt_var.set(series.attempt)
-                try:
-                    return await call(*args, **kwargs)
-                except Exception as error:
-                    delay = self.after(series, error)
-                    if delay is None:
-                        raise
-                finally:
-                    attempt_var.reset(token)
+            token = attempt_var.set(2)
+            try:
+                while True:
+                    await self._timing.sleep_async(delay)
+                    try:
+                        return await call(*args, **kwargs)
+                    except Exception as error:
+                        delay = after(series, error)
+                        if delay is None:
+                            raise
+                        attempt_var.set(series.attempt)
+            finally:
+                attempt_var.reset(token)
 
         return retrying
 
@@ -218,36 +224,48 @@ class Retry(Layer):
         self, series: Series, error: BaseException, *, idempotent: bool | None = None
     ) -> float | None:
         """The wait, in seconds, before the next attempt after *error*; `None` for no more."""
-        failure = failure_of(error, retriable=self._on(error))
-        stop = self.decide(series, failure, error, idempotent=idempotent)
-        if isinstance(stop, Stop):
-            if stop is not Stop.NOT_RETRIABLE:
-                error.add_note(f"{self.name}: no retry after {series.attempt} ({stop.value})")
-            return None
-        return stop
+        verdict: float | Stop = Stop.NOT_RETRIABLE
+        if self._on(error):
+            floor, final = asked_of(error)
+            may = self.idempotent if idempotent is None else idempotent
+            if final:
+                verdict = Stop.TOLD_NOT_TO
+            elif may or proves_unsent(error):
+                now = self._timing.now()
+                verdict = series.next(floor, now, deadline_var.get(), self._budget, self._rng)
+            else:
+                verdict = Stop.MAY_HAVE_BEEN_SENT
+        if isinstance(verdict, float):
+            if listeners:
+                emit(RetryScheduled(self.name, series.attempt - 1, verdict, error))
+            return verdict
+        self._stopped(series, verdict)
+        if verdict is not Stop.NOT_RETRIABLE:
+            error.add_note(self._notes[verdict])
+        return None
 
     def decide(
         self, series: Series, failure: Failure, cause: object, *, idempotent: bool | None = None
     ) -> float | Stop:
         """As `after`, of what is known of a failed attempt, or why there is no more."""
-        inbound = inbound_var.get()
-        budget = None if self.budget is None else self.budget.core
-        verdict = series.next(
-            failure,
-            idempotent=self.idempotent if idempotent is None else idempotent,
-            now=self._timing.now(),
-            deadline=deadline_var.get(),
-            budget=budget,
-            rng=self._rng,
-        )
+        may = self.idempotent if idempotent is None else idempotent
+        verdict = objection(failure, idempotent=may) or self._next(series, failure.floor)
         if isinstance(verdict, Stop):
-            if inbound is not None and verdict is not Stop.NOT_RETRIABLE:
-                inbound.exhausted = True
-            if listeners:
-                emit(RetryStopped(self.name, series.attempt, verdict))
+            self._stopped(series, verdict)
         elif listeners:
             emit(RetryScheduled(self.name, series.attempt - 1, verdict, cause))
         return verdict
+
+    def _next(self, series: Series, floor: float) -> float | Stop:
+        now = self._timing.now()
+        return series.next(floor, now, deadline_var.get(), self._budget, self._rng)
+
+    def _stopped(self, series: Series, why: Stop) -> None:
+        inbound = inbound_var.get()
+        if inbound is not None and why is not Stop.NOT_RETRIABLE:
+            inbound.exhausted = True
+        if listeners:
+            emit(RetryStopped(self.name, series.attempt, why))
 
     def series(self) -> Series:
         """A new series of attempts, for clients that loop themselves."""
