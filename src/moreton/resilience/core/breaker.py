@@ -139,9 +139,11 @@ class Breaker:
 
     def succeeded(self, generation: int, now: float) -> None:
         """A call succeeded, and in good time."""
+        if generation != self.generation:
+            return
         if self.state is BreakerState.CLOSED:
             self.window.success(now)
-        elif generation == self.generation and self.state is BreakerState.HALF_OPEN:
+        elif self.state is BreakerState.HALF_OPEN:
             self._in_trial -= 1
             self._won += 1
             if self._won >= self.policy.successes:
@@ -150,7 +152,7 @@ class Breaker:
 
     def failed(self, generation: int, now: float, rng: Rng, *, failed: bool, slow: bool) -> None:
         """A call *failed*, or was *slow*, or both."""
-        if generation != self.generation:
+        if generation != self.generation or self.state is BreakerState.OPEN:
             return
         if self.state is BreakerState.HALF_OPEN:
             self._in_trial -= 1

@@ -90,7 +90,7 @@ class CircuitBreaker(Gate):
         now = self._timing.now()
         if self._slow is not None and now - start > self._slow:
             self._count(generation, now, failed=False, slow=True)
-        elif breaker.state is BreakerState.CLOSED:
+        elif breaker.generation == generation and breaker.state is BreakerState.CLOSED:
             breaker.window.success(now)
         else:
             self._count_trial(generation, now)
