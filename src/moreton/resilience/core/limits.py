@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-_LONG_WEIGHT = 2 / (600 + 1)  # an exponential average over about 600 round trips
-_DRIFT = 2.0  # a long average that is this much above the present one is out of date
-_DRIFT_DECAY = 0.05
+_LONG_WEIGHT = 2 / (600 + 1)  # an exponential average over 600 round trips
+_MEASURE_EVERY = 600  # round trips
+_MEASURE_FOR = 10  # round trips: enough for a queue to drain, and for ten means of the time
 _PROBE_EVERY = 30  # in multiples of the limit: how often Vegas measures its floor anew
 
 
@@ -17,6 +17,11 @@ class ConcurrencyLimit(ABC):
     __slots__ = ("_estimate", "highest", "limit", "lowest")
 
     def __init__(self, initial: int, lowest: int, highest: int) -> None:
+        if not 1 <= lowest <= initial <= highest:
+            raise ValueError(
+                f"lowest {lowest}, initial {initial} and highest {highest} are out of order: give "
+                "1 <= lowest <= initial <= highest"
+            )
         self.lowest = lowest
         self.highest = highest
         self.limit = initial
@@ -43,13 +48,14 @@ class Gradient2(ConcurrencyLimit):
     limit = (1 - *smoothing*) * limit + *smoothing* * (limit * gradient + *queue*),
     once a round trip, in as many steps as the limit allows calls.
     A limit of which less than half is used does not grow. Unlike in its source, the long-term time
-    rises only by calls that cannot have waited for one another: a queue that this limit lets grow
-    would else become what it measures by, and the limit would follow it upwards without end.
+    does not rise while the limit is used: a queue that this limit lets grow would else become what
+    it measures by. Every 600 round trips the limit is halved for ten to measure it anew.
 
-    Source: Netflix concurrency-limits, Gradient2Limit.
+    Source: Netflix concurrency-limits, Gradient2Limit; Envoy's adaptive concurrency, which measures
+    so too.
     """
 
-    __slots__ = ("_long", "queue", "smoothing", "tolerance")
+    __slots__ = ("_before", "_long", "_rounds", "queue", "smoothing", "tolerance")
 
     def __init__(
         self,
@@ -62,31 +68,50 @@ class Gradient2(ConcurrencyLimit):
         queue: int = 4,
     ) -> None:
         super().__init__(initial, lowest, highest)
+        _check_gradient(tolerance, smoothing, queue)
         self.tolerance = tolerance
         self.smoothing = smoothing
         self.queue = queue
         self._long = 0.0
+        self._rounds = 0.0  # round trips since the last measurement; below 0 during one
+        self._before = 0.0  # the limit to go back to after it
 
     def _next(self, seconds: float, under_way: int, *, dropped: bool) -> float:
         if dropped:
+            self._before *= 1 - self.smoothing / 2
             return self._estimate * (1 - self.smoothing / 2)
         present = max(seconds, 1e-9)
         if not self._long:
             self._long = present
         step = 1 / self._estimate
+        self._rounds += step
+        if self._rounds < 0:
+            self._long += (present - self._long) * step
+            return self._estimate if self._rounds + step < 0 else self._before
+        if self._rounds > _MEASURE_EVERY:
+            self._rounds = -_MEASURE_FOR
+            self._before = self._estimate
+            return self._estimate / 2
+        return self._step(present, under_way, step)
+
+    def _step(self, present: float, under_way: int, step: float) -> float:
         unused = under_way < self._estimate / 2
-        # The smallest gradient, 0.5, shrinks the limit to twice the queue: a callee that has become
-        # slower for good is found out there.
-        smallest = self._estimate <= max(self.lowest, 2 * self.queue) + 1
-        if present < self._long or unused or smallest:
+        if present < self._long or unused:
             self._long += (present - self._long) * _LONG_WEIGHT * step
-        if self._long / present > _DRIFT:
-            self._long -= self._long * _DRIFT_DECAY * step
         if unused:
             return self._estimate
         gradient = max(0.5, min(1.0, self.tolerance * self._long / present))
         wanted = self._estimate * gradient + self.queue
         return self._estimate + (wanted - self._estimate) * self.smoothing * step
+
+
+def _check_gradient(tolerance: float, smoothing: float, queue: int) -> None:
+    if not 1 <= tolerance < math.inf:
+        raise ValueError(f"tolerance is {tolerance:g}: the limit would shrink for ever; give >= 1")
+    if not 0 < smoothing <= 1:
+        raise ValueError(f"smoothing is {smoothing:g}: give a share above 0 and up to 1")
+    if queue < 1:
+        raise ValueError(f"queue is {queue}: the limit would never grow; give 1 or more")
 
 
 class Vegas(ConcurrencyLimit):

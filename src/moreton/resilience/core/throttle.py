@@ -37,8 +37,8 @@ class Throttle:
 
     def admit(self, now: float, rng: Rng) -> bool:
         """Whether a call may be made at *now*; it counts as wanted either way."""
-        requests, refused, _ = self._window.counts(now)
-        share = self._share(requests, requests - refused)
+        requests, accepts = self._counts(now)
+        share = self._share(requests, accepts)
         self._window.success(now)
         if share > 0 and rng.random() < share:
             self._window.add_failure(now)
@@ -52,9 +52,14 @@ class Throttle:
 
     def statistics(self, now: float) -> ThrottleStatistics:
         """The state at *now*."""
-        requests, refused, _ = self._window.counts(now)
-        accepts = requests - refused
+        requests, accepts = self._counts(now)
         return ThrottleStatistics(requests, accepts, self._share(requests, accepts), self._refused)
+
+    def _counts(self, now: float) -> tuple[int, int]:
+        """Requests and accepts in the window."""
+        requests, refused, _ = self._window.counts(now)
+        # A refusal may come when its call has left the window already.
+        return requests, max(0, requests - refused)
 
     def _share(self, requests: int, accepts: int) -> float:
         return max(0.0, (requests - self.k * accepts) / (requests + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from threading import Lock
 
 from moreton.kernel.quantities import format_duration
@@ -61,11 +62,6 @@ class AdaptiveLimit(Gate):
     ) -> None:
         self.name = name
         self._limit = limit or Gradient2()
-        if not 1 <= self._limit.lowest <= self._limit.limit <= self._limit.highest:
-            raise ValueError(
-                f"lowest {self._limit.lowest}, initial {self._limit.limit} and highest "
-                f"{self._limit.highest} are out of order: give 1 <= lowest <= initial <= highest"
-            )
         self._dropped = dropped
         self._timing = timing
         self._lock = Lock()
@@ -131,7 +127,7 @@ class ClientThrottle(Gate):
         timing: Timing = SYSTEM,
         rng: Rng | None = None,
     ) -> None:
-        if k < 1:
+        if not 1 <= k < inf:
             raise ValueError(f"k is {k:g}: calls would be held back that are accepted; give >= 1")
         if window <= timedelta(0):
             raise ValueError(f"window is {window.total_seconds():g} s: give a duration above 0")
