@@ -108,6 +108,7 @@ class Breaker:
         "_won",
         "generation",
         "opened_total",
+        "passing",
         "policy",
         "refused_total",
         "state",
@@ -118,7 +119,8 @@ class Breaker:
     def __init__(self, policy: BreakerPolicy) -> None:
         self.policy = policy
         self.state = BreakerState.CLOSED
-        self.generation = 0
+        self.generation = 1
+        self.passing = 1  # the generation while closed, else 0: one look for who is in a hurry
         self.window = _window(policy)
         self.opened_total = 0
         self.refused_total = 0
@@ -195,6 +197,7 @@ class Breaker:
     def _change(self, state: BreakerState) -> None:
         self.state = state
         self.generation += 1
+        self.passing = self.generation if state is BreakerState.CLOSED else 0
         self._in_trial = self._won = 0
 
 

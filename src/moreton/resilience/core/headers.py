@@ -17,7 +17,7 @@ ENVOY_TIMEOUT = "x-envoy-expected-rq-timeout-ms"
 ENVOY_ATTEMPT = "x-envoy-attempt-count"
 
 # The gRPC protocol allows eight digits.
-_GRPC = re.compile(r"(\d{1,8})([HMSmun])")
+_GRPC = re.compile(r"([0-9]{1,8})([HMSmun])")
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _GRPC_DIGITS_MAX = 10**8
 _ATTEMPT_MAX = 1000
@@ -40,7 +40,7 @@ def read_timeout(headers: Mapping[str, str]) -> float | None:
     said = []
     for name in (TIMEOUT, ENVOY_TIMEOUT):
         value = headers.get(name, "")
-        if value.isascii() and value.isdigit() and len(value) <= 10 and value != "0":
+        if value.isascii() and value.isdigit() and len(value) <= 10 and int(value):
             said.append(int(value) / 1000)
     found = _GRPC.fullmatch(headers.get(GRPC_TIMEOUT, ""))
     if found is not None:

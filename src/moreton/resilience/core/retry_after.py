@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 # Five digits are a day; longer ones are no advice but a refusal, and the cap holds anyway.
 _DIGITS_MAX = 9
+_SECONDS_MAX = 10**_DIGITS_MAX
 
 
 def parse_retry_after(value: str, wall: datetime) -> timedelta | None:
@@ -22,7 +23,7 @@ def parse_retry_after(value: str, wall: datetime) -> timedelta | None:
         return timedelta(seconds=int(text)) if len(text) <= _DIGITS_MAX else timedelta.max
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
@@ -43,7 +44,7 @@ def retry_after_of(headers: Mapping[str, str], problem: object, wall: datetime) 
         for name in ("retry_after", "retry-after", "retryAfter"):
             member = problem.get(name)
             if isinstance(member, int | float) and not isinstance(member, bool) and member >= 0:
-                return timedelta(seconds=member)
+                return timedelta(seconds=member) if member < _SECONDS_MAX else timedelta.max
             if isinstance(member, str):
                 return parse_retry_after(member, wall)
     return None

@@ -76,9 +76,7 @@ class CircuitBreaker(Gate):
         """Let a call in; raises `CircuitOpen`."""
         breaker = self._breaker
         now = self._timing.now()
-        if breaker.state is not BreakerState.CLOSED:
-            self._admit(now)
-        return breaker.generation, now
+        return breaker.passing or self._pass(now), now
 
     def leave(self, entered: tuple[int, float], error: BaseException | None) -> None:
         """Count how the call ended."""
@@ -99,23 +97,23 @@ class CircuitBreaker(Gate):
         """*call* within the breaker; shorter than `Gate.wrap`, as it is in every call's way."""
         if self._slow is not None:
             return super().wrap(call)
-        breaker, now, closed = self._breaker, self._timing.now, BreakerState.CLOSED
+        breaker, now = self._breaker, self._timing.now
         window = breaker.window
         counting = window if isinstance(window, CountWindow) else None
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            if breaker.state is not closed:
+            generation = breaker.passing
+            if not generation:
                 moment = now()
                 if moment < breaker.until:
                     raise self._refusal(moment)
-                self._admit(moment)
-            generation = breaker.generation
+                generation = self._pass(moment)
             try:
-                result = call(*args, **kwargs)
+                result = call(*args, **kwargs) if kwargs else call(*args)
             except BaseException as error:
                 self._count_error(generation, error)
                 raise
-            if breaker.state is not closed:
+            if breaker.passing != generation:
                 self._count_trial(generation, now())
             elif counting is not None:
                 counting.total += 1  # `success`, without a call and a look at the clock
@@ -129,23 +127,23 @@ class CircuitBreaker(Gate):
         """*call* within the breaker; as `wrap`."""
         if self._slow is not None:
             return super().wrap_async(call)
-        breaker, now, closed = self._breaker, self._timing.now, BreakerState.CLOSED
+        breaker, now = self._breaker, self._timing.now
         window = breaker.window
         counting = window if isinstance(window, CountWindow) else None
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            if breaker.state is not closed:
+            generation = breaker.passing
+            if not generation:
                 moment = now()
                 if moment < breaker.until:
                     raise self._refusal(moment)
-                self._admit(moment)
-            generation = breaker.generation
+                generation = self._pass(moment)
             try:
-                result = await call(*args, **kwargs)
+                result = await (call(*args, **kwargs) if kwargs else call(*args))
             except BaseException as error:
                 self._count_error(generation, error)
                 raise
-            if breaker.state is not closed:
+            if breaker.passing != generation:
                 self._count_trial(generation, now())
             elif counting is not None:
                 counting.total += 1  # `success`, without a call and a look at the clock
@@ -176,15 +174,20 @@ class CircuitBreaker(Gate):
         """When it opens."""
         return str(self._breaker.policy)
 
-    def _admit(self, now: float) -> None:
+    def _pass(self, now: float) -> int:
+        """The generation under which a call may pass a breaker that is not closed."""
+        breaker = self._breaker
+        if now < breaker.until:
+            raise self._refusal(now)
         with self._lock:
-            before = self._breaker.state
-            admitted = self._breaker.admit(now)
-            changed = self._breaker.state is not before
-        if changed:
+            before = breaker.generation
+            admitted = breaker.admit(now)
+            generation = breaker.generation
+        if generation != before:
             self._tell()
         if not admitted:
             raise self._refusal(now)
+        return generation
 
     def _refusal(self, now: float) -> CircuitOpen:
         breaker = self._breaker

@@ -114,7 +114,7 @@ class Retry(Layer):
         def retrying(*args: Any, **kwargs: Any) -> Any:
             begin()
             try:
-                return call(*args, **kwargs)
+                return call(*args, **kwargs) if kwargs else call(*args)
             except Exception as error:
                 series = Series(self._series)
                 delay = after(series, error)
@@ -125,7 +125,7 @@ class Retry(Layer):
                 while True:
                     self._timing.sleep(delay)
                     try:
-                        return call(*args, **kwargs)
+                        return call(*args, **kwargs) if kwargs else call(*args)
                     except Exception as error:
                         delay = after(series, error)
                         if delay is None:
@@ -143,7 +143,7 @@ class Retry(Layer):
         async def retrying(*args: Any, **kwargs: Any) -> Any:
             begin()
             try:
-                return await call(*args, **kwargs)
+                return await (call(*args, **kwargs) if kwargs else call(*args))
             except Exception as error:
                 series = Series(self._series)
                 delay = after(series, error)
@@ -154,7 +154,7 @@ class Retry(Layer):
                 while True:
                     await self._timing.sleep_async(delay)
                     try:
-                        return await call(*args, **kwargs)
+                        return await (call(*args, **kwargs) if kwargs else call(*args))
                     except Exception as error:
                         delay = after(series, error)
                         if delay is None:
@@ -239,9 +239,10 @@ class Retry(Layer):
             if listeners:
                 emit(RetryScheduled(self.name, series.attempt - 1, verdict, error))
             return verdict
-        self._stopped(series, verdict)
         if verdict is not Stop.NOT_RETRIABLE:
             error.add_note(self._notes[verdict])
+        if listeners or inbound_var.get() is not None:
+            self._stopped(series, verdict)
         return None
 
     def decide(
