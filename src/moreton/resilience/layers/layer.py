@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
+from moreton.resilience.layers.resuming import Relay
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -140,12 +142,14 @@ class Gate(Layer):
 
         async def gated(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             entered = await self.enter_async()
-            items = call(*args, **kwargs)
+            relay = Relay(call(*args, **kwargs))
             try:
-                async for item in items:
-                    yield item
+                while await relay.step():
+                    try:
+                        relay.sent = yield relay.item
+                    except BaseException as error:  # noqa: BLE001 - for who is within
+                        relay.thrown = error
             except GeneratorExit:
-                await items.aclose()
                 self.leave(entered, None)
                 raise
             except BaseException as error:

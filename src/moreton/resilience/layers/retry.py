@@ -20,7 +20,7 @@ from moreton.resilience.layers.layer import (
     GeneratorCall,
     Layer,
 )
-from moreton.resilience.layers.resuming import Resumed
+from moreton.resilience.layers.resuming import Relay, Resumed
 from moreton.resilience.sent import asked_of, is_transient, proves_unsent
 from moreton.resilience.timing import SYSTEM, Timing
 
@@ -173,6 +173,7 @@ class Retry(Layer):
             series = Series(self._series)
             while True:
                 items = call(*args, **kwargs)
+                token = attempt_var.set(series.attempt)
                 try:
                     first = next(items)
                 except StopIteration as end:
@@ -183,6 +184,8 @@ class Retry(Layer):
                         raise
                     self._timing.sleep(delay)
                     continue
+                finally:
+                    attempt_var.reset(token)
                 return (yield from Resumed(items, first))
 
         return retrying
@@ -194,24 +197,25 @@ class Retry(Layer):
             self.begin()
             series = Series(self._series)
             while True:
-                items = call(*args, **kwargs)
+                relay = Relay(call(*args, **kwargs))
+                token = attempt_var.set(series.attempt)
                 try:
-                    first = await anext(items)
-                except StopAsyncIteration:
-                    return
+                    more = await relay.step()
                 except Exception as error:
                     delay = self.after(series, error)
                     if delay is None:
                         raise
-                    await self._timing.sleep_async(delay)
-                    continue
-                try:
-                    yield first
-                    async for item in items:
-                        yield item
+                else:
+                    break
                 finally:
-                    await items.aclose()
-                break
+                    attempt_var.reset(token)
+                await self._timing.sleep_async(delay)
+            while more:
+                try:
+                    relay.sent = yield relay.item
+                except BaseException as error:  # noqa: BLE001 - for who is within
+                    relay.thrown = error
+                more = await relay.step()
 
         return retrying
 

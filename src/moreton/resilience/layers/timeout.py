@@ -10,15 +10,23 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task, get_running_loop
 from collections import deque
+from collections.abc import AsyncGenerator, Generator
 from contextvars import Token
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from moreton.kernel.quantities import format_duration
 from moreton.resilience.context import deadline_var
 from moreton.resilience.errors import DeadlineExceeded
 from moreton.resilience.events import TimedOut, emit, listeners
-from moreton.resilience.layers.layer import AsyncCall, Call, Gate
+from moreton.resilience.layers.layer import (
+    AsyncCall,
+    AsyncGeneratorCall,
+    Call,
+    Gate,
+    GeneratorCall,
+)
+from moreton.resilience.layers.resuming import Relay
 from moreton.resilience.timing import SYSTEM, Timing
 
 # One call's limit: [deadline on the loop's clock, task or None once it ended, token, whether its
@@ -166,11 +174,78 @@ class Timeout(Gate):
 
         return limited
 
+    def wrap_generator(self, call: GeneratorCall) -> GeneratorCall:
+        """*call*, its items together within the limit; its reader does not get its deadline."""
+
+        def limited(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            end = self._timing.now() + self._seconds
+            items = call(*args, **kwargs)
+            step, value = items.send, None
+            try:
+                while True:
+                    token = deadline_var.set(self._until(end))
+                    try:
+                        item = step(value)
+                    except StopIteration as stop:
+                        return stop.value
+                    finally:
+                        deadline_var.reset(token)
+                    try:
+                        step, value = items.send, (yield item)
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - for who is within
+                        step, value = items.throw, error
+            finally:
+                items.close()
+
+        return limited
+
+    def wrap_async_generator(self, call: AsyncGeneratorCall) -> AsyncGeneratorCall:
+        """As `wrap_generator`; who reads is not cancelled, but what it waits for next."""
+
+        async def limited(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            end = self._timing.now() + self._seconds
+            relay = Relay(call(*args, **kwargs))
+            try:
+                while await self._step(relay, end):
+                    try:
+                        relay.sent = yield relay.item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - for who is within
+                        relay.thrown = error
+            finally:
+                await relay.close()
+
+        return limited
+
+    async def _step(self, relay: Relay, end: float) -> bool:
+        deadline = self._until(end)
+        token = deadline_var.set(deadline)
+        timer = asyncio.timeout(deadline - self._timing.now())
+        try:
+            async with timer:
+                return await relay.step()
+        except TimeoutError as error:
+            if timer.expired():
+                self._raise(error)
+            raise
+        finally:
+            deadline_var.reset(token)
+
+    def _until(self, end: float) -> float:
+        """The deadline of what ends at *end*; raises `DeadlineExceeded` when it has passed."""
+        deadline = min(deadline_var.get(), end)
+        if deadline <= self._timing.now():
+            self._raise(None)
+        return deadline
+
     def describe(self) -> str:
         """The limit, and whose it is."""
         return f"each attempt ends within {format_duration(self.limit)}"
 
-    def _raise(self, error: BaseException | None) -> None:
+    def _raise(self, error: BaseException | None) -> NoReturn:
         if listeners:
             emit(TimedOut(self.name, self._seconds))
         raise DeadlineExceeded(
