@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextvars import Token
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from moreton.kernel.quantities import format_duration
 from moreton.resilience.context import deadline_var
@@ -30,9 +30,10 @@ from moreton.resilience.layers.resuming import Relay
 from moreton.resilience.timing import SYSTEM, Timing
 
 # One call's limit: [deadline on the loop's clock, task or None once it ended, token, whether its
-# time was over]. A list, as it is made for every call and costs a fifth of an object.
+# time was over, how often the task had been cancelled before]. A list, as it is made for every
+# call and costs a fifth of an object.
 _Limit = list[Any]
-_DEADLINE, _TASK, _TOKEN, _FIRED = range(4)
+_DEADLINE, _TASK, _TOKEN, _FIRED, _CANCELS = range(5)
 
 
 class _Timers:
@@ -110,12 +111,13 @@ class Timeout(Gate):
         if timers is None or timers.loop is not loop:
             timers = self._timers = _Timers(loop, loop.time() - now)
         deadline = now + self._seconds
-        task = current_task(loop)
+        task = cast("asyncio.Task[Any]", current_task(loop))
+        cancels = task.cancelling()  # a cancelled task that cleans up
         if outer < deadline:  # earlier than the others in the queue
-            limit: _Limit = [outer + timers.offset, task, deadline_var.set(outer), False]
+            limit: _Limit = [outer + timers.offset, task, deadline_var.set(outer), False, cancels]
             loop.call_at(outer + timers.offset, _expire, limit)
             return limit
-        limit = [deadline + timers.offset, task, deadline_var.set(deadline), False]
+        limit = [deadline + timers.offset, task, deadline_var.set(deadline), False, cancels]
         limits = timers.limits
         while limits and limits[0][_TASK] is None:
             limits.popleft()
@@ -133,7 +135,7 @@ class Timeout(Gate):
         task, entered[_TASK] = entered[_TASK], None
         if not entered[_FIRED]:
             return
-        if task.uncancel() == 0 and isinstance(error, asyncio.CancelledError):
+        if task.uncancel() <= entered[_CANCELS] and isinstance(error, asyncio.CancelledError):
             self._raise(error)
 
     def wrap(self, call: Call) -> Call:
