@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from moreton.resilience.layers.timeout import Timeout, TotalTimeout
 P = ParamSpec("P")
 T = TypeVar("T")
 _ROWS_MAX = 10
+# What tells functions apart: flags of their code.
+_KINDS = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Policy(Layer):
         check(flat)
         self.layers: tuple[Layer, ...] = tuple(flat)
         self.name = name
-        self._calls: dict[bool, Call] = {}
+        self._calls: dict[int, Call] = {}  # by the kind of function
 
     def wrap(self, call: Call) -> Call:
         """*call* within all layers."""
@@ -107,14 +110,12 @@ class Policy(Layer):
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call *function* under this policy; of a coroutine function, the result is to be awaited.
 
-        Give a plain function or an `async def`; decorate generators.
+        Give a plain function or an `async def`; decorate generators. Raises `TypeError` when a
+        layer cannot be around *function*.
         """
         code = getattr(function, "__code__", None)
-        if code is None:
-            is_async = inspect.iscoroutinefunction(function)
-        else:
-            is_async = bool(code.co_flags & inspect.CO_COROUTINE)
-        caller = self._calls.get(is_async) or self._made(is_async=is_async)
+        kind = _kind_of(function) if code is None else code.co_flags & _KINDS
+        caller = self._calls.get(kind) or self._made(kind, function)
         return cast("T", caller(function, *args, **kwargs))
 
     def attempts(self) -> Attempts:
@@ -170,10 +171,23 @@ class Policy(Layer):
         """The layers, from outside to inside."""
         return " > ".join(type(layer).__name__ for layer in self.layers)
 
-    def _made(self, *, is_async: bool) -> Call:
-        caller = self.wrap_async(_call_async) if is_async else self.wrap(_call)
-        self._calls[is_async] = caller
+    def _made(self, kind: int, function: Callable[..., Any]) -> Call:
+        if kind not in {0, inspect.CO_COROUTINE}:
+            raise TypeError(
+                f"{getattr(function, '__qualname__', function)} is a generator function: its items "
+                "come after the call; decorate it with the policy"
+            )
+        caller = self.wrap_async(_call_async) if kind else self.wrap(_call)
+        self._calls[kind] = caller
         return caller
+
+
+def _kind_of(function: Callable[..., Any]) -> int:
+    """As its code would tell, of a callable that has none of its own."""
+    call = function if isinstance(function, functools.partial) else type(function).__call__
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
+        return inspect.CO_COROUTINE
+    return 0
 
 
 def _call(function: Call, /, *args: Any, **kwargs: Any) -> Any:

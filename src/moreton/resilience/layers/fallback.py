@@ -44,8 +44,10 @@ class Fallback(Layer):
         if isinstance(on, type | tuple):
             kinds = on
             self._on: Callable[[BaseException], bool] = lambda error: isinstance(error, kinds)
-        else:
+        elif callable(on):
             self._on = on
+        else:
+            raise TypeError(f"on is {on!r}: give a class of exceptions, several, or a predicate")
         self._used = 0
 
     def wrap(self, call: Call) -> Call:
