@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 from moreton.kernel.quantities import format_duration
@@ -40,7 +41,7 @@ class RetryBudget:
     def __init__(
         self, share: float = 0.2, *, per_second: float = 3.0, timing: Timing = SYSTEM
     ) -> None:
-        if not 0 <= share <= 10 or per_second < 0:
+        if not (0 <= share <= 10 and 0 <= per_second < inf):
             raise ValueError(
                 f"share is {share:g} and per_second {per_second:g}: give a share from 0 to 10 "
                 "and 0 or more a second"
