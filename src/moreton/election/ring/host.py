@@ -31,6 +31,7 @@ from moreton.kernel.host import InboxFull, MachineHost
 from moreton.kernel.rng import Rng, system_rng
 
 LOOPBACK = Address("127.0.0.1", 0)
+_CANCEL_SECONDS = 0.05
 
 
 class RingMember:
@@ -81,9 +82,13 @@ class RingMember:
         trace: TracebackType | None,
     ) -> None:
         """Leave without a word, as a crash would: the others notice."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            # Again and again: `wait_for` of Python 3.11 forgets a cancellation that comes
+            # together with what it waits for.
+            _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
         await self._links.close()
 
     @property
