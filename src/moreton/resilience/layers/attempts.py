@@ -83,14 +83,22 @@ class Attempts:
     def enter_inner(self) -> None:
         """Pass the gates of one attempt."""
         self._number_token = attempt_var.set(self._number)
-        for gate in self._inner:
-            self._enter(gate)
+        try:
+            for gate in self._inner:
+                self._enter(gate)
+        except BaseException:
+            attempt_var.reset(self._number_token)
+            raise
 
     async def enter_inner_async(self) -> None:
         """Pass the gates of one attempt."""
         self._number_token = attempt_var.set(self._number)
-        for gate in self._inner:
-            await self._enter_async(gate)
+        try:
+            for gate in self._inner:
+                await self._enter_async(gate)
+        except BaseException:
+            attempt_var.reset(self._number_token)
+            raise
 
     def ended(self, error: BaseException | None) -> bool:
         """The attempt ended; whether its error is dealt with, as another attempt follows."""

@@ -230,7 +230,7 @@ class CircuitBreaker(Gate):
 class Breakers:
     """A breaker for every key (a host, a tenant), all with one policy; at most *keys_max*.
 
-    Beyond that the key that was asked for longest ago is forgotten. About 400 bytes a key.
+    Beyond that the key that was made longest ago is forgotten. About 400 bytes a key.
     """
 
     def __init__(
