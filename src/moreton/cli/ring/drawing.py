@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 DRAWN_NODES_MAX = 40
-_COLUMNS, _LINES = 72, 21
+_COLUMNS, _LINES = 72, 20
 _OUTLINE_DOTS = 90
 
 STYLES = {

@@ -24,7 +24,7 @@ from moreton.store import open_store
 
 FAST = Timings(
     heartbeat=timedelta(milliseconds=50),
-    acknowledge=timedelta(milliseconds=100),
+    acknowledge=timedelta(milliseconds=200),
     election=timedelta(seconds=1),
 )
 UIDS = [Uid(number) for number in (3, 5, 1, 4, 2)]
