@@ -22,6 +22,8 @@ attempt_var: ContextVar[int] = ContextVar("moreton_attempt", default=1)
 criticality_var: ContextVar[Criticality] = ContextVar(
     "moreton_criticality", default=Criticality.CRITICAL
 )
+# Whether the call under way may be made twice: set by a client that knows the request.
+idempotent_var: ContextVar[bool] = ContextVar("moreton_idempotent", default=False)
 
 
 @dataclass(slots=True)

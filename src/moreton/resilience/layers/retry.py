@@ -9,7 +9,7 @@ from typing import Any
 
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.rng import Rng, system_rng
-from moreton.resilience.context import attempt_var, deadline_var, inbound_var
+from moreton.resilience.context import attempt_var, deadline_var, idempotent_var, inbound_var
 from moreton.resilience.core.backoff import Backoff
 from moreton.resilience.core.budget import Budget, BudgetStatistics
 from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop, objection
@@ -225,17 +225,14 @@ class Retry(Layer):
         if self._deposit is not None:
             self._deposit(self._timing.now())
 
-    def after(
-        self, series: Series, error: BaseException, *, idempotent: bool | None = None
-    ) -> float | None:
+    def after(self, series: Series, error: BaseException) -> float | None:
         """The wait, in seconds, before the next attempt after *error*; `None` for no more."""
         verdict: float | Stop = Stop.NOT_RETRIABLE
         if self._on(error):
             floor, final = asked_of(error)
-            may = self.idempotent if idempotent is None else idempotent
             if final:
                 verdict = Stop.TOLD_NOT_TO
-            elif may or proves_unsent(error):
+            elif self.idempotent or idempotent_var.get() or proves_unsent(error):
                 now = self._timing.now()
                 verdict = series.next(floor, now, deadline_var.get(), self._budget, self._rng)
             else:

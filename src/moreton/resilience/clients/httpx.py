@@ -1,0 +1,33 @@
+"""Transports for httpx.
+
+client = httpx.Client(transport=ResilientTransport(policy))
+client = httpx.AsyncClient(transport=AsyncResilientTransport(policy_of_a_host))
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from moreton.resilience.clients.transport import AsyncTransport, OnceStream, SyncTransport
+
+
+class _Once(OnceStream, httpx.SyncByteStream, httpx.AsyncByteStream):
+    pass
+
+
+class ResilientTransport(SyncTransport, httpx.BaseTransport):
+    """For `httpx.Client`: see `moreton.resilience.clients.transport`."""
+
+    once = _Once
+
+    def _default(self) -> httpx.BaseTransport:
+        return httpx.HTTPTransport()
+
+
+class AsyncResilientTransport(AsyncTransport, httpx.AsyncBaseTransport):
+    """For `httpx.AsyncClient`: see `moreton.resilience.clients.transport`."""
+
+    once = _Once
+
+    def _default(self) -> httpx.AsyncBaseTransport:
+        return httpx.AsyncHTTPTransport()
