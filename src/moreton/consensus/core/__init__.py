@@ -1,0 +1,1 @@
+"""Raft, pure: it is told what happened and says what to do."""
