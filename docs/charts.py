@@ -5,7 +5,7 @@ Plain SVG within the page, so that its text and its lines follow the page's colo
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -16,7 +16,7 @@ from moreton.sim.contention import compare
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 168, 14, 40
 COLOURS = ("#888888", "#c0392b", "#d68910", "#1e8449", "#2471a3")
-CLIENTS = (1, *range(10, 101, 10))
+CLIENTS = range(10, 101, 10)
 SEEDS = range(5)
 
 
@@ -25,25 +25,26 @@ def line_chart(
     lines: Mapping[str, Sequence[float]],
     *,
     title: str,
-    x_label: str,
-    y_label: str,
+    labels: tuple[str, str],
+    ticks: Sequence[float],
+    scale: Callable[[float], float],
 ) -> str:
-    """*lines* over *x*, the vertical axis logarithmic, each line labelled at its end."""
-    largest = max(max(line) for line in lines.values())
-    smallest = min(min(line) for line in lines.values())
-    low, high = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
-    across = (WIDTH - LEFT - RIGHT) / (max(x) - min(x))
+    """*lines* over *x*, each labelled at its end; *scale* makes the vertical axis of *ticks*."""
+    low, high = scale(ticks[0]), scale(ticks[-1])
+    across = (WIDTH - LEFT - RIGHT) / (x[-1] - x[0])
     down = (HEIGHT - TOP - BOTTOM) / (high - low)
 
     def place(number: float, value: float) -> tuple[float, float]:
-        return LEFT + (number - min(x)) * across, TOP + (high - math.log10(value)) * down
+        return LEFT + (number - x[0]) * across, TOP + (high - scale(value)) * down
 
-    drawn = [_grid(10.0**power, place(min(x), 10.0**power)[1]) for power in range(low, high + 1)]
-    drawn += [_text(place(n, 1)[0], HEIGHT - 22, f"{n:g}", "middle") for n in x if n % 20 == 0]
-    drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, "middle"))
+    drawn = [_grid(tick, place(x[0], tick)[1]) for tick in ticks]
+    drawn += [
+        _text(place(n, ticks[0])[0], HEIGHT - 22, f"{n:g}", "middle") for n in x if n % 20 == 0
+    ]
+    drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, labels[0], "middle"))
     drawn.append(
         f'<text transform="translate(14 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
-        f"{y_label}</text>"
+        f"{labels[1]}</text>"
     )
     ends = _spread([place(x[-1], line[-1])[1] for line in lines.values()])
     for (name, line), colour, end in zip(lines.items(), COLOURS, ends, strict=True):
@@ -86,11 +87,15 @@ def contention_charts() -> list[str]:
         line_chart(
             CLIENTS,
             {name: [getattr(one, field) for one in line] for name, line in results.items()},
-            title=f"{label} for 1 to {CLIENTS[-1]} clients, by kind of back-off",
-            x_label="contending clients",
-            y_label=label,
+            title=f"{field} for {CLIENTS[0]} to {CLIENTS[-1]} clients, by kind of back-off",
+            labels=("contending clients", field),
+            ticks=ticks,
+            scale=scale,
         )
-        for field, label in (("calls", "calls"), ("seconds", "seconds"))
+        for field, ticks, scale in (
+            ("calls", (0, 500, 1000, 1500, 2000, 2500), float),
+            ("seconds", (0.1, 1, 10, 100), math.log10),
+        )
     ]
 
 
