@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from moreton.cli.main import application
 from moreton.election.ring import Algorithm, FencedOff, RingProcesses, StoreClaims, Timings, Uid
 from moreton.kernel.quantities import parse_duration
 from moreton.store import Put, open_store
@@ -108,3 +112,20 @@ async def test_all_processes_end_with_who_started_them() -> None:
     async with led() as made:
         await made.ring.wait_agreed()
     assert all(not member.is_alive for member in made.ring.members.values())
+
+
+def test_command_runs_processes_and_goes_on_from_what_the_store_has(tmp_path: Path) -> None:
+    asked = ["ring", "run", "--processes", "--nodes", "4", "--kill", "1", "--json"]
+    asked += ["--store", f"sqlite:///{tmp_path / 'state.sqlite'}"]
+    decisions = []
+    for _ in range(2):
+        result = CliRunner().invoke(application(asked), asked)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.output)
+        assert found["mode"] == "processes"
+        assert found["advisory"] is False
+        assert found["leader"] not in found["killed"]
+        decisions += found["decisions"]
+    for counted in ("epoch", "token"):
+        numbers = [decision[counted] for decision in decisions]
+        assert numbers == sorted(set(numbers)), "an earlier run's leader is replaced, not repeated"
