@@ -16,8 +16,9 @@ class VirtualTiming:
     """The time of a policy's layers on *clock*, which a wait moves on: nobody really waits.
 
     Give the same one to every layer of a policy. *waits* holds all waits so far, in seconds, in
-    their order. Time passes only in these waits and by `clock.advance`; what the event loop times
-    itself, such as the end of a coroutine's `Timeout`, goes by the machine's clock.
+    their order. Time passes only in these waits and by `clock.advance`. What nobody can wait for in
+    virtual time goes by the machine's clock: the end of a coroutine's `Timeout`, the queue of a
+    `Bulkhead`, `resilience.context.remaining`.
     """
 
     def __init__(self, clock: VirtualClock | None = None) -> None:

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moreton.kernel.rng import seeded_rng
-from moreton.resilience import Bulkhead, Policy
+from moreton.resilience import Bulkhead, Policy, TotalTimeout
 from moreton.resilience.context import deadline
 from moreton.resilience.errors import BulkheadFull
 from moreton.resilience.events import CallRefused, Event, listening
+from moreton.testing import VirtualTiming
 
 LONG = timedelta(seconds=60)
 
@@ -191,6 +192,17 @@ async def test_nobody_waits_longer_than_the_queue_allows_or_the_deadline() -> No
         assert bulkhead.statistics().waiting == 0
         bulkhead.leave(None, None)
         bulkhead.enter()  # the slot was not lost
+
+
+async def test_a_deadline_in_virtual_time_lets_a_call_wait_as_one_in_real_time_does() -> None:
+    timing = VirtualTiming()
+    bulkhead = Bulkhead(1, queue=1, queue_timeout=LONG, timing=timing)
+    policy = Policy(TotalTimeout(LONG, timing=timing), bulkhead)
+    bulkhead.enter()
+    waiting = asyncio.ensure_future(policy.call(asyncio.sleep, 0, "served"))
+    await until(lambda: bulkhead.statistics().waiting == 1)
+    bulkhead.leave(None, None)
+    assert await waiting == "served"
 
 
 def test_a_thread_waits_for_a_slot() -> None:

@@ -14,7 +14,7 @@ from moreton.resilience.context import deadline_var
 from moreton.resilience.errors import BulkheadFull
 from moreton.resilience.events import CallRefused, emit, listeners
 from moreton.resilience.layers.layer import AsyncCall, Call, Gate
-from moreton.resilience.timing import SYSTEM
+from moreton.resilience.timing import SYSTEM, Timing
 
 
 class _Waiter(Protocol):
@@ -74,6 +74,7 @@ class Bulkhead(Gate):
         queue: int = 0,
         queue_timeout: timedelta = timedelta(seconds=1),
         name: str = "bulkhead",
+        timing: Timing = SYSTEM,
     ) -> None:
         if limit < 1:
             raise ValueError(f"limit is {limit}: no call would ever be made; give 1 or more")
@@ -88,6 +89,7 @@ class Bulkhead(Gate):
         self.queue = queue
         self.queue_timeout = queue_timeout
         self.name = name
+        self._timing = timing
         # Taken and given back without a lock: each is one atomic step of a deque. The lock is for
         # those who wait.
         self._slots: deque[None] = deque([None] * limit)
@@ -206,7 +208,8 @@ class Bulkhead(Gate):
             waiter.wake()
 
     def _patience(self) -> float:
-        return max(0.0, min(self.queue_timeout.total_seconds(), deadline_var.get() - SYSTEM.now()))
+        left = deadline_var.get() - self._timing.now()
+        return max(0.0, min(self.queue_timeout.total_seconds(), left))
 
     def _gave_up(self, waiter: _Waiter) -> bool:
         """Whether *waiter* leaves the queue without a slot."""
