@@ -237,8 +237,12 @@ def test_preflight_of_a_route_without_cors_finds_no_route(world: World) -> None:
 
 def test_retries_are_as_many_as_were_asked_for(world: World) -> None:
     before = len(world.one.asked)
-    assert world.ask("GET", "/retry", x_answer="503").status == 503
+    answer = world.ask("GET", "/retry", x_answer="503")
+    assert answer.status == 503
     assert len(world.one.asked) - before == 4
+    # A caller with retries of its own is told, so that they do not multiply.
+    assert answer.headers["x-moreton-attempts"] == "4"
+    assert "x-moreton-attempts" not in world.ask("GET", "/once").headers
 
 
 def test_answer_of_the_service_is_not_retried_by_default(world: World) -> None:

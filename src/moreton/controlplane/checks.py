@@ -38,14 +38,14 @@ def check_references(
     prevents = "the route is not published"
     for name in sorted(route.gateways - gateways.keys()):
         what = f"route {route.name!r} is for the gateway {name!r}, which no one defines"
-        todo = f"define it, or {_meant(name, gateways, 'leave `gateways` out')}"
+        todo = f"define it, or {meant(name, gateways, 'leave `gateways` out')}"
         yield Fault(what, todo, locate("routes", route.name, "gateways"), prevents)
     used = [("to", d.service) for d in route.to] + [("mirror", m.service) for m in route.mirrors]
     for key, name in used:
         if name not in services:
             verb = "sends to" if key == "to" else "mirrors to"
             what = f"route {route.name!r} {verb} the service {name!r}, which no one defines"
-            todo = f"define it, or {_meant(name, services, 'remove the route')}"
+            todo = f"define it, or {meant(name, services, 'remove the route')}"
             yield Fault(what, todo, locate("routes", route.name, key, name), prevents)
 
 
@@ -129,6 +129,7 @@ def _listeners(gateways: Mapping[str, Gateway | None], locate: Locate) -> Iterat
             taken.setdefault(address, gateway.name)
 
 
-def _meant(name: str, known: Mapping[str, object], otherwise: str) -> str:
+def meant(name: str, known: Mapping[str, object], otherwise: str) -> str:
+    """What to do about *name*, which is not in *known*: the name that was meant, or *otherwise*."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"write {close[0]!r}" if close else otherwise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,11 +23,13 @@ from moreton.config import (
     load_document,
     parse,
 )
-from moreton.controlplane.checks import check_objects, check_tls, tls_problem
+from moreton.controlplane.checks import check_objects, check_tls, meant, tls_problem
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
+from moreton.gateway.config.policies import route_with, service_with
 from moreton.gateway.config.words import AddressText, Name
 from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service, TlsFiles
+from moreton.resilience.config import PolicyModel, PolicyName
 
 DEFAULT_API = Address("127.0.0.1", 7400)
 
@@ -63,6 +65,7 @@ class SettingsModel(Section):
     gateways: dict[Name, GatewayModel] = {}
     services: dict[Name, ServiceModel] = {}
     routes: dict[Name, RouteModel] = {}
+    policies: dict[PolicyName, PolicyModel] = {}
     controlplane: ControlPlaneModel = ControlPlaneModel()
     envoy: EnvoyModel = EnvoyModel()
     tracing: TracingModel | None = None
@@ -78,6 +81,7 @@ class Settings:
     services: Mapping[str, Service]
     routes: Mapping[str, Route]
     runs: Mapping[str, RunModel]
+    policies: Mapping[str, PolicyModel]
     controlplane: ControlPlaneModel
     envoy: EnvoyModel
     tracing: TracingModel | None
@@ -114,9 +118,10 @@ def load_settings(path: Path) -> Settings:
         path=path,
         folder=folder,
         gateways={n: _absolute(m.as_value(n), folder) for n, m in model.gateways.items()},
-        services={n: m.as_value(n) for n, m in model.services.items()},
-        routes={n: m.as_value(n) for n, m in model.routes.items()},
+        services=_under_policies(model.services, model.policies, service_with),
+        routes=_under_policies(model.routes, model.policies, route_with),
         runs={n: m.run for n, m in model.services.items() if m.run is not None},
+        policies=model.policies,
         controlplane=model.controlplane,
         envoy=model.envoy,
         tracing=model.tracing,
@@ -125,11 +130,38 @@ def load_settings(path: Path) -> Settings:
     faults = check_objects(
         settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
     )
+    faults += _check_policies(model, document)
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)
     if faults:
         raise ConfigRefused(faults)
     return settings
+
+
+def _under_policies(
+    models: Mapping[str, Any], policies: Mapping[str, PolicyModel], apply: Callable[..., Any]
+) -> dict[str, Any]:
+    """The values of *models*, each with what its policy, if it names one, means for Envoy."""
+    values = {name: model.as_value(name) for name, model in models.items()}
+    for name, model in models.items():
+        if model.policy in policies:
+            values[name] = apply(values[name], policies[model.policy])
+    return values
+
+
+def _check_policies(model: SettingsModel, document: Document) -> list[Fault]:
+    """The policies that are named and that no one defines."""
+    faults = []
+    for section, models in (("services", model.services), ("routes", model.routes)):
+        for name, one in models.items():
+            if one.policy is not None and one.policy not in model.policies:
+                what = (
+                    f"{section[:-1]} {name!r} has the policy {one.policy!r}, which no one defines"
+                )
+                todo = f"define it, or {meant(one.policy, model.policies, 'remove it')}"
+                where = document.where((section, name, "policy"))
+                faults.append(Fault(what, todo, where, "it is not published"))
+    return faults
 
 
 def _check_api_tls(settings: Settings) -> list[Fault]:
@@ -179,20 +211,26 @@ def settings_schema() -> dict[str, Any]:
 
 
 def parse_route(name: str, body: object) -> Route:
-    """A route that came as JSON; raises `ConfigRefused`."""
-    route: Route = _parse(RouteModel, name, "route", body).as_value(name)
+    """A route that came as JSON; raises `ConfigRefused`. `policy` is for the file only."""
+    model = _parse(RouteModel, name, "route", body)
+    _refuse_file_only("route", name, "policy", model.policy)
+    route: Route = model.as_value(name)
     return route
 
 
 def parse_service(name: str, body: object) -> Service:
-    """A service that came as JSON; raises `ConfigRefused`. `run` is for the file only."""
+    """A service that came as JSON; raises `ConfigRefused`. `run` and `policy` are for the file."""
     model = _parse(ServiceModel, name, "service", body)
-    if model.run is not None:
-        raise ConfigRefused(
-            [Fault(f"service {name!r} has `run`", "write it into moreton.yaml, or use addresses")]
-        )
+    _refuse_file_only("service", name, "run", model.run)
+    _refuse_file_only("service", name, "policy", model.policy)
     service: Service = model.as_value(name)
     return service
+
+
+def _refuse_file_only(kind: str, name: str, key: str, value: object) -> None:
+    if value is not None:
+        todo = "write it into moreton.yaml, or leave it out"
+        raise ConfigRefused([Fault(f"{kind} {name!r} has `{key}`", todo)])
 
 
 def _parse(model: type[Any], name: str, kind: str, body: object) -> Any:

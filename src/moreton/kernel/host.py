@@ -97,6 +97,8 @@ class MachineHost(Generic[EventT, EffectT]):
         if seconds <= 0:
             return None
         try:
-            return (await asyncio.wait_for(self._inbox.get(), seconds),)
+            # Not `wait_for`, which before Python 3.12 may swallow a cancellation.
+            async with asyncio.timeout(seconds):
+                return (await self._inbox.get(),)
         except TimeoutError:
             return None

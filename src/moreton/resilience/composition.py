@@ -16,7 +16,7 @@ from moreton.resilience.layers.timeout import Timeout, TotalTimeout
 def check(layers: Sequence[Layer]) -> None:
     """Raise `ValueError` with the reason when *layers* cannot be meant in this order."""
     if not layers:
-        raise ValueError("a policy without layers does nothing: give at least one")
+        raise ValueError("a policy without layers does nothing; give at least one")
     for layer in layers:
         if not isinstance(layer, Layer):
             raise TypeError(f"{layer!r} is no layer: give Retry(…), Timeout(…) and their like")
@@ -79,11 +79,11 @@ def _check_limits(layers: Sequence[Layer]) -> None:
     if total is not None and each is not None and each.limit >= total.limit:
         raise ValueError(
             f"Timeout({format_duration(each.limit)}) never takes effect within "
-            f"TotalTimeout({format_duration(total.limit)}): make it shorter"
+            f"TotalTimeout({format_duration(total.limit)}); make it shorter"
         )
     limit = each or total
     if hedge is not None and limit is not None and hedge.after >= limit.limit:
         raise ValueError(
             f"Hedge after {format_duration(hedge.after)} never takes effect within "
-            f"{format_duration(limit.limit)}: make it shorter"
+            f"{format_duration(limit.limit)}; make it shorter"
         )

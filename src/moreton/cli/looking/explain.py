@@ -8,14 +8,20 @@ import typer
 
 from moreton.cli.client import DEFAULT_CONFIG, Api, Config
 from moreton.cli.exits import Exit
+from moreton.cli.looking.policies import explain_policy
 from moreton.cli.output import AsJson, print_json, print_line, shares
 from moreton.controlplane.errors import NotRunning
 
 
 def explain(
-    method: Annotated[str, typer.Argument(help="GET, POST, …")],
-    url: Annotated[str, typer.Argument(help="http://host/path?query, or /path alone.")],
+    method: Annotated[str | None, typer.Argument(help="GET, POST, …")] = None,
+    url: Annotated[
+        str | None, typer.Argument(help="http://host/path?query, or /path alone.")
+    ] = None,
     *,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Explain a policy of moreton.yaml instead.")
+    ] = None,
     header: Annotated[
         list[str] | None, typer.Option("--header", "-H", help="`name: value`; repeatable.")
     ] = None,
@@ -35,7 +41,14 @@ def explain(
       moreton explain GET http://shop.example/catalogue/7
 
       moreton explain POST /orders -H "x-beta: 1"
+
+      moreton explain --policy careful
     """
+    if policy is not None:
+        explain_policy(policy, config, as_json=as_json)
+        return
+    if method is None or url is None:
+        raise typer.BadParameter("give a method and a URL, or --policy NAME")
     headers = header or []
     found = None if offline else _ask(config, method, url, headers)
     if found is None:

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from functools import lru_cache
 
+from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from google.protobuf import wrappers_pb2
 
@@ -28,6 +29,7 @@ from moreton.gateway.core.model import (
     Retries,
     Route,
 )
+from moreton.resilience.core.headers import GATEWAY_ATTEMPTS
 
 _ROUTE = routes_pb2.Route
 _ACTION = routes_pb2.RouteAction
@@ -44,6 +46,11 @@ _CODES = {
     307: _CODE.Value("TEMPORARY_REDIRECT"),
     308: _CODE.Value("PERMANENT_REDIRECT"),
 }
+_NOTHING = (None, None, None, None)
+_ATTEMPTS = base_pb2.HeaderValueOption(
+    header=base_pb2.HeaderValue(key=GATEWAY_ATTEMPTS, value="%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+    append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+)
 
 
 def envoy_route(route: Route, path: PathPlan) -> bytes:
@@ -77,10 +84,13 @@ def _envoy_route(route: Route, path: PathPlan, rest: bytes) -> bytes:
 
 
 def _extras(route: Route) -> bytes:
-    if route.request_headers is None and route.response_headers is None and route.cors is None:
+    if (route.request_headers, route.response_headers, route.cors, route.retries) == _NOTHING:
         return b""
     out = _ROUTE()
     add_header_changes(out, route.request_headers, route.response_headers)
+    if route.retries is not None:
+        # So that a caller with retries of its own does not multiply them.
+        out.response_headers_to_add.append(_ATTEMPTS)
     if route.cors is not None:
         policy = any_of(cors_policy(route.cors, route.match.methods))
         out.typed_per_filter_config[CORS_FILTER].CopyFrom(policy)

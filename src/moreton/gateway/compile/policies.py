@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from functools import lru_cache
 
 from envoy.config.core.v3 import base_pb2
@@ -18,9 +17,6 @@ from moreton.gateway.core.model import Cors, HeaderChanges, Retries
 CORS_FILTER = "cors"
 # Nothing of the request has reached the application in any of these: safe for every method.
 DEFAULT_RETRIES = Retries(2, ("connect-failure", "refused-stream", "reset-before-request"))
-# Envoy waits at random in [0, min(max, base * (2**n - 1))) before retry n.
-_BACKOFF_BASE = timedelta(milliseconds=25)
-_BACKOFF_MAX = timedelta(milliseconds=250)
 # How often a host that failed already is drawn again before it is taken after all.
 _HOST_DRAWS_MAX = 3
 _POLICIES_REMEMBERED = 256
@@ -40,8 +36,8 @@ def retry_policy(retries: Retries) -> bytes:
     predicate = policy.retry_host_predicate.add(name="envoy.retry_host_predicates.previous_hosts")
     predicate.typed_config.CopyFrom(any_of(previous_hosts_pb2.PreviousHostsPredicate()))
     policy.host_selection_retry_max_attempts = _HOST_DRAWS_MAX
-    policy.retry_back_off.base_interval.FromTimedelta(_BACKOFF_BASE)
-    policy.retry_back_off.max_interval.FromTimedelta(_BACKOFF_MAX)
+    policy.retry_back_off.base_interval.FromTimedelta(retries.backoff_base)
+    policy.retry_back_off.max_interval.FromTimedelta(retries.backoff_max)
     return serialize(policy)
 
 

@@ -19,7 +19,6 @@ from moreton.gateway.core.model import Endpoint, Protocol, Service
 _CLUSTER = cluster_pb2.Cluster
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER_BYTES = 32 * 1024  # Envoy's edge guide; its default of 1 MiB is for a mesh
-_RETRY_BUDGET_PERCENT = 20.0
 _RETRIES_MIN = 3  # Envoy's default for small services, whose budget would round to nothing
 # Below the least keep-alive of common Python servers (gunicorn: 2 s), so that the gateway and
 # never the server ends an idle connection: a request must not meet a connection being closed.
@@ -40,7 +39,11 @@ def cluster(service: Service) -> Resource:
     """The cluster of *service*; its endpoints come apart, over ADS, unless Envoy resolves them."""
     body = delimited(_CLUSTER.NAME_FIELD_NUMBER, service.name.encode())
     body += _settings(
-        service.connect_timeout, service.max_connections, service.max_requests, service.protocol
+        service.connect_timeout,
+        service.max_connections,
+        service.max_requests,
+        service.retry_share,
+        service.protocol,
     )
     if is_resolved_by_envoy(service):
         members = [Endpoint(address) for address in service.addresses]
@@ -77,7 +80,11 @@ def load_assignment(
 
 @lru_cache(maxsize=_CLUSTERS_REMEMBERED)
 def _settings(
-    connect_timeout: timedelta, max_connections: int, max_requests: int, protocol: Protocol
+    connect_timeout: timedelta,
+    max_connections: int,
+    max_requests: int,
+    retry_share: float,
+    protocol: Protocol,
 ) -> bytes:
     """What services with equal settings have in common."""
     out = _CLUSTER(lb_policy=_CLUSTER.LEAST_REQUEST)
@@ -95,7 +102,7 @@ def _settings(
     limits.max_connections.value = max_connections
     limits.max_pending_requests.value = max_requests
     limits.max_requests.value = max_requests
-    limits.retry_budget.budget_percent.value = _RETRY_BUDGET_PERCENT
+    limits.retry_budget.budget_percent.value = retry_share * 100
     limits.retry_budget.min_retry_concurrency.value = _RETRIES_MIN
     out.outlier_detection.CopyFrom(_outlier_detection())
     options = any_of(_http_options(protocol))

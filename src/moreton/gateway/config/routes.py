@@ -211,6 +211,7 @@ class RouteModel(Section):
     timeout: Duration | None = None
     idle_timeout: Duration | None = None
     retries: RetriesModel | None = None
+    policy: Name | None = None  # one of the section `policies`; what the route says itself wins
     rewrite: RewriteModel | None = None
     request_headers: HeaderChangesModel | None = None
     response_headers: HeaderChangesModel | None = None
@@ -253,7 +254,7 @@ class RouteModel(Section):
             )
             raise ValueError(f"it has {had}; give it exactly one")
         if self.redirect is not None:
-            useless = self.model_fields_set & {"rewrite", "retries", "timeout", "mirror"}
+            useless = self.model_fields_set & {"rewrite", "retries", "timeout", "mirror", "policy"}
             if useless:
                 names = ", ".join(sorted(useless))
                 raise ValueError(

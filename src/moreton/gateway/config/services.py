@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,9 +29,10 @@ class ServiceModel(Section):
     discover: bool | Name | None = None
     run: RunModel | None = None
     protocol: Literal["http1", "http2", "grpc"] = "http1"
-    connect_timeout: Duration | None = None
+    connect_timeout: Duration = timedelta(seconds=2)
     max_connections: Annotated[int, Field(ge=1)] = 10_000
     max_requests: Annotated[int, Field(ge=1)] = 10_000
+    policy: Name | None = None  # one of the section `policies`
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -45,7 +47,6 @@ class ServiceModel(Section):
     def as_value(self, name: str) -> Service:
         """The core's value; a command's instance is found as if it had registered."""
         discover = name if self.discover is True or self.run is not None else self.discover
-        timeout = {} if self.connect_timeout is None else {"connect_timeout": self.connect_timeout}
         return Service(
             name,
             addresses=tuple(self.addresses or ()),
@@ -53,5 +54,5 @@ class ServiceModel(Section):
             protocol=Protocol(self.protocol),
             max_connections=self.max_connections,
             max_requests=self.max_requests,
-            **timeout,
+            connect_timeout=self.connect_timeout,
         )

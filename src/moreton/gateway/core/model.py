@@ -78,6 +78,9 @@ class Retries:
     attempts: int
     on: tuple[str, ...]  # Envoy's retry_on words
     per_try_timeout: timedelta | None = None
+    # Envoy waits at random in [0, min(max, base * 2**(n-1))) before retry n.
+    backoff_base: timedelta = timedelta(milliseconds=25)
+    backoff_max: timedelta = timedelta(milliseconds=250)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,7 @@ class Service:
     connect_timeout: timedelta = timedelta(seconds=2)
     max_connections: int = 10_000
     max_requests: int = 10_000
+    retry_share: float = 0.2  # of the requests under way, that may be retries
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,5 +124,8 @@ def give_up(error: BaseException) -> None:
 
 def _proxy_retried(headers: Mapping[str, str]) -> bool:
     """Whether a proxy in between tried again already, and so the SDK must not."""
-    count = headers.get(fields.ENVOY_ATTEMPT, "")
-    return count.isascii() and count.isdigit() and count not in {"", "0", "1"}
+    for name in (fields.GATEWAY_ATTEMPTS, fields.ENVOY_ATTEMPT):
+        count = headers.get(name, "")
+        if count.isascii() and count.isdigit() and count not in {"0", "1"}:
+            return True
+    return False

@@ -51,12 +51,12 @@ class BreakerPolicy:
         for name in ("failure_rate", "slow_call_rate"):
             share = getattr(self, name)
             if not 0 < share <= 1:
-                raise ValueError(f"{name} is {share:g}: give a share above 0 and up to 1")
+                raise ValueError(f"{name} is {share:g}; give a share above 0 and up to 1")
         for name in ("minimum_calls", "permits", "successes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give 1 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
         if not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter is {self.jitter:g}: give a share from 0 to 1")
+            raise ValueError(f"jitter is {self.jitter:g}; give a share from 0 to 1")
         if self.open_for <= _ZERO or (self.slow_call is not None and self.slow_call <= _ZERO):
             raise ValueError("open_for and slow_call are durations above 0")
         self._check_window()

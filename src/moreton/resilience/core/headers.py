@@ -14,6 +14,8 @@ NEVER = "never"
 GRPC_TIMEOUT = "grpc-timeout"
 # Envoy tells the service behind it how long it will wait.
 ENVOY_TIMEOUT = "x-envoy-expected-rq-timeout-ms"
+# A gateway says how often it tried, where it tries again by itself.
+GATEWAY_ATTEMPTS = "x-moreton-attempts"
 ENVOY_ATTEMPT = "x-envoy-attempt-count"
 
 # The gRPC protocol allows eight digits.

@@ -79,7 +79,7 @@ class Bulkhead(Gate):
         if limit < 1:
             raise ValueError(f"limit is {limit}: no call would ever be made; give 1 or more")
         if queue < 0:
-            raise ValueError(f"queue is {queue}: give 0 (nobody waits) or more")
+            raise ValueError(f"queue is {queue}; give 0 (nobody waits) or more")
         if queue_timeout <= timedelta(0):
             raise ValueError(
                 f"queue_timeout is {queue_timeout.total_seconds():g} s: give a duration above 0, "

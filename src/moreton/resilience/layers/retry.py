@@ -43,12 +43,12 @@ class RetryBudget:
     ) -> None:
         if not (0 <= share <= 10 and 0 <= per_second < inf):
             raise ValueError(
-                f"share is {share:g} and per_second {per_second:g}: give a share from 0 to 10 "
+                f"share is {share:g} and per_second {per_second:g}; give a share from 0 to 10 "
                 "and 0 or more a second"
             )
         if share == 0 and per_second == 0:
             raise ValueError(
-                "a budget of 0 allows no retry at all: leave the retries out, or give a share "
+                "a budget of 0 allows no retry at all; leave the retries out, or give a share "
                 "or a number a second"
             )
         self.share = share

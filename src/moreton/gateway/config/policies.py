@@ -1,0 +1,106 @@
+"""What of a named policy Envoy does for a route or a service, and what it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from moreton.gateway.core.model import Retries, Route, Service
+from moreton.kernel.quantities import format_duration
+from moreton.resilience.config import BackoffModel, PolicyModel, RetryModel
+from moreton.resilience.core.retrying import IDEMPOTENT_METHODS
+
+# Nothing of the request has reached the application in any of these.
+_UNSENT = ("connect-failure", "refused-stream", "reset-before-request")
+_FAILURES = ("reset", "429", "502", "503", "504")
+
+
+def route_with(route: Route, policy: PolicyModel) -> Route:
+    """*route* with the retries and the timeouts of *policy*, except those that it has itself."""
+    if route.redirect is not None:
+        return route
+    retries = route.retries
+    if retries is None and policy.retry is not None:
+        retries = _retries(route, policy, policy.retry)
+    timeout = route.timeout
+    if timeout is None:
+        timeout = policy.total_timeout or (None if policy.retry else policy.timeout)
+    return replace(route, retries=retries, timeout=timeout)
+
+
+def service_with(service: Service, policy: PolicyModel) -> Service:
+    """*service* with the limits of *policy*."""
+    if policy.bulkhead is not None:
+        service = replace(service, max_requests=policy.bulkhead.limit)
+    if policy.retry is not None:
+        service = replace(service, retry_share=policy.retry.budget.share)
+    return service
+
+
+def _retries(route: Route, policy: PolicyModel, retry: RetryModel) -> Retries:
+    backoff = retry.backoff.as_value()
+    return Retries(
+        retry.attempts - 1,
+        (*_UNSENT, *_FAILURES) if _repeatable(route, policy) else _UNSENT,
+        policy.timeout,
+        backoff_base=backoff.initial,
+        backoff_max=backoff.cap,
+    )
+
+
+def _repeatable(route: Route, policy: PolicyModel) -> bool:
+    methods = route.match.methods
+    return policy.idempotent or (bool(methods) and methods <= IDEMPOTENT_METHODS)
+
+
+def inexpressible(policy: PolicyModel) -> tuple[str, ...]:
+    """What a service does under *policy* and Envoy cannot, each with what Envoy does instead."""
+    return tuple(_inexpressible(policy))
+
+
+def _inexpressible(policy: PolicyModel) -> Iterator[str]:
+    if policy.retry is not None:
+        yield from _of_retries(policy, policy.retry)
+    if policy.breaker is not None:
+        yield (
+            "breaker: Envoy rests single instances after failures in a row, and never a whole "
+            "service; rates, windows and slow calls are not looked at"
+        )
+    if policy.bulkhead is not None and policy.bulkhead.queue:
+        yield "bulkhead.queue: Envoy refuses at once what is above the limit"
+    if policy.adaptive is not None:
+        yield "adaptive: Envoy keeps the service's max_requests"
+    if policy.throttle is not None:
+        yield "throttle: Envoy sends on what it gets"
+    if policy.hedge is not None:
+        yield "hedge: Envoy waits for the first attempt"
+
+
+def _of_retries(policy: PolicyModel, retry: RetryModel) -> Iterator[str]:
+    yield from _of_backoff(retry.backoff)
+    if not policy.idempotent:
+        yield (
+            "retry: where a route takes methods that are not idempotent, Envoy tries again only "
+            "what was not sent, whatever the method or Idempotency-Key of a request"
+        )
+    if retry.budget.per_second != 3.0:
+        yield "retry.budget.per_second: Envoy allows 3 retries at a time at least"
+    yield "retry.retry_after_max: Envoy does not look at Retry-After"
+    if policy.total_timeout is None:
+        yield "retry: without a total_timeout nothing limits all attempts together"
+
+
+def _of_backoff(model: BackoffModel) -> Iterator[str]:
+    backoff = model.as_value()
+    base = format_duration(backoff.initial)
+    instead = f"Envoy waits at random between 0 and {base}, twice as long each time"
+    if model.preset is not None or model.kind != "exponential":
+        yield f"retry.backoff: {instead}"
+        return
+    if backoff.multiplier != 2:
+        yield f"retry.backoff.multiplier {backoff.multiplier:g}: {instead}"
+    if model.jitter != "full":
+        yield f"retry.backoff.jitter {model.jitter}: {instead}"
+    if backoff.initial < timedelta(milliseconds=1):
+        yield "retry.backoff.initial: Envoy counts whole milliseconds"
