@@ -109,6 +109,23 @@ async def test_a_limit_leaves_a_cancellation_from_outside_alone() -> None:
         await task
 
 
+async def test_a_cancellation_from_outside_counts_though_the_time_is_over_too() -> None:
+    cleaning = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await for_ever()
+        finally:
+            cleaning.set()
+            await for_ever()
+
+    task = asyncio.ensure_future(Policy(Timeout(SOON)).call(work))
+    await cleaning.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_limit_holds_while_a_cancelled_task_cleans_up() -> None:
     ended: list[BaseException] = []
     begun = asyncio.Event()
