@@ -19,5 +19,6 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 html_theme = "furo"
 html_title = "Moreton"
 autodoc_typehints = "description"
+nitpick_ignore = [("py:obj", "typing.~P")]  # a ParamSpec has no page
 # Types in signatures are named and not linked: most have no page here.
 nitpick_ignore_regex = [("py:class", ".*")]

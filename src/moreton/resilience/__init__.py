@@ -7,7 +7,7 @@ client library), and not to hide a fault that is always there.
 Guarantees: a call that may have taken effect is repeated only when you said that this is safe, or
 its HTTP method does; retries never exceed their budget, their deadline or what a server asked for;
 a wait is never longer than what is left of the deadline; whatever is refused says why and when to
-try again.
+try again::
 
     policy = Policy(
         TotalTimeout(timedelta(seconds=10)),
