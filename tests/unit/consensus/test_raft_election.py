@@ -1,0 +1,293 @@
+"""Leader election: sections 3.3, 3.4 and 3.6.1 of Ongaro's thesis, pre-vote and check quorum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from moreton.consensus.core.events import Campaign, LeaderChanged, Persist, Receive, Send
+from moreton.consensus.core.messages import (
+    AppendEntries,
+    HardState,
+    Heartbeat,
+    RequestVote,
+    RequestVoteResponse,
+)
+from moreton.consensus.core.node import RaftNode
+from moreton.consensus.core.state import Recovered, Role, Settings
+from moreton.kernel.rng import seeded_rng
+from unit.consensus.raft_cluster import ELECTION, START, Cluster, logged
+
+PLAIN = Settings(election_timeout=ELECTION, pre_vote=False, check_quorum=False)
+
+
+def ask(source: int, target: int, term: int, **more: Any) -> Receive:
+    fields: dict[str, Any] = {"last_index": 9, "last_term": 9, **more}
+    return Receive(RequestVote(source=source, target=target, term=term, **fields))
+
+
+def votes(cluster: Cluster, node: int) -> list[bool]:
+    return [one.granted for one in cluster.sent(node, RequestVoteResponse)]
+
+
+def test_node_starts_as_follower_and_campaigns_after_a_timeout() -> None:
+    cluster = Cluster()
+    assert {cluster.role(node) for node in (1, 2, 3)} == {Role.FOLLOWER}
+    cluster.advance(2 * ELECTION)
+    assert len(cluster.leaders()) == 1
+
+
+def test_election_timeouts_are_spread_between_one_and_two() -> None:
+    delays = []
+    for seed in range(200):
+        node = RaftNode(1, logged(), rng=seeded_rng(seed))
+        node.wake(START)
+        due = node.deadline()
+        assert due is not None
+        delays.append((due - START) / ELECTION)
+    assert 1 <= min(delays) < 1.1
+    assert 1.9 < max(delays) < 2
+
+
+def test_candidate_persists_its_term_and_vote_before_it_asks() -> None:
+    cluster = Cluster(settings=PLAIN)
+    effects = cluster.tell(1, Campaign())
+    kinds = [type(effect) for effect in effects]
+    assert kinds.index(Persist) < kinds.index(Send)
+    assert cluster.disks[1].recovered.hard_state == HardState(term=2, vote=1, commit=1)
+
+
+def test_candidate_with_a_majority_leads_and_tells_the_others() -> None:
+    cluster = Cluster((1, 2, 3, 4, 5))
+    cluster.isolate(4, 5)
+    cluster.elect(1)
+    assert LeaderChanged(2, 1) in cluster.effects[1]
+    assert LeaderChanged(2, 1) in cluster.effects[3]
+
+
+def test_candidate_without_a_majority_does_not_lead() -> None:
+    cluster = Cluster((1, 2, 3, 4, 5), settings=PLAIN)
+    cluster.isolate(3, 4, 5)
+    cluster.do(1, Campaign())
+    assert cluster.role(1) is Role.CANDIDATE
+
+
+def test_node_votes_once_in_a_term() -> None:
+    cluster = Cluster(settings=PLAIN)
+    cluster.tell(3, ask(1, 3, 2), ask(2, 3, 2), ask(1, 3, 2))
+    assert votes(cluster, 3) == [True, False, True]
+
+
+def test_node_remembers_its_vote_through_a_restart() -> None:
+    cluster = Cluster(settings=PLAIN)
+    cluster.tell(3, ask(1, 3, 2))
+    cluster.restart(3)
+    cluster.tell(3, ask(2, 3, 2))
+    assert votes(cluster, 3) == [True, False]
+
+
+def test_vote_is_durable_before_it_is_given() -> None:
+    cluster = Cluster(settings=PLAIN)
+    effects = cluster.tell(3, ask(1, 3, 2))
+    assert [type(effect) for effect in effects[:2]] == [Persist, Send]
+    assert isinstance(effects[0], Persist)
+    assert effects[0].sync
+    assert effects[0].hard_state == HardState(2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("last_term", "last_index", "granted"),
+    [(2, 3, True), (2, 4, True), (3, 2, True), (2, 2, False), (1, 9, False)],
+)
+def test_vote_goes_only_to_a_log_that_is_up_to_date(
+    *, last_term: int, last_index: int, granted: bool
+) -> None:
+    cluster = Cluster(recovered={3: logged(1, 2)}, settings=PLAIN)
+    cluster.tell(3, ask(1, 3, 3, last_term=last_term, last_index=last_index))
+    assert votes(cluster, 3) == [granted]
+
+
+def test_split_vote_ends_in_a_later_term_with_one_leader() -> None:
+    cluster = Cluster((1, 2, 3, 4), settings=PLAIN)
+    cluster.tell(1, Campaign())
+    cluster.tell(2, Campaign())
+    cluster.queue = type(cluster.queue)(
+        sorted(cluster.queue, key=lambda m: (m.target - m.source) % 2 == 0, reverse=True)
+    )
+    cluster.deliver()
+    assert cluster.leaders() == []
+    cluster.advance(4 * ELECTION)
+    assert len(cluster.leaders()) == 1
+    assert cluster.state(cluster.leaders()[0]).term > 2
+
+
+def test_candidate_follows_a_leader_of_its_term() -> None:
+    cluster = Cluster(settings=PLAIN)
+    cluster.tell(1, Campaign())
+    cluster.tell(
+        1,
+        Receive(AppendEntries(source=2, target=1, term=2, prev_index=1, prev_term=1, commit=1)),
+    )
+    assert (cluster.role(1), cluster.state(1).leader) == (Role.FOLLOWER, 2)
+
+
+@pytest.mark.parametrize("role", [Role.FOLLOWER, Role.CANDIDATE, Role.LEADER])
+def test_higher_term_makes_anyone_a_follower(role: Role) -> None:
+    cluster = Cluster(settings=PLAIN)
+    if role is Role.CANDIDATE:
+        cluster.tell(1, Campaign())
+    elif role is Role.LEADER:
+        cluster.elect(1)
+    assert cluster.role(1) is role
+    cluster.tell(1, Receive(Heartbeat(source=2, target=1, term=7, commit=0, round=1)))
+    state = cluster.state(1)
+    assert (state.role, state.term, state.leader, state.vote) == (Role.FOLLOWER, 7, 2, None)
+
+
+def test_request_of_an_old_term_is_refused_with_the_present_one() -> None:
+    cluster = Cluster(recovered={3: logged(term=5)})
+    cluster.tell(3, ask(1, 3, 4))
+    answer = cluster.sent(3, RequestVoteResponse)[-1]
+    assert (answer.term, answer.granted) == (5, False)
+
+
+def test_leader_sends_heartbeats_that_keep_others_from_campaigning() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    cluster.advance(20 * ELECTION)
+    assert (cluster.leaders(), cluster.state(1).term) == ([1], 2)
+
+
+def test_single_node_leads_once_its_own_vote_is_durable() -> None:
+    cluster = Cluster((1,))
+    cluster.slow_disks.add(1)
+    cluster.do(1, Campaign())
+    assert cluster.role(1) is Role.CANDIDATE
+    cluster.slow_disks.clear()
+    cluster.restart(1)
+    cluster.elect(1)
+
+
+def test_learner_never_campaigns() -> None:
+    cluster = Cluster((1, 2), learners=(3,))
+    assert cluster.nodes[3].deadline() is None
+    cluster.do(3, Campaign())
+    assert cluster.refusals(3) == ["not-a-voter"]
+    assert cluster.role(3) is Role.FOLLOWER
+
+
+def test_learner_votes_when_asked() -> None:
+    # It may not know yet that it has become a voter whose vote is needed.
+    cluster = Cluster((1, 2), learners=(3,), settings=PLAIN)
+    cluster.tell(3, ask(1, 3, 2))
+    assert votes(cluster, 3) == [True]
+
+
+# --- pre-vote (section 9.6) -----------------------------------------------------------------------
+
+
+def test_node_that_is_cut_off_keeps_its_term_and_disturbs_nobody() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    cluster.isolate(3)
+    cluster.advance(20 * ELECTION)
+    assert cluster.role(3) is Role.PRE_CANDIDATE
+    assert cluster.state(3).term == 2
+    cluster.heal()
+    cluster.advance(3 * ELECTION)
+    assert (cluster.leaders(), cluster.state(3).leader, cluster.state(1).term) == ([1], 1, 2)
+
+
+def test_node_that_is_cut_off_without_pre_vote_raises_its_term() -> None:
+    cluster = Cluster(settings=replace(PLAIN, check_quorum=True))
+    cluster.elect(1)
+    cluster.isolate(3)
+    cluster.advance(20 * ELECTION)
+    assert cluster.state(3).term > 8
+    cluster.heal()
+    cluster.advance(6 * ELECTION)
+    # It cannot be ignored for ever: the leader learns the term, and all agree again.
+    assert len({cluster.state(node).leader for node in (1, 2, 3)} - {None}) == 1
+    assert cluster.state(1).term > 8
+
+
+def test_pre_vote_changes_neither_term_nor_vote_of_who_gives_it() -> None:
+    cluster = Cluster()
+    cluster.tell(3, ask(1, 3, 2, pre=True), ask(2, 3, 2, pre=True))
+    assert votes(cluster, 3) == [True, True]
+    assert (cluster.state(3).term, cluster.state(3).vote) == (1, None)
+    assert not cluster.of(3, Persist)
+
+
+def test_pre_vote_is_refused_to_a_log_that_is_behind() -> None:
+    cluster = Cluster(recovered={3: logged(1, 2)})
+    cluster.tell(3, ask(1, 3, 3, pre=True, last_index=2, last_term=2))
+    assert votes(cluster, 3) == [False]
+
+
+def test_pre_vote_of_an_earlier_campaign_does_not_count() -> None:
+    cluster = Cluster(recovered={1: logged(term=5)})
+    cluster.tell(1, Campaign())
+    late = RequestVoteResponse(source=2, target=1, term=9, granted=True, pre=True)
+    cluster.tell(1, Receive(late))
+    assert cluster.role(1) is Role.PRE_CANDIDATE
+
+
+# --- check quorum (sections 4.2.3 and 6.2) --------------------------------------------------------
+
+
+def test_leader_without_a_quorum_steps_down() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    cluster.isolate(1)
+    cluster.advance(2 * ELECTION)
+    assert cluster.role(1) is not Role.LEADER
+    assert cluster.of(1, LeaderChanged)[-1] == LeaderChanged(2, None)
+
+
+def test_leader_with_a_bare_quorum_stays() -> None:
+    cluster = Cluster((1, 2, 3, 4, 5))
+    cluster.elect(1)
+    cluster.isolate(4, 5)
+    cluster.advance(10 * ELECTION)
+    assert cluster.role(1) is Role.LEADER
+
+
+def test_learners_do_not_count_for_the_quorum() -> None:
+    cluster = Cluster((1, 2, 3), learners=(4, 5))
+    cluster.elect(1)
+    cluster.isolate(2, 3)
+    cluster.advance(2 * ELECTION)
+    assert cluster.role(1) is not Role.LEADER
+
+
+def test_node_that_hears_a_leader_ignores_candidates() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    cluster.tell(2, ask(3, 2, 9))
+    assert cluster.state(2).term == 2
+    assert votes(cluster, 2)[-1:] == [True]  # the one from the election before
+    cluster.isolate(1)
+    cluster.now += ELECTION + timedelta(milliseconds=1)
+    cluster.tell(2, ask(3, 2, 9))
+    assert cluster.state(2).term == 9
+
+
+def test_restarted_node_waits_before_it_votes_when_leases_are_in_use() -> None:
+    cluster = Cluster(settings=Settings(election_timeout=ELECTION, lease_reads=True))
+    cluster.advance(3 * ELECTION)
+    (leader,) = cluster.leaders()
+    voter = 1 + leader % 3
+    cluster.restart(voter)
+    term = cluster.state(voter).term
+    cluster.tell(voter, ask(6 - leader - voter, voter, term + 7))
+    assert cluster.state(voter).term == term
+
+
+def test_blank_node_waits_to_be_invited() -> None:
+    node = RaftNode(9, Recovered(), rng=seeded_rng(0))
+    node.wake(START)
+    assert node.deadline() is None
