@@ -6,15 +6,17 @@ from pathlib import Path
 
 from moreton.kernel.time import Clock
 from moreton.store.errors import UnknownStoreUrl
-from moreton.store.host import LocalStore
 from moreton.store.memory import open_memory_store
+from moreton.store.protocol import Store
 
 _SQLITE = "sqlite:///"
+_ETCD = ("etcd://", "etcds://")
 
 
-def open_store(url: str, *, clock: Clock | None = None) -> LocalStore:
-    """The store at *url*: `memory:`, `sqlite:///relative/file` or `sqlite:////absolute/file`.
+def open_store(url: str, *, clock: Clock | None = None) -> Store:
+    """The store at *url*: `memory:`, `sqlite:///relative/file`, `sqlite:////absolute/file`, etcd.
 
+    etcd: `etcd://host:2379,host2:2379/prefix?user=name&password_file=/path`, `etcds://` with TLS.
     Call it inside a running event loop, which the store then belongs to; `close` it at the end.
     Raises `UnknownStoreUrl` and the errors of the backend.
     """
@@ -25,4 +27,9 @@ def open_store(url: str, *, clock: Clock | None = None) -> LocalStore:
         from moreton.store.sqlite import open_sqlite_store  # noqa: PLC0415 - as above
 
         return open_sqlite_store(Path(url.removeprefix(_SQLITE)), clock=clock)
+    if url.startswith(_ETCD):
+        # Only who uses it loads an HTTP client.
+        from moreton.store.etcd import open_etcd_store  # noqa: PLC0415 - as above
+
+        return open_etcd_store(url)
     raise UnknownStoreUrl(url=url)
