@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -16,12 +17,13 @@ LINGER_NONE = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; with *cut*, half of its body and then a reset."""
+    """A whole answer; with *cut*, half of its body and then a reset; with *stall*, then nothing."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b"well"
     cut: bool = False
+    stall: bool = False
 
 
 RESET = "reset"  # after the request was read
@@ -74,28 +76,34 @@ class FlakyServer:
         self._loop.run_until_complete(self._serve(ready))
 
     async def _serve(self, ready: threading.Event) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._talking: set[asyncio.Task[None]] = set()
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._stop.wait()
+        # Connections that are being accepted just now come to `_accept` and end there: a server
+        # that is closed cannot take them, and would leave them open.
+        while accepting := asyncio.all_tasks() - {asyncio.current_task()} - self._talking:
+            await asyncio.wait(accepting)
         server.close()
-        for task in self._tasks:
+        for task in self._talking:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._talking, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._talking.add(task)
         try:
-            while await self._exchange(reader, writer):
+            while not self._stop.is_set() and await self._exchange(reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._tasks.discard(task)
+            self._talking.discard(task)
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -113,8 +121,11 @@ class FlakyServer:
             _reset(writer)
             return False
         writer.write(_head(step))
-        writer.write(step.body[: len(step.body) // 2] if step.cut else step.body)
+        half = step.body[: len(step.body) // 2]
+        writer.write(half if step.cut or step.stall else step.body)
         await writer.drain()
+        if step.stall:
+            await self._stop.wait()
         if step.cut:
             _reset(writer)
         return not step.cut
@@ -132,10 +143,10 @@ def _head(answer: Answer) -> bytes:
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     if headers.get("transfer-encoding") == "chunked":
         found = b""
-        while size := int((await reader.readline()).strip() or b"0", 16):
+        while size := int((await reader.readuntil(b"\r\n")).strip(), 16):
             found += await reader.readexactly(size)
-            await reader.readline()
-        await reader.readline()
+            await reader.readuntil(b"\r\n")
+        await reader.readuntil(b"\r\n")
         return found
     return await reader.readexactly(int(headers.get("content-length", "0")))
 

@@ -71,3 +71,13 @@ def criticality(level: Criticality) -> Iterator[None]:
         yield
     finally:
         criticality_var.reset(token)
+
+
+@contextlib.contextmanager
+def idempotent() -> Iterator[None]:
+    """Calls made within may be made twice: the clients of this package retry them all."""
+    token = idempotent_var.set(True)
+    try:
+        yield
+    finally:
+        idempotent_var.reset(token)

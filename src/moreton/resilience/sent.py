@@ -73,10 +73,10 @@ def proves_unsent(error: BaseException) -> bool:
 
 def asked_of(error: BaseException) -> tuple[float, bool]:
     """The seconds that *error*, or its answer, asks to wait; and whether that forbids retries."""
-    if type(error).__module__ == "builtins":  # these carry no answer
-        return _NOTHING_ASKED
     if getattr(error, "moreton_final", False):  # set by a client that cannot send it again
         return 0.0, True
+    if type(error).__module__ == "builtins":  # these carry no answer
+        return _NOTHING_ASKED
     response = getattr(error, "response", None)
     headers = getattr(error if response is None else response, "headers", None)
     if isinstance(headers, Mapping):

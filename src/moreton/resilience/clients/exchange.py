@@ -1,13 +1,12 @@
-"""What all HTTP clients share: which answers are failures, which requests may be sent again."""
+"""What the clients share: what goes out with an attempt, which requests may be sent again."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from math import inf
-from typing import Any
+from threading import Lock
 
-from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.context import (
     attempt_var,
     criticality_var,
@@ -16,31 +15,15 @@ from moreton.resilience.context import (
 )
 from moreton.resilience.core import headers as fields
 from moreton.resilience.core.retrying import IDEMPOTENT_METHODS
+from moreton.resilience.errors import DeadlineExceeded
 from moreton.resilience.policy import Policy
 from moreton.resilience.timing import SYSTEM
 
-# Overload, and a gateway that could not reach the service. A 500 is an answer of the application.
-FAILURES = frozenset({429, 502, 503, 504})
 DESTINATIONS_MAX = 1000
 IDEMPOTENCY_KEY = "idempotency-key"
+# The clock, select() and a library's own timers agree to within this.
+CLOCK_SECONDS = 0.005
 Policies = Policy | Callable[[str], Policy]
-
-
-class AnswerFailed(MoretonError):
-    """An answer counts as a failure by its status; the client hands it on if it is the last one.
-
-    *response* is the library's own; *headers* are its header fields.
-    """
-
-    code = "answer-failed"
-    retry = RetryAdvice.AFTER
-
-    def __init__(self, response: Any, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(f"the destination answered {status}: it could not serve the request")
-        self.response = response
-        self.status = status
-        self.headers = headers
-        self.moreton_final = _proxy_retried(headers)
 
 
 class Destinations:
@@ -50,29 +33,33 @@ class Destinations:
     that is new. Beyond `DESTINATIONS_MAX` the oldest is forgotten.
     """
 
-    def __init__(self, policies: Policies, failures: Iterable[int] = FAILURES) -> None:
+    def __init__(self, policies: Policies) -> None:
         if not isinstance(policies, Policy) and not callable(policies):
             raise TypeError(f"{policies!r} is neither a Policy nor a function that makes one")
         self._policies = policies
-        self.failures = frozenset(failures)
         self._made: dict[str, Policy] = {}
+        self._lock = Lock()
 
     def __getitem__(self, destination: str) -> Policy:
         """The policy of *destination*."""
         if isinstance(self._policies, Policy):
             return self._policies
         found = self._made.get(destination)
-        if found is None:
-            found = self._policies(destination)
-            while len(self._made) >= DESTINATIONS_MAX:
-                self._made.pop(next(iter(self._made)))
-            self._made[destination] = found
-        return found
+        return found if found is not None else self._make(self._policies, destination)
 
-    def check(self, response: Any, status: int, headers: Mapping[str, str]) -> None:
-        """Raise `AnswerFailed` when *status* is a failure."""
-        if status in self.failures:
-            raise AnswerFailed(response, status, headers)
+    def _make(self, make: Callable[[str], Policy], destination: str) -> Policy:
+        with self._lock:
+            found = self._made.get(destination)
+            if found is None:
+                found = make(destination)
+                if not isinstance(found, Policy):
+                    raise TypeError(
+                        f"the policy made for {destination} is {found!r}: return a Policy"
+                    )
+                while len(self._made) >= DESTINATIONS_MAX:
+                    del self._made[next(iter(self._made))]
+                self._made[destination] = found
+            return found
 
 
 def may_repeat(method: str, headers: Mapping[str, str], *, said: bool = False) -> bool:
@@ -80,7 +67,9 @@ def may_repeat(method: str, headers: Mapping[str, str], *, said: bool = False) -
 
     Source: RFC 9110, section 9.2.2; the IETF Idempotency-Key draft.
     """
-    return said or method.upper() in IDEMPOTENT_METHODS or IDEMPOTENCY_KEY in headers
+    if said or idempotent_var.get():
+        return True
+    return method.upper() in IDEMPOTENT_METHODS or IDEMPOTENCY_KEY in headers
 
 
 @contextlib.contextmanager
@@ -99,10 +88,31 @@ def seconds_left() -> float | None:
     return None if deadline == inf else max(0.001, deadline - SYSTEM.now())
 
 
+def is_time_over() -> bool:
+    """Whether the time of the attempt under way is over, or as good as."""
+    return deadline_var.get() - SYSTEM.now() <= CLOCK_SECONDS
+
+
+def check_time() -> None:
+    """Raise `DeadlineExceeded` when there is no time left to send anything."""
+    if deadline_var.get() <= SYSTEM.now():
+        raise DeadlineExceeded("the deadline of the request has passed: it was not sent")
+
+
+def late() -> DeadlineExceeded:
+    """The error for an attempt that the library gave up at the limit that we had set."""
+    return DeadlineExceeded(
+        "no answer within the time limit of the attempt: whether the request took effect is "
+        "unknown; raise the limit if the destination needs longer"
+    )
+
+
 def add_fields(headers: MutableMapping[str, str]) -> None:
     """Write the deadline, the criticality and the attempt into *headers*."""
     left = seconds_left()
-    if left is not None:
+    if left is None:
+        headers.pop(fields.TIMEOUT, None)  # of an attempt before
+    else:
         headers[fields.TIMEOUT] = fields.format_timeout(left)
     headers[fields.ATTEMPT] = str(attempt_var.get())
     headers[fields.CRITICALITY] = criticality_var.get().value
@@ -120,12 +130,3 @@ def give_up(error: BaseException) -> None:
     """Mark *error*: the body of its request was sent and cannot be sent again."""
     vars(error)["moreton_final"] = True  # read by `sent.asked_of`
     error.add_note("the request's body was consumed: it cannot be sent again")
-
-
-def _proxy_retried(headers: Mapping[str, str]) -> bool:
-    """Whether a proxy in between tried again already, and so the SDK must not."""
-    for name in (fields.GATEWAY_ATTEMPTS, fields.ENVOY_ATTEMPT):
-        count = headers.get(name, "")
-        if count.isascii() and count.isdigit() and count not in {"0", "1"}:
-            return True
-    return False

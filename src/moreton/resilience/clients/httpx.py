@@ -6,6 +6,8 @@ client = httpx.AsyncClient(transport=AsyncResilientTransport(policy_of_a_host))
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import httpx
 
 from moreton.resilience.clients.transport import AsyncTransport, OnceStream, SyncTransport
@@ -18,6 +20,7 @@ class _Once(OnceStream, httpx.SyncByteStream, httpx.AsyncByteStream):
 class ResilientTransport(SyncTransport, httpx.BaseTransport):
     """For `httpx.Client`: see `moreton.resilience.clients.transport`."""
 
+    library: ClassVar[Any] = httpx
     once = _Once
 
     def _default(self) -> httpx.BaseTransport:
@@ -27,6 +30,7 @@ class ResilientTransport(SyncTransport, httpx.BaseTransport):
 class AsyncResilientTransport(AsyncTransport, httpx.AsyncBaseTransport):
     """For `httpx.AsyncClient`: see `moreton.resilience.clients.transport`."""
 
+    library: ClassVar[Any] = httpx
     once = _Once
 
     def _default(self) -> httpx.AsyncBaseTransport:

@@ -6,6 +6,8 @@ client = httpx2.AsyncClient(transport=AsyncResilientTransport(policy_of_a_host))
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import httpx2
 
 from moreton.resilience.clients.transport import AsyncTransport, OnceStream, SyncTransport
@@ -18,6 +20,7 @@ class _Once(OnceStream, httpx2.SyncByteStream, httpx2.AsyncByteStream):
 class ResilientTransport(SyncTransport, httpx2.BaseTransport):
     """For `httpx2.Client`: see `moreton.resilience.clients.transport`."""
 
+    library: ClassVar[Any] = httpx2
     once = _Once
 
     def _default(self) -> httpx2.BaseTransport:
@@ -27,6 +30,7 @@ class ResilientTransport(SyncTransport, httpx2.BaseTransport):
 class AsyncResilientTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     """For `httpx2.AsyncClient`: see `moreton.resilience.clients.transport`."""
 
+    library: ClassVar[Any] = httpx2
     once = _Once
 
     def _default(self) -> httpx2.AsyncBaseTransport:

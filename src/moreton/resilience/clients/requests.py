@@ -6,34 +6,50 @@ session.mount("https://", ResilientAdapter(policy))
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+import contextlib
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest, Response
+from requests import ConnectionError as RequestsConnectionError
+from requests import PreparedRequest, ReadTimeout, Response, Timeout
 from requests.adapters import HTTPAdapter
+from requests.adapters import TimeoutSauce as Limits  # type: ignore[attr-defined]  # urllib3's
 from requests.utils import rewind_body
 
-from moreton.resilience.clients.exchange import (
+from moreton.resilience.clients.answers import (
     FAILURES,
+    RETRY_ON,
     AnswerFailed,
+    Answers,
+    Verdicts,
+    problem_of,
+    tells_in_body,
+)
+from moreton.resilience.clients.exchange import (
     Destinations,
     Policies,
     add_fields,
+    check_time,
     give_up,
+    is_time_over,
+    late,
     may_repeat,
     repeatable,
-    shorter,
+    seconds_left,
 )
+from moreton.resilience.clients.foreign import foreign
 
 
 class ResilientAdapter(HTTPAdapter):
     """Sends requests under the policy of their destination.
 
-    A request is sent again if its method is idempotent or it has an Idempotency-Key, or when the
-    adapter was made with *idempotent*; else only after errors that prove that nothing was sent. A
-    body that is a file is wound back; one that cannot be is never sent again. Answers with a status
-    in *failures* count as failures; the last one is returned.
+    A request is sent again if its method is idempotent or it has an Idempotency-Key, within
+    `context.idempotent()`, or when the adapter was made with *idempotent*; else only after errors
+    that prove that nothing was sent. A body that is a file is wound back; one that cannot be is
+    never sent again. Answers with a status in *retry_on* are tried again, those in *failures* count
+    as failures for breakers; the last one is returned. What a layer raises is an error of requests,
+    too. *settings* are those of `HTTPAdapter`.
     """
 
     def __init__(
@@ -41,11 +57,13 @@ class ResilientAdapter(HTTPAdapter):
         policies: Policies,
         *,
         idempotent: bool = False,
+        retry_on: Iterable[int] = RETRY_ON,
         failures: Iterable[int] = FAILURES,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        self._destinations = Destinations(policies, failures)
+        self._destinations = Destinations(policies)
+        self._verdicts = Verdicts(retry_on, failures)
         self._idempotent = idempotent
 
     def send(  # noqa: PLR0917 - the signature of requests
@@ -59,40 +77,81 @@ class ResilientAdapter(HTTPAdapter):
     ) -> Response:
         """Send *request*; raises what requests raises, and `Refused` of a layer."""
         policy = self._destinations[_destination(request)]
-        headers = cast("MutableMapping[str, str]", request.headers)
-        last: Response | None = None
-        attempts = 0
+        body = None if _replayable(request) else _OnceBody(request.body)
+        answers = Answers()
+        sending = super().send
 
         def attempt() -> Response:
-            nonlocal last, attempts
-            if last is not None:
-                last.close()
-                last = None
-            attempts += 1
-            if attempts > 1 and _position(request) is not None:
-                rewind_body(request)
-            add_fields(headers)
-            sending = super(ResilientAdapter, self).send
-            try:
-                last = sending(request, stream, _timeout(timeout), verify, cert, proxies)
-                self._destinations.check(last, last.status_code, last.headers)
-            except Exception as error:
-                if not _replayable(request):
-                    give_up(error)
-                raise
-            return last
+            for answer in answers.stale():
+                answer.close()
+            with self._attempt(request, body) as sent:
+                answer = sending(sent, stream, _timeout(timeout), verify, cert, proxies)
+                answers.keep(answer)
+                if answer.status_code in self._verdicts.statuses:
+                    raise self._failure(answer, stream=stream)
+            return answer
 
-        may = may_repeat(request.method or "", headers, said=self._idempotent)
-        with repeatable(may=may):
+        may = may_repeat(request.method or "", _headers(request), said=self._idempotent)
+        handed_on: Response | None = None
+        with (
+            repeatable(may=may),
+            foreign(RequestsConnectionError, ReadTimeout, request=request, response=None),
+        ):
             try:
-                return policy.call(attempt)
+                handed_on = policy.call(attempt)
             except AnswerFailed as failed:
-                response: Response = failed.response
-                return response
-            except BaseException:
-                if last is not None:
-                    last.close()
+                handed_on = cast("Response", failed.response)
+            finally:
+                for other in answers.others(handed_on):
+                    other.close()
+        return handed_on
+
+    @contextlib.contextmanager
+    def _attempt(
+        self, request: PreparedRequest, body: _OnceBody | None
+    ) -> Iterator[PreparedRequest]:
+        """Around one attempt: what to send in place of *request*."""
+        check_time()
+        sent = request.copy()
+        add_fields(_headers(sent))
+        if body is not None:
+            sent.body = cast("Any", body)
+        elif _position(sent) is not None:
+            rewind_body(sent)
+        try:
+            with repeatable(may=False):
+                yield sent
+        except Exception as error:
+            given_up = late() if isinstance(error, Timeout) and is_time_over() else error
+            if body is not None and body.touched:
+                give_up(given_up)
+            if given_up is error:
                 raise
+            raise given_up from error
+
+    def _failure(self, answer: Response, *, stream: bool) -> AnswerFailed:
+        problem = None
+        # Who streams gets the body untouched.
+        if not stream and tells_in_body(_headers(answer)):
+            problem = problem_of(answer.content)
+        return self._verdicts.failure(answer, answer.status_code, _headers(answer), problem)
+
+
+class _OnceBody:
+    """A body that cannot be read twice: an iterable, or a file that does not wind back."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+        self.touched = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.touched = True
+        yield from self._body
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._body, name)
+        self.touched = self.touched or name == "read"
+        return found
 
 
 def _destination(request: PreparedRequest) -> str:
@@ -100,9 +159,13 @@ def _destination(request: PreparedRequest) -> str:
     return f"{url.scheme}://{url.hostname}:{url.port or {'http': 80, 'https': 443}.get(url.scheme)}"
 
 
+def _headers(message: PreparedRequest | Response) -> MutableMapping[str, str]:
+    return cast("MutableMapping[str, str]", message.headers)
+
+
 def _replayable(request: PreparedRequest) -> bool:
     """Whether the body can be sent again; requests notes where a file began."""
-    body = request.body
+    body: object = request.body  # the stubs know of no files
     return body is None or isinstance(body, str | bytes) or _position(request) is not None
 
 
@@ -111,7 +174,14 @@ def _position(request: PreparedRequest) -> int | None:
     return position if isinstance(position, int) else None
 
 
-def _timeout(timeout: Any) -> tuple[float | None, float | None]:
-    """The limits to connect and to read, at most what is left for the attempt."""
+def _timeout(timeout: Any) -> Any:
+    """The limits of *timeout*, and what is left for the attempt as a limit of the whole."""
+    left = seconds_left()
+    if left is None:
+        return timeout
+    if isinstance(timeout, Limits):
+        total = timeout.total
+        left = left if not isinstance(total, int | float) else min(left, total)
+        return Limits(total=left, connect=timeout._connect, read=timeout._read)  # noqa: SLF001 - there is no other way to read them
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    return shorter(connect), shorter(read)
+    return Limits(total=left, connect=connect, read=read)

@@ -24,8 +24,13 @@ Failed = Callable[[BaseException], bool]
 
 
 def is_failure(error: BaseException) -> bool:
-    """The default: every error but a refusal of another layer, which says nothing of the callee."""
-    return isinstance(error, Exception) and not isinstance(error, Refused)
+    """The default: every error but a refusal of another layer, which says nothing of the callee.
+
+    Nor an answer that a client knows to be none, as 429: who limits its callers is not down.
+    """
+    if not isinstance(error, Exception) or isinstance(error, Refused):
+        return False
+    return getattr(error, "moreton_failure", True) is not False
 
 
 class CircuitBreaker(Gate):

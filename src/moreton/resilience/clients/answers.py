@@ -1,0 +1,121 @@
+"""Answers of a destination: which are failures, and what they say about trying again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from moreton.kernel.errors import MoretonError, RetryAdvice
+from moreton.resilience.context import attempt_var
+from moreton.resilience.core import headers as fields
+
+# Overload, and a gateway that could not reach the service. A 500 is an answer of the application.
+FAILURES = frozenset({502, 503, 504})
+# A destination that limits its callers is not down: its breaker stays closed.
+RETRY_ON = FAILURES | {429}
+PROBLEM = "application/problem+json"
+PROBLEM_BYTES_MAX = 64 * 1024
+
+
+class AnswerFailed(MoretonError):
+    """An answer counts as a failure by its status; the client hands it on if it is the last one.
+
+    *response* is the library's own, *headers* are its header fields and *problem* is its parsed
+    body, where that may say when to return.
+    """
+
+    code = "answer-failed"
+    retry = RetryAdvice.AFTER
+
+    def __init__(
+        self, response: Any, status: int, headers: Mapping[str, str], problem: object = None
+    ) -> None:
+        super().__init__(f"the destination answered {status}: it could not serve the request")
+        self.response = response
+        self.status = status
+        self.headers = headers
+        self.problem = problem
+        self.moreton_final = _proxy_retried(headers)
+        self.moreton_failure = True  # read by breakers
+
+
+class AnswerFinal(AnswerFailed):
+    """An answer that counts as a failure for breakers, but is not to be tried again."""
+
+    code = "answer-final"
+    retry = RetryAdvice.NEVER
+
+
+class Verdicts:
+    """Which statuses are tried again, and which count as failures for breakers."""
+
+    def __init__(self, retry_on: Iterable[int], failures: Iterable[int]) -> None:
+        self._retry_on = frozenset(retry_on)
+        self._failures = frozenset(failures)
+        self.statuses = self._retry_on | self._failures
+
+    def failure(
+        self, response: Any, status: int, headers: Mapping[str, str], problem: object = None
+    ) -> AnswerFailed:
+        """The error that an answer with a *status* of `statuses` stands for."""
+        kind = AnswerFailed if status in self._retry_on else AnswerFinal
+        failed = kind(response, status, headers, problem)
+        failed.moreton_failure = status in self._failures
+        return failed
+
+
+class Answers:
+    """What the attempts of one request were answered: all but the one handed on are closed.
+
+    A hedged request has several at once.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, Any]] = []
+
+    def keep(self, answer: Any) -> None:
+        """An attempt got *answer*."""
+        self._kept.append((attempt_var.get(), answer))
+
+    def stale(self) -> list[Any]:
+        """The answers to earlier attempts, to be closed before the next one."""
+        now = attempt_var.get()
+        stale = [answer for number, answer in self._kept if number != now]
+        self._kept = [one for one in self._kept if one[0] == now]
+        return stale
+
+    def others(self, handed_on: Any) -> list[Any]:
+        """All that are left but the one that is *handed_on*."""
+        return [answer for _, answer in self._kept if answer is not handed_on]
+
+
+def tells_in_body(headers: Mapping[str, str]) -> bool:
+    """Whether only the body says when to return: a problem document, small enough to be read."""
+    length = headers.get("content-length", "")
+    return (
+        "retry-after" not in headers
+        and headers.get("content-type", "").split(";")[0].strip().lower() == PROBLEM
+        and "content-encoding" not in headers
+        and length.isascii()
+        and length.isdigit()
+        and len(length) <= len(str(PROBLEM_BYTES_MAX))
+        and int(length) <= PROBLEM_BYTES_MAX
+    )
+
+
+def problem_of(body: bytes) -> object:
+    """The problem document *body*; `None` when it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _proxy_retried(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy in between tried again already, and so the SDK must not."""
+    for name in (fields.GATEWAY_ATTEMPTS, fields.ENVOY_ATTEMPT):
+        count = headers.get(name, "")
+        if count.isascii() and count.isdigit() and count not in {"0", "1"}:
+            return True
+    return False
