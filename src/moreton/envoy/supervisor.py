@@ -158,6 +158,7 @@ class EnvoySupervisor:
             await self._end(current)
         await self._succession.end_now()
         self._folder.process.unlink(missing_ok=True)
+        self._folder.remove_sockets()
         self._folder.release()
 
     async def detach(self) -> None:

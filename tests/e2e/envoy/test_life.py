@@ -13,7 +13,7 @@ import pytest
 
 from e2e.envoy.world import World, ask, is_running, seconds_since, wait_until, xds_for
 from moreton.envoy.core.resources import Snapshot
-from moreton.envoy.process.folder import EnvoySupervised
+from moreton.envoy.process.folder import SOCKET_FOLDER_BYTES_MAX, EnvoySupervised
 from moreton.envoy.supervisor import EnvoyDied, EnvoyNotReady
 
 pytestmark = pytest.mark.e2e
@@ -100,9 +100,20 @@ async def test_state_folder_with_a_long_path_puts_its_sockets_elsewhere(
             assert await ask(world.port) == "dynamic"
             assert supervisor.xds_socket.is_relative_to(runtime)
             assert stat.S_IMODE(supervisor.xds_socket.parent.stat().st_mode) == 0o700
+            place = supervisor.xds_socket
+        assert list(Path(runtime).iterdir()) == []  # nothing is left there at the end
         # A later login may have another place: what is running is still found.
         monkeypatch.delenv("XDG_RUNTIME_DIR")
-        assert world.supervisor().xds_socket == supervisor.xds_socket
+        assert world.supervisor().xds_socket == place
+
+
+async def test_longest_state_folder_with_room_for_sockets_holds_them_itself(world: World) -> None:
+    with TemporaryDirectory(prefix="m-", dir="/tmp") as short:
+        world.folder = Path(short, "x" * (SOCKET_FOLDER_BYTES_MAX - len(short) - 1))
+        async with world.control_plane() as supervisor:
+            assert supervisor.xds_socket.parent == world.folder
+            assert supervisor.statistics().restarts == 0
+            assert await ask(world.port) == "dynamic"
 
 
 async def test_slow_request_finishes_when_envoy_is_stopped(world: World) -> None:

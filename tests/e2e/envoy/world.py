@@ -28,6 +28,7 @@ from google.protobuf import json_format
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
 from moreton.envoy.identity import identify
+from moreton.envoy.process.folder import EnvoyFolder
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.wire import content_hash, serialize
 from moreton.envoy.xds import XdsServer
@@ -215,6 +216,7 @@ class World:
                 # Only what still is an Envoy: a test may have written another's pid there.
                 if b"envoy" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
                     os.kill(pid, signal.SIGKILL)
+        EnvoyFolder(self.folder).remove_sockets()
 
 
 @dataclass(slots=True)

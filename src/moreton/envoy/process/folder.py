@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,8 @@ from moreton.envoy.process.logs import LogFile
 from moreton.kernel.errors import MoretonError, RetryAdvice
 
 # sun_path holds 108 bytes on Linux, 104 on macOS, with the final zero; the longest name that is
-# put into the folder is `hot_udp_parent_` and ten digits.
-_SOCKET_FOLDER_BYTES_MAX = 103 - len("/hot_udp_parent_0123456789")
+# put into the folder is `hot_udp_parent_` and ten digits (`Lineage` sees to it that it is ten).
+SOCKET_FOLDER_BYTES_MAX = 103 - len("/hot_udp_parent_0123456789")
 
 
 class EnvoySupervised(MoretonError):
@@ -92,6 +93,15 @@ class EnvoyFolder:
             os.close(self._lock)
             self._lock = None
 
+    def remove_sockets(self) -> None:
+        """Leave no folder for sockets behind elsewhere, once nothing of this Envoy runs.
+
+        The note of its place stays, so that the next one is found as well.
+        """
+        if self.path.is_dir() and self.sockets != self.path:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+            self._sockets = None
+
     def current(self) -> Remembered | None:
         """The Envoy that was started here last, if it runs."""
         return read_remembered(self.process)
@@ -112,7 +122,7 @@ class EnvoyFolder:
         return found
 
     def _find_sockets(self) -> Path:
-        if len(os.fsencode(self.path)) <= _SOCKET_FOLDER_BYTES_MAX:
+        if len(os.fsencode(self.path)) <= SOCKET_FOLDER_BYTES_MAX:
             return self.path
         note = self.path / "sockets"
         digest = hashlib.blake2b(os.fsencode(self.path), digest_size=8).hexdigest()
@@ -136,7 +146,7 @@ class EnvoyFolder:
 
 def _is_private(place: Path) -> bool:
     """Make *place*; whether it is short enough and nobody else may look into it."""
-    if len(os.fsencode(place)) > _SOCKET_FOLDER_BYTES_MAX:
+    if len(os.fsencode(place)) > SOCKET_FOLDER_BYTES_MAX:
         return False
     try:
         with contextlib.suppress(FileExistsError):

@@ -13,8 +13,9 @@ from pathlib import Path
 from moreton.envoy.admin import AdminClient, EnvoyDoesNotAnswer
 from moreton.kernel.rng import Rng
 
-# Envoy multiplies the base id by ten, and the product must fit 32 bits.
-_BASE_ID_BITS = 28
+# Envoy multiplies the base id by ten, and the product must fit 31 bits: it names its sockets by it,
+# and a larger one is taken for negative there and printed with twenty digits (Envoy 1.40).
+_BASE_ID_BITS = 27
 # What a drained Envoy gets beyond the drain time before its successor ends it.
 _SHUTDOWN_MARGIN = timedelta(seconds=1)
 
@@ -33,7 +34,8 @@ class Lineage:
     @classmethod
     def begin(cls, rng: Rng) -> Lineage:
         """A line of its own."""
-        return cls(rng.getrandbits(_BASE_ID_BITS))
+        # From 1: of the base id 0 the first parent has the number -1, of twenty digits as well.
+        return cls(rng.getrandbits(_BASE_ID_BITS) or 1)
 
     def successor(self) -> Lineage:
         """The next in the line."""
