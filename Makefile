@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check unit docs bench soak clean
+.PHONY: demo test check unit servers docs bench soak clean
 
-test: check  ## everything: checks, all tests, the docs
+test: check servers  ## everything: checks, all tests, the docs
 	$(BIN)/pytest -n 2 --dist loadfile -q
 	$(MAKE) --no-print-directory docs
 
@@ -23,6 +23,9 @@ check: $(STAMP)  ## style, types, architecture, dependencies
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+
+servers:  ## what tests need and no wheel has: etcd, by apt, where the user is root
+	@.ci/servers
 
 docs: $(STAMP)  ## the documentation, every warning an error
 	$(BIN)/sphinx-build -n -W -q -b html docs build/docs

@@ -128,7 +128,8 @@ def _changed(configuration: Configuration, changes: Iterable[NodeChange]) -> Con
 
 def _changed_by_one(before: Configuration, change: NodeChange) -> Configuration:
     node = frozenset({change.node})
-    if change.kind is ChangeKind.UPDATE:
+    # No node is 0: etcd's way to write that a change was thought better of.
+    if change.kind is ChangeKind.UPDATE or change.node == 0:
         return before
     if change.kind is ChangeKind.ADD_LEARNER and node <= before.learners:
         return before
