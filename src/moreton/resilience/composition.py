@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moreton.kernel.arguments import check_kind
 from moreton.kernel.quantities import format_duration
 from moreton.resilience.layers.bulkhead import Bulkhead
 from moreton.resilience.layers.fallback import Fallback
@@ -18,8 +19,7 @@ def check(layers: Sequence[Layer]) -> None:
     if not layers:
         raise ValueError("a policy without layers does nothing; give at least one")
     for layer in layers:
-        if not isinstance(layer, Layer):
-            raise TypeError(f"{layer!r} is no layer: give Retry(…), Timeout(…) and their like")
+        check_kind("a layer", layer, Layer, "Retry(…), Timeout(…) and their like")
     _check_repeats(layers)
     for place, layer in enumerate(layers):
         _check_one(layer, layers[:place], layers[place + 1 :])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
 
+from moreton.kernel.arguments import check_duration, check_kind
 from moreton.resilience.core.headers import Criticality
 from moreton.resilience.timing import SYSTEM
 
@@ -54,8 +55,7 @@ def deadline(limit: timedelta) -> Iterator[None]:
 
     Clients of this package give up in time and tell the next service; plain code is not stopped.
     """
-    if limit < timedelta(0):
-        raise ValueError(f"{limit} is negative: a deadline lies ahead; give 0 or more")
+    check_duration("limit", limit, "a deadline lies ahead", zero=True)
     token = deadline_var.set(min(deadline_var.get(), SYSTEM.now() + limit.total_seconds()))
     try:
         yield
@@ -66,6 +66,7 @@ def deadline(limit: timedelta) -> Iterator[None]:
 @contextlib.contextmanager
 def criticality(level: Criticality) -> Iterator[None]:
     """Calls made within are of *level*, here and in the services behind."""
+    check_kind("level", level, Criticality)
     token = criticality_var.set(level)
     try:
         yield

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from moreton.resilience.composition import check
@@ -184,6 +185,11 @@ class Policy(Layer):
 
 def _kind_of(function: Callable[..., Any]) -> int:
     """As its code would tell, of a callable that has none of its own."""
+    if not callable(function):
+        raise TypeError(
+            f"{function!r} cannot be called: give the function and its arguments apart, "
+            "policy.call(f, x) and not policy.call(f(x))"
+        )
     call = function if isinstance(function, functools.partial) else type(function).__call__
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
         return inspect.CO_COROUTINE
@@ -191,7 +197,15 @@ def _kind_of(function: Callable[..., Any]) -> int:
 
 
 def _call(function: Call, /, *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)
+    result = function(*args, **kwargs)
+    if type(result) is CoroutineType:
+        result.close()
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)} is a plain function that returned a "
+            "coroutine, whose failures this policy would not see: give the coroutine function "
+            "itself, or an `async def` around it"
+        )
+    return result
 
 
 async def _call_async(function: AsyncCall, /, *args: Any, **kwargs: Any) -> Any:

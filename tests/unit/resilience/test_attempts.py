@@ -164,6 +164,26 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
+async def test_an_attempt_is_entered_as_its_loop_runs(timing: VirtualTiming) -> None:
+    policy = Policy(retry(timing))
+
+    async def plain_within_async() -> None:
+        async for attempt in policy.attempts():
+            with attempt:
+                raise ConnectionResetError
+
+    async def async_within_plain() -> None:
+        for attempt in policy.attempts():
+            async with attempt:
+                raise ConnectionResetError
+
+    with pytest.raises(TypeError, match="write `async with`"):
+        await plain_within_async()
+    with pytest.raises(TypeError, match="write `async for`"):
+        await async_within_plain()
+    assert not timing.waits
+
+
 def test_attempts_are_those_of_one_call(timing: VirtualTiming) -> None:
     attempts = Policy(retry(timing)).attempts()
     for attempt in attempts:

@@ -13,6 +13,7 @@ from moreton.resilience import BreakerPolicy, Breakers, CircuitBreaker, Policy
 from moreton.resilience.core.breaker import BreakerState
 from moreton.resilience.errors import BulkheadFull, CircuitOpen
 from moreton.resilience.events import BreakerChanged, CallRefused, Event, listening
+from moreton.resilience.kinds import Kinds
 from moreton.testing import VirtualTiming
 
 SECOND = timedelta(seconds=1)
@@ -115,11 +116,13 @@ def test_slow_calls_open_it_though_they_succeed(run: Run, timing: VirtualTiming)
 
 
 @pytest.mark.parametrize("slow_call", SLOW)
-def test_refusals_of_other_layers_and_cancellation_do_not_count(
+def test_refusals_of_other_layers_never_count(
     run: Run, timing: VirtualTiming, slow_call: timedelta | None
 ) -> None:
     breaker = CircuitBreaker(
-        BreakerPolicy(window=4, minimum_calls=2, slow_call=slow_call), timing=timing
+        BreakerPolicy(window=4, minimum_calls=2, slow_call=slow_call),
+        failed=lambda _: True,
+        timing=timing,
     )
 
     def refused() -> None:
@@ -130,10 +133,13 @@ def test_refusals_of_other_layers_and_cancellation_do_not_count(
     assert breaker.statistics().calls == 0
 
 
-def test_only_the_errors_that_one_names_count(run: Run, timing: VirtualTiming) -> None:
+@pytest.mark.parametrize("kinds", [OSError, (OSError, EOFError), lambda e: isinstance(e, OSError)])
+def test_only_the_errors_that_one_names_count(
+    run: Run, timing: VirtualTiming, kinds: Kinds
+) -> None:
     breaker = CircuitBreaker(
         BreakerPolicy(window=4, minimum_calls=2),
-        failed=lambda error: isinstance(error, OSError),
+        failed=kinds,
         timing=timing,
     )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from moreton.kernel.arguments import check_kind, check_whole
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.context import attempt_var
 from moreton.resilience.core import headers as fields
@@ -51,8 +52,8 @@ class Verdicts:
     """Which statuses are tried again, and which count as failures for breakers."""
 
     def __init__(self, retry_on: Iterable[int], failures: Iterable[int]) -> None:
-        self._retry_on = frozenset(retry_on)
-        self._failures = frozenset(failures)
+        self._retry_on = _statuses("retry_on", retry_on)
+        self._failures = _statuses("failures", failures)
         self.statuses = self._retry_on | self._failures
 
     def failure(
@@ -63,6 +64,14 @@ class Verdicts:
         failed = kind(response, status, headers, problem)
         failed.moreton_failure = status in self._failures
         return failed
+
+
+def _statuses(name: str, statuses: Iterable[int]) -> frozenset[int]:
+    check_kind(name, statuses, Iterable, "statuses, as {502, 503}")
+    found = frozenset(statuses)
+    for one in found:
+        check_whole(f"a status in {name}", one, 100, 599)
+    return found
 
 
 class Answers:

@@ -16,6 +16,7 @@ from moreton.resilience.context import (
 from moreton.resilience.core import headers as fields
 from moreton.resilience.core.retrying import IDEMPOTENT_METHODS
 from moreton.resilience.errors import DeadlineExceeded
+from moreton.resilience.layers.layer import Layer
 from moreton.resilience.policy import Policy
 from moreton.resilience.timing import SYSTEM
 
@@ -34,8 +35,13 @@ class Destinations:
     """
 
     def __init__(self, policies: Policies) -> None:
-        if not isinstance(policies, Policy) and not callable(policies):
-            raise TypeError(f"{policies!r} is neither a Policy nor a function that makes one")
+        given: object = policies
+        # A layer alone is callable, too: it decorates.
+        if not isinstance(given, Policy) and (isinstance(given, Layer) or not callable(given)):
+            raise TypeError(
+                f"policies is {policies!r}: give a Policy(…), or a function that makes one for a "
+                "destination"
+            )
         self._policies = policies
         self._made: dict[str, Policy] = {}
         self._lock = Lock()

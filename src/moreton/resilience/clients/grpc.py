@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from moreton.kernel.arguments import check_kind
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.clients.exchange import repeatable, seconds_left
 from moreton.resilience.context import attempt_var, criticality_var
@@ -59,6 +60,7 @@ class ResilientInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[mi
     def __init__(
         self, policy: Policy, *, idempotent: bool = False, failures: Iterable[Any] = FAILURES
     ) -> None:
+        check_kind("policy", policy, Policy)
         self._policy = policy
         self._idempotent = idempotent
         self._failures = frozenset(failures)
@@ -88,6 +90,7 @@ class AioResilientInterceptor(grpc.aio.UnaryUnaryClientInterceptor):  # type: ig
     def __init__(
         self, policy: Policy, *, idempotent: bool = False, failures: Iterable[Any] = FAILURES
     ) -> None:
+        check_kind("policy", policy, Policy)
         self._policy = policy
         self._idempotent = idempotent
         self._failures = frozenset(failures)

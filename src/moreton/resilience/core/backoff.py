@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from moreton.kernel.arguments import check_duration, check_kind, check_number
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.rng import Rng
 
@@ -183,12 +184,12 @@ def _capped_from(backoff: Backoff, initial: float, cap: float) -> int:
 
 
 def _check(backoff: Backoff) -> None:
-    zero = timedelta(0)
-    if backoff.initial <= zero:
-        raise ValueError(
-            f"initial is {backoff.initial.total_seconds():g} s: a retry without a wait repeats an "
-            "outage; give a duration above 0"
-        )
+    check_duration("initial", backoff.initial, "a retry without a wait repeats an outage")
+    check_duration("cap", backoff.cap)
+    check_duration("step", backoff.step, "waits would shrink", zero=True)
+    check_number("multiplier", backoff.multiplier, 1, why="waits would shrink")
+    check_kind("jitter", backoff.jitter, Jitter)
+    check_kind("growth", backoff.growth, Growth)
     if backoff.cap < backoff.initial:
         raise ValueError(
             f"cap is {format_duration(backoff.cap)}, below the initial "
@@ -196,25 +197,11 @@ def _check(backoff: Backoff) -> None:
         )
     if backoff.cap > CAP_MAX:
         raise ValueError(f"cap is {backoff.cap}: at most a day; use a schedule for longer waits")
-    if not (math.isfinite(backoff.multiplier) and backoff.multiplier >= 1):
-        raise ValueError(
-            f"multiplier is {backoff.multiplier:g}: waits would shrink; give 1 or more"
-        )
-    if backoff.step < zero:
-        raise ValueError(f"step is {backoff.step.total_seconds():g} s: waits would shrink")
     _check_growth(backoff)
 
 
 def _check_growth(backoff: Backoff) -> None:
     grows = backoff.cap > backoff.initial
-    if not isinstance(backoff.jitter, Jitter):
-        raise ValueError(  # noqa: TRY004 - a wrong value, not a wrong type: strings are near
-            f"jitter is {backoff.jitter!r}: give one of {', '.join(Jitter)}"
-        )
-    if not isinstance(backoff.growth, Growth):
-        raise ValueError(  # noqa: TRY004 - as above
-            f"growth is {backoff.growth!r}: give one of {', '.join(Growth)}"
-        )
     if backoff.growth is Growth.CONSTANT and grows:
         raise ValueError("constant waits have no cap above them: use Backoff.constant")
     if backoff.growth is Growth.LINEAR and grows and not backoff.step:

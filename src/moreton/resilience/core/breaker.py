@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from moreton.kernel.arguments import check_duration, check_kind, check_number, check_whole
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.rng import Rng
 from moreton.resilience.core.windows import CountWindow, TimeWindow
 
 _BUCKETS = 10
-_ZERO = timedelta(0)
 
 
 class BreakerState(StrEnum):
@@ -49,24 +49,22 @@ class BreakerPolicy:
 
     def __post_init__(self) -> None:
         for name in ("failure_rate", "slow_call_rate"):
-            share = getattr(self, name)
-            if not 0 < share <= 1:
-                raise ValueError(f"{name} is {share:g}; give a share above 0 and up to 1")
+            check_number(name, getattr(self, name), 0, 1, "it is a share", above=True)
         for name in ("minimum_calls", "permits", "successes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
-        if not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter is {self.jitter:g}; give a share from 0 to 1")
-        if self.open_for <= _ZERO or (self.slow_call is not None and self.slow_call <= _ZERO):
-            raise ValueError("open_for and slow_call are durations above 0")
+            check_whole(name, getattr(self, name), 1)
+        check_number("jitter", self.jitter, 0, 1, "it is a share")
+        check_duration("open_for", self.open_for, "the breaker would not stay open")
+        if self.slow_call is not None:
+            check_duration("slow_call", self.slow_call, "every call would be slow")
         self._check_window()
 
     def _check_window(self) -> None:
         window = self.window
         if isinstance(window, timedelta):
-            if window <= _ZERO:
-                raise ValueError(f"window is {window.total_seconds():g} s: no call would be in it")
-        elif window < self.minimum_calls:
+            check_duration("window", window, "no call would be in it")
+            return
+        check_kind("window", window, int, "a number of calls, or a timedelta")
+        if window < self.minimum_calls:
             raise ValueError(
                 f"window is {window} calls and minimum_calls {self.minimum_calls}: the breaker "
                 "could never open; raise the window or lower the minimum"

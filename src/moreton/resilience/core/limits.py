@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from moreton.kernel.arguments import check_number, check_whole
+
 _LONG_WEIGHT = 2 / (600 + 1)  # an exponential average over 600 round trips
 _MEASURE_EVERY = 600  # round trips
 _MEASURE_FOR = 10  # round trips: enough for a queue to drain, and for ten means of the time
@@ -17,10 +19,12 @@ class ConcurrencyLimit(ABC):
     __slots__ = ("_estimate", "highest", "limit", "lowest")
 
     def __init__(self, initial: int, lowest: int, highest: int) -> None:
-        if not 1 <= lowest <= initial <= highest:
+        for name, value in (("lowest", lowest), ("initial", initial), ("highest", highest)):
+            check_whole(name, value, 1, why="no call would ever be made")
+        if not lowest <= initial <= highest:
             raise ValueError(
                 f"lowest {lowest}, initial {initial} and highest {highest} are out of order: give "
-                "1 <= lowest <= initial <= highest"
+                "lowest <= initial <= highest"
             )
         self.lowest = lowest
         self.highest = highest
@@ -106,12 +110,9 @@ class Gradient2(ConcurrencyLimit):
 
 
 def _check_gradient(tolerance: float, smoothing: float, queue: int) -> None:
-    if not 1 <= tolerance < math.inf:
-        raise ValueError(f"tolerance is {tolerance:g}: the limit would shrink for ever; give >= 1")
-    if not 0 < smoothing <= 1:
-        raise ValueError(f"smoothing is {smoothing:g}: give a share above 0 and up to 1")
-    if queue < 1:
-        raise ValueError(f"queue is {queue}: the limit would never grow; give 1 or more")
+    check_number("tolerance", tolerance, 1, why="the limit would shrink for ever")
+    check_number("smoothing", smoothing, 0, 1, "it is a share", above=True)
+    check_whole("queue", queue, 1, why="the limit would never grow")
 
 
 class Vegas(ConcurrencyLimit):

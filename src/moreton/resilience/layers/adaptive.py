@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from math import inf
 from threading import Lock
 
+from moreton.kernel.arguments import check_duration, check_kind, check_number
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.rng import Rng, system_rng
 from moreton.resilience.context import criticality_var
@@ -16,6 +15,7 @@ from moreton.resilience.core.limits import ConcurrencyLimit, Gradient2
 from moreton.resilience.core.throttle import Throttle, ThrottleStatistics
 from moreton.resilience.errors import LimitReached, Refused, Throttled
 from moreton.resilience.events import CallRefused, emit, listeners
+from moreton.resilience.kinds import Kinds, predicate
 from moreton.resilience.layers.layer import Gate
 from moreton.resilience.timing import SYSTEM, Timing
 
@@ -57,12 +57,13 @@ class AdaptiveLimit(Gate):
         limit: ConcurrencyLimit | None = None,
         *,
         name: str = "adaptive limit",
-        dropped: Callable[[BaseException], bool] = is_overload,
+        dropped: Kinds = is_overload,
         timing: Timing = SYSTEM,
     ) -> None:
         self.name = name
-        self._limit = limit or Gradient2()
-        self._dropped = dropped
+        self._limit = Gradient2() if limit is None else limit
+        check_kind("limit", self._limit, ConcurrencyLimit, "a Gradient2(…) or a Vegas(…)")
+        self._dropped = predicate("dropped", dropped)
         self._timing = timing
         self._lock = Lock()
         self._under_way = 0
@@ -123,18 +124,16 @@ class ClientThrottle(Gate):
         *,
         window: timedelta = timedelta(minutes=2),
         name: str = "throttle",
-        refused: Callable[[BaseException], bool] = is_overload,
+        refused: Kinds = is_overload,
         timing: Timing = SYSTEM,
         rng: Rng | None = None,
     ) -> None:
-        if not 1 <= k < inf:
-            raise ValueError(f"k is {k:g}: calls would be held back that are accepted; give >= 1")
-        if window <= timedelta(0):
-            raise ValueError(f"window is {window.total_seconds():g} s: give a duration above 0")
+        check_number("k", k, 1, why="calls would be held back that are accepted")
+        check_duration("window", window, "no call would be in it")
         self.name = name
         self.window = window
         self._core = Throttle(k, window.total_seconds())
-        self._refused = refused
+        self._refused = predicate("refused", refused)
         self._timing = timing
         self._rng = rng or system_rng()
         self._lock = Lock()
@@ -154,7 +153,7 @@ class ClientThrottle(Gate):
 
     def leave(self, entered: object, error: BaseException | None) -> None:  # noqa: ARG002 - a gate
         """Count a refusal of the destination."""
-        if error is not None and not isinstance(error, Refused) and self._refused(error):
+        if isinstance(error, Exception) and not isinstance(error, Refused) and self._refused(error):
             with self._lock:
                 self._core.overloaded(self._timing.now())
 

@@ -17,12 +17,18 @@ class Attempt:
     *number* counts from 1; *next_delay* is the wait that comes before it, in seconds.
     """
 
-    def __init__(self, loop: Attempts, number: int, next_delay: float) -> None:
+    def __init__(self, loop: Attempts, number: int, next_delay: float, *, is_async: bool) -> None:
         self.number = number
         self.next_delay = next_delay
         self._loop = loop
+        self._is_async = is_async
 
     def __enter__(self) -> Self:
+        if self._is_async:
+            raise TypeError(
+                "`with` in an `async for` would block the loop, and limit no time: write `async "
+                "with`"
+            )
         self._loop.enter_inner()
         return self
 
@@ -35,6 +41,10 @@ class Attempt:
         return self._loop.ended(error)
 
     async def __aenter__(self) -> Self:
+        if not self._is_async:
+            raise TypeError(
+                "`async with` in a plain `for`, whose waits would block the loop: write `async for`"
+            )
         await self._loop.enter_inner_async()
         return self
 
@@ -68,7 +78,7 @@ class Attempts:
         while self._delay is not None:
             if self._number and self._retry is not None:
                 self._retry._timing.sleep(self._delay)  # noqa: SLF001 - its other half
-            yield self._next()
+            yield self._next(is_async=False)
 
     async def __aiter__(self) -> AsyncIterator[Attempt]:
         self._begin()
@@ -78,7 +88,7 @@ class Attempts:
         while self._delay is not None:
             if self._number and self._retry is not None:
                 await self._retry._timing.sleep_async(self._delay)  # noqa: SLF001 - as above
-            yield self._next()
+            yield self._next(is_async=True)
 
     def enter_inner(self) -> None:
         """Pass the gates of one attempt."""
@@ -120,11 +130,11 @@ class Attempts:
         if self._retry is not None:
             self._retry.begin()
 
-    def _next(self) -> Attempt:
+    def _next(self, *, is_async: bool) -> Attempt:
         delay = self._delay or 0.0
         self._number += 1
         self._delay = None  # a loop that forgets its `with` ends after one round
-        return Attempt(self, self._number, delay)
+        return Attempt(self, self._number, delay, is_async=is_async)
 
     def _enter(self, gate: Gate) -> None:
         try:

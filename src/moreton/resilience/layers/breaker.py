@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from threading import RLock
 from typing import Any
 
+from moreton.kernel.arguments import check_kind, check_whole
 from moreton.kernel.rng import Rng, system_rng
 from moreton.resilience.core.breaker import (
     Breaker,
@@ -16,29 +17,28 @@ from moreton.resilience.core.breaker import (
 from moreton.resilience.core.windows import CountWindow
 from moreton.resilience.errors import CircuitOpen, Refused
 from moreton.resilience.events import BreakerChanged, CallRefused, emit, listeners
+from moreton.resilience.kinds import Kinds, predicate
 from moreton.resilience.layers.layer import AsyncCall, Call, Gate
 from moreton.resilience.timing import SYSTEM, Timing
 
 KEYS_MAX = 100_000
-Failed = Callable[[BaseException], bool]
 
 
 def is_failure(error: BaseException) -> bool:
-    """The default: every error but a refusal of another layer, which says nothing of the callee.
+    """The default: every error but an answer that a client knows to be none, as 429.
 
-    Nor an answer that a client knows to be none, as 429: who limits its callers is not down.
+    Who limits its callers is not down.
     """
-    if not isinstance(error, Exception) or isinstance(error, Refused):
-        return False
     return getattr(error, "moreton_failure", True) is not False
 
 
 class CircuitBreaker(Gate):
     """Stops calls to a destination that mostly fails, and tries again after a while.
 
-    *policy* says when; *failed* tells which errors count (default: all but cancellation and the
-    refusals of other layers). Threads and tasks may share it. A call through a closed breaker
-    costs a fraction of a microsecond; one with a window of time reads the clock once.
+    *policy* says when; *failed* tells which errors count (default: all), as types or a predicate;
+    cancellation and the refusals of other layers never do. Threads and tasks may share it. A call
+    through a closed breaker costs a fraction of a microsecond; one with a window of time reads the
+    clock once.
     """
 
     __slots__ = ("_breaker", "_failed", "_lock", "_rng", "_slow", "_timing", "name")
@@ -48,17 +48,18 @@ class CircuitBreaker(Gate):
         policy: BreakerPolicy | None = None,
         *,
         name: str = "breaker",
-        failed: Failed = is_failure,
+        failed: Kinds = is_failure,
         timing: Timing = SYSTEM,
         rng: Rng | None = None,
     ) -> None:
-        self._set(policy or BreakerPolicy(), name, failed, timing, rng or system_rng(), RLock())
+        kinds = predicate("failed", failed)
+        self._set(_checked(policy), name, kinds, timing, rng or system_rng(), RLock())
 
     def _set(  # noqa: PLR0917 - what it is made of, for `Breakers` too
         self,
         policy: BreakerPolicy,
         name: str,
-        failed: Failed,
+        failed: Callable[[BaseException], bool],
         timing: Timing,
         rng: Rng,
         lock: RLock,
@@ -203,13 +204,14 @@ class CircuitBreaker(Gate):
 
     def _count_error(self, generation: int, error: BaseException) -> None:
         now = self._timing.now()
-        if self._failed(error):
-            self._count(generation, now, failed=True, slow=False)
-        elif isinstance(error, Exception) and not isinstance(error, Refused):
-            self._count_trial(generation, now)
-        else:
+        if not isinstance(error, Exception) or isinstance(error, Refused):
+            # Cancelled, or refused by another layer: that says nothing of the callee.
             with self._lock:
                 self._breaker.abandoned(generation)
+        elif self._failed(error):
+            self._count(generation, now, failed=True, slow=False)
+        else:
+            self._count_trial(generation, now)
 
     def _count(self, generation: int, now: float, *, failed: bool, slow: bool) -> None:
         with self._lock:
@@ -243,16 +245,15 @@ class Breakers:
         policy: BreakerPolicy | None = None,
         *,
         name: str = "breakers",
-        failed: Failed = is_failure,
+        failed: Kinds = is_failure,
         timing: Timing = SYSTEM,
         rng: Rng | None = None,
         keys_max: int = KEYS_MAX,
     ) -> None:
-        if keys_max < 1:
-            raise ValueError(f"keys_max is {keys_max}: give 1 or more")
-        self.policy = policy or BreakerPolicy()
+        check_whole("keys_max", keys_max, 1)
+        self.policy = _checked(policy)
         self.name = name
-        self._failed = failed
+        self._failed = predicate("failed", failed)
         self._timing = timing
         self._rng = rng or system_rng()
         self._keys_max = keys_max
@@ -281,3 +282,9 @@ class Breakers:
                     del self._breakers[next(iter(self._breakers))]
                 self._breakers[key] = found
             return found
+
+
+def _checked(policy: BreakerPolicy | None) -> BreakerPolicy:
+    found = BreakerPolicy() if policy is None else policy
+    check_kind("policy", found, BreakerPolicy)
+    return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from moreton.kernel.arguments import check_duration, check_whole
 from moreton.kernel.quantities import format_duration
 from moreton.resilience.context import deadline_var
 from moreton.resilience.errors import BulkheadFull
@@ -76,15 +77,9 @@ class Bulkhead(Gate):
         name: str = "bulkhead",
         timing: Timing = SYSTEM,
     ) -> None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit}: no call would ever be made; give 1 or more")
-        if queue < 0:
-            raise ValueError(f"queue is {queue}; give 0 (nobody waits) or more")
-        if queue_timeout <= timedelta(0):
-            raise ValueError(
-                f"queue_timeout is {queue_timeout.total_seconds():g} s: give a duration above 0, "
-                "or a queue of 0"
-            )
+        check_whole("limit", limit, 1, why="no call would ever be made")
+        check_whole("queue", queue, 0)
+        check_duration("queue_timeout", queue_timeout, "nobody could wait: that is a queue of 0")
         self.limit = limit
         self.queue = queue
         self.queue_timeout = queue_timeout

@@ -8,6 +8,7 @@ from typing import Any
 
 from moreton.resilience.errors import DeadlineExceeded, Refused
 from moreton.resilience.events import FellBack, emit, listeners
+from moreton.resilience.kinds import Kinds, predicate
 from moreton.resilience.layers.layer import (
     AsyncCall,
     AsyncGeneratorCall,
@@ -34,20 +35,12 @@ class Fallback(Layer):
         self,
         value: object | Callable[[Exception], object],
         *,
-        on: type[Exception] | tuple[type[Exception], ...] | Callable[[BaseException], bool] = (
-            is_unavailable
-        ),
+        on: Kinds = is_unavailable,
         name: str = "fallback",
     ) -> None:
         self.name = name
         self._value = value
-        if isinstance(on, type | tuple):
-            kinds = on
-            self._on: Callable[[BaseException], bool] = lambda error: isinstance(error, kinds)
-        elif callable(on):
-            self._on = on
-        else:
-            raise TypeError(f"on is {on!r}: give a class of exceptions, several, or a predicate")
+        self._on = predicate("on", on)
         self._used = 0
 
     def wrap(self, call: Call) -> Call:

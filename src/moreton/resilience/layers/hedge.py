@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.quantities import format_duration
 from moreton.resilience.events import Hedged, emit, listeners
 from moreton.resilience.layers.layer import (
@@ -51,13 +52,8 @@ class Hedge(Layer):
         name: str = "hedge",
         timing: Timing = SYSTEM,
     ) -> None:
-        if after <= timedelta(0):
-            raise ValueError(
-                f"after is {after.total_seconds():g} s: every call would be made twice; give the "
-                "time that 95 % of the calls stay below"
-            )
-        if not 1 <= hedges <= HEDGES_MAX:
-            raise ValueError(f"hedges is {hedges}: give 1 to {HEDGES_MAX}")
+        check_duration("after", after, "every call would be made twice")
+        check_whole("hedges", hedges, 1, HEDGES_MAX)
         if not idempotent:
             raise ValueError(
                 "a hedged call is made twice: only for calls where that is as good as once; say "
@@ -67,6 +63,7 @@ class Hedge(Layer):
         self.hedges = hedges
         self.name = name
         self.budget = budget or RetryBudget(0.1, per_second=1.0, timing=timing)
+        check_kind("budget", self.budget, RetryBudget)
         self._timing = timing
         self._calls = self._hedges = self._won = 0
 

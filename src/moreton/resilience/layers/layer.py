@@ -34,6 +34,11 @@ class Layer(ABC):
 
     def around(self, function: Callable[P, T], /) -> Callable[P, T]:
         """As the decorator, without the function's name and documentation."""
+        if not callable(function):
+            raise TypeError(
+                f"{function!r} cannot be called: give a function, and stand below @classmethod or "
+                "@property, not above"
+            )
         inner = inspect.unwrap(function)
         if not inspect.isroutine(inner) and not isinstance(inner, functools.partial | type):
             inner = getattr(inner, "__call__", inner)  # noqa: B004 - what kind of callable is it

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from datetime import timedelta
-from math import inf
 from typing import Any
 
+from moreton.kernel.arguments import check_duration, check_kind, check_number, check_whole
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.rng import Rng, system_rng
 from moreton.resilience.context import attempt_var, deadline_var, idempotent_var, inbound_var
@@ -14,6 +14,7 @@ from moreton.resilience.core.backoff import Backoff
 from moreton.resilience.core.budget import Budget, BudgetStatistics
 from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop, objection
 from moreton.resilience.events import RetryScheduled, RetryStopped, emit, listeners
+from moreton.resilience.kinds import Kinds, predicate
 from moreton.resilience.layers.layer import (
     AsyncCall,
     AsyncGeneratorCall,
@@ -25,8 +26,8 @@ from moreton.resilience.layers.resuming import Relay, Resumed
 from moreton.resilience.sent import asked_of, is_transient, proves_unsent
 from moreton.resilience.timing import SYSTEM, Timing
 
-On = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 ATTEMPTS_MAX = 1000
+SHARE_MAX = 10.0
 
 
 class RetryBudget:
@@ -41,11 +42,8 @@ class RetryBudget:
     def __init__(
         self, share: float = 0.2, *, per_second: float = 3.0, timing: Timing = SYSTEM
     ) -> None:
-        if not (0 <= share <= 10 and 0 <= per_second < inf):
-            raise ValueError(
-                f"share is {share:g} and per_second {per_second:g}; give a share from 0 to 10 "
-                "and 0 or more a second"
-            )
+        check_number("share", share, 0, SHARE_MAX)
+        check_number("per_second", per_second, 0)
         if share == 0 and per_second == 0:
             raise ValueError(
                 "a budget of 0 allows no retry at all; leave the retries out, or give a share "
@@ -78,7 +76,7 @@ class Retry(Layer):
         self,
         *,
         attempts: int = 3,
-        on: On = is_transient,
+        on: Kinds = is_transient,
         idempotent: bool = False,
         backoff: Backoff | None = None,
         budget: RetryBudget | type[RetryBudget] | None = RetryBudget,
@@ -87,20 +85,18 @@ class Retry(Layer):
         timing: Timing = SYSTEM,
         rng: Rng | None = None,
     ) -> None:
-        if not 2 <= attempts <= ATTEMPTS_MAX:
-            raise ValueError(
-                f"attempts is {attempts}: give 2 to {ATTEMPTS_MAX}, the first one included; for "
-                "no retries leave the layer out"
-            )
-        if retry_after_max < timedelta(0):
-            raise ValueError(f"retry_after_max is {retry_after_max}: give 0 or more")
+        check_whole("attempts", attempts, 2, ATTEMPTS_MAX, "the first one counts")
+        check_duration("retry_after_max", retry_after_max, zero=True)
         self.attempts = attempts
         self.backoff = backoff or Backoff()
+        check_kind("backoff", self.backoff, Backoff)
         self.idempotent = idempotent
+        if budget is not None and budget is not RetryBudget:
+            check_kind("budget", budget, RetryBudget, "a RetryBudget(…), or None for none")
         self.budget = RetryBudget(timing=timing) if isinstance(budget, type) else budget
         self.retry_after_max = retry_after_max
         self.name = name
-        self._on = _predicate(on)
+        self._on = predicate("on", on)
         self._timing = timing
         self._rng = rng or system_rng()
         self._notes = {stop: f"{name}: not tried again ({stop.value})" for stop in Stop}
@@ -291,17 +287,3 @@ class Retry(Layer):
             f"up to {self.attempts} attempts{kinds}; {self.backoff}; {bound}; Retry-After up to "
             f"{format_duration(self.retry_after_max)} is kept"
         )
-
-
-def _predicate(on: On) -> Callable[[BaseException], bool]:
-    if isinstance(on, type | tuple):
-        kinds = on if isinstance(on, tuple) else (on,)
-        if not kinds or not all(issubclass(one, Exception) for one in kinds):
-            raise TypeError(
-                f"on is {on!r}: give classes of exceptions; those that are no `Exception` end "
-                "programs and are never retried"
-            )
-        return lambda error: isinstance(error, kinds)
-    if not callable(on):
-        raise TypeError(f"on is {on!r}: give a class of exceptions, several, or a predicate")
-    return on

@@ -15,6 +15,7 @@ from contextvars import Token
 from datetime import timedelta
 from typing import Any, NoReturn, cast
 
+from moreton.kernel.arguments import check_duration
 from moreton.kernel.quantities import format_duration
 from moreton.resilience.context import deadline_var
 from moreton.resilience.errors import DeadlineExceeded
@@ -78,11 +79,7 @@ class Timeout(Gate):
     total = False  # limits each attempt
 
     def __init__(self, limit: timedelta, *, name: str = "timeout", timing: Timing = SYSTEM) -> None:
-        if limit <= timedelta(0):
-            raise ValueError(
-                f"limit is {limit.total_seconds():g} s: every call would fail; give a duration "
-                "above 0"
-            )
+        check_duration("limit", limit, "every call would fail")
         self.limit = limit
         self.name = name
         self._seconds = limit.total_seconds()

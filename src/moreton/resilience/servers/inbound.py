@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from math import inf
 
+from moreton.kernel.arguments import check_kind
 from moreton.resilience.context import (
     Inbound,
     attempt_var,
@@ -51,10 +52,8 @@ def check_deadline() -> None:
 
 def check_gate(shedding: Gate | None) -> Gate | None:
     """*shedding*, if it is a gate; raises `TypeError`."""
-    if shedding is not None and not isinstance(shedding, Gate):
-        raise TypeError(
-            f"{shedding!r} cannot shed load: give an AdaptiveLimit, a Bulkhead, or nothing"
-        )
+    if shedding is not None:
+        check_kind("shedding", shedding, Gate, "an AdaptiveLimit, a Bulkhead, or nothing")
     return shedding
 
 
