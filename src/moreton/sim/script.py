@@ -85,6 +85,11 @@ def run_script(path: Path, handle: Handler, *, rewrite: bool = False) -> int:
     return len(cases)
 
 
+def read_script(path: Path) -> list[tuple[Command, str]]:
+    """Every case of *path* with what it expects, for who wants to judge by another rule."""
+    return [(case.command, case.expected) for case in _parse(path.read_text(), path)[0]]
+
+
 def parse_command(line: str, input_text: str = "", number: int = 0) -> Command:
     """The command of *line*."""
     words: list[str] = []

@@ -1,17 +1,121 @@
-"""How etcd writes configurations and a leader's view of its followers."""
+"""How etcd writes what nodes hold and say: its `raft/util.go` and `raft/tracker`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from moreton.consensus.core.messages import Configuration, NodeId
+from moreton.consensus.core.configuration import decode_change
+from moreton.consensus.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    Configuration,
+    Entry,
+    EntryKind,
+    ForwardProposal,
+    ForwardRead,
+    ForwardReadResponse,
+    ForwardTransfer,
+    HardState,
+    Heartbeat,
+    HeartbeatResponse,
+    InstallSnapshot,
+    Message,
+    NodeId,
+    RequestVote,
+    RequestVoteResponse,
+    SnapshotMeta,
+    TimeoutNow,
+)
 from moreton.consensus.core.progress import Progress, ProgressState
+from moreton.consensus.core.state import Role
 
 STATES = {
     ProgressState.PROBE: "StateProbe",
     ProgressState.REPLICATE: "StateReplicate",
     ProgressState.SNAPSHOT: "StateSnapshot",
 }
+ROLES = {
+    Role.FOLLOWER: "StateFollower",
+    Role.PRE_CANDIDATE: "StatePreCandidate",
+    Role.CANDIDATE: "StateCandidate",
+    Role.LEADER: "StateLeader",
+}
+# etcd has two kinds of entries for changes, we have one: this context stands for the older kind.
+V1_CONTEXT = b"v1"
+
+_KINDS: dict[type[Message], str] = {
+    AppendEntries: "MsgApp",
+    AppendEntriesResponse: "MsgAppResp",
+    Heartbeat: "MsgHeartbeat",
+    HeartbeatResponse: "MsgHeartbeatResp",
+    InstallSnapshot: "MsgSnap",
+    TimeoutNow: "MsgTimeoutNow",
+    ForwardProposal: "MsgProp",
+    ForwardRead: "MsgReadIndex",
+    ForwardReadResponse: "MsgReadIndexResp",
+    ForwardTransfer: "MsgTransferLeader",
+}
+
+
+def kind_of(message: Message) -> str:
+    """Such as `MsgApp`."""
+    if isinstance(message, RequestVote):
+        return "MsgPreVote" if message.pre else "MsgVote"
+    if isinstance(message, RequestVoteResponse):
+        return "MsgPreVoteResp" if message.pre else "MsgVoteResp"
+    return _KINDS[type(message)]
+
+
+def message_words(message: Message) -> str:
+    """Such as `1->2 MsgApp Term:1 Log:1/2 Commit:2 Entries:[1/3 EntryNormal ""]`."""
+    term, index, rest = 0, 0, ""
+    match message:
+        case RequestVote():
+            term, index = message.last_term, message.last_index
+        case RequestVoteResponse():
+            rest = "" if message.granted else " Rejected (Hint: 0)"
+        case AppendEntries():
+            term, index = message.prev_term, message.prev_index
+            rest = f" Commit:{message.commit}" if message.commit else ""
+            if message.entries:
+                rest += f" Entries:[{', '.join(map(entry_words, message.entries))}]"
+        case AppendEntriesResponse():
+            term, index = message.hint_term, message.index
+            rest = f" Rejected (Hint: {message.hint_index})" if message.rejected else ""
+        case Heartbeat():
+            rest = f" Commit:{message.commit}" if message.commit else ""
+        case InstallSnapshot():
+            rest = f" Snapshot: {snapshot_words(message.snapshot)}"
+    head = f"{message.source}->{message.target} {kind_of(message)}"
+    return f"{head} Term:{message.term} Log:{term}/{index}{rest}"
+
+
+def entry_words(entry: Entry) -> str:
+    """Such as `1/4 EntryConfChangeV2 v2 v3`."""
+    place = f"{entry.term}/{entry.index}"
+    if entry.kind is not EntryKind.CONFIGURATION:
+        return f'{place} EntryNormal "{entry.data.decode()}"'
+    change = decode_change(entry.data)
+    kind = "EntryConfChange" if change.context == V1_CONTEXT else "EntryConfChangeV2"
+    words = [f"{one.kind.value}{one.node}" for one in change.changes]
+    return " ".join([place, kind, *words])
+
+
+def hard_state_words(state: HardState) -> str:
+    """Such as `Term:1 Vote:1 Commit:2`."""
+    vote = f" Vote:{state.vote}" if state.vote is not None else ""
+    return f"Term:{state.term}{vote} Commit:{state.commit}"
+
+
+def snapshot_words(snapshot: SnapshotMeta) -> str:
+    """Such as `Index:4 Term:1 ConfState:Voters:[1 2] ...`."""
+    one = snapshot.configuration
+    return (
+        f"Index:{snapshot.index} Term:{snapshot.term} ConfState:"
+        f"Voters:{_list(one.voters)} VotersOutgoing:{_list(one.outgoing)} "
+        f"Learners:{_list(one.learners)} LearnersNext:{_list(one.learners_next)} "
+        f"AutoLeave:{str(one.auto_leave).lower()}"
+    )
 
 
 def configuration_words(configuration: Configuration) -> str:
@@ -54,3 +158,7 @@ def progress_words(progress: Progress, *, learner: bool) -> str:
 
 def _set(nodes: Iterable[NodeId]) -> str:
     return f"({' '.join(map(str, sorted(nodes)))})"
+
+
+def _list(nodes: Iterable[NodeId]) -> str:
+    return f"[{' '.join(map(str, sorted(nodes)))}]"

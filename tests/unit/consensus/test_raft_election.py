@@ -248,6 +248,15 @@ def test_leader_without_a_quorum_steps_down() -> None:
     assert cluster.of(1, LeaderChanged)[-1] == LeaderChanged(2, None)
 
 
+def test_leader_that_nobody_ever_answered_steps_down_after_one_timeout() -> None:
+    cluster = Cluster()
+    cluster.drop = lambda message: isinstance(message, AppendEntries)
+    cluster.elect(1)
+    cluster.isolate(1)
+    cluster.advance(ELECTION)
+    assert cluster.role(1) is not Role.LEADER
+
+
 def test_leader_with_a_bare_quorum_stays() -> None:
     cluster = Cluster((1, 2, 3, 4, 5))
     cluster.elect(1)

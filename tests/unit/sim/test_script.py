@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moreton.sim.script import Command, ScriptMismatch, parse_command, run_script
+from moreton.sim.script import Command, ScriptMismatch, parse_command, read_script, run_script
 
 SCRIPT = """# a comment
 echo a=1 b=(x,y) word
@@ -53,6 +53,12 @@ def test_script_shows_the_difference_and_the_line(tmp_path: Path) -> None:
     path = write(tmp_path, SCRIPT.replace("last 2 z", "last 3 z"))
     with pytest.raises(ScriptMismatch, match=r"script.txt:19: echo(?s:.*)-last 3 z\n\+last 2 z"):
         run_script(path, handle)
+
+
+def test_script_can_be_read_without_being_run(tmp_path: Path) -> None:
+    cases = read_script(write(tmp_path))
+    assert [command.line for command, _ in cases] == [2, 7, 10, 19]
+    assert [expected for _, expected in cases][-2:] == ["one\n\ntwo", "last 2 z"]
 
 
 def test_rewrite_accepts_what_was_printed_and_nothing_else(tmp_path: Path) -> None:

@@ -221,6 +221,9 @@ class State:
         self.leader = self.node
         self.progress = {}
         self.reconcile_progress(next_index=self.log.last_index + 1)
+        for node, progress in self.progress.items():
+            # The votes were before: who has not answered in this role does not count for it.
+            progress.recently_active = node == self.node
         # There may be a change among the entries of earlier leaders: wait for all of them.
         self.pending_change_index = self.log.last_index
 
