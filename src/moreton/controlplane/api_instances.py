@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from moreton.kernel.errors import RetryAdvice
 from moreton.kernel.quantities import format_duration, parse_duration
 from moreton.registry.core.changes import (
     InstanceChange,
@@ -18,6 +19,7 @@ from moreton.registry.core.changes import (
     InstanceRemoved,
     InstancesListed,
     InstanceUpdated,
+    InstanceView,
 )
 from moreton.registry.core.documents import to_document
 from moreton.registry.core.instance import (
@@ -25,12 +27,15 @@ from moreton.registry.core.instance import (
     Instance,
     InstanceId,
     InstanceState,
+    check_service_name,
 )
 from moreton.registry.errors import InstanceNotValid
 from moreton.registry.host import InstanceList, Registry
-from moreton.store.errors import StoreClosed
+from moreton.store.errors import StoreClosed, StoreError
 
 REVISION_HEADER = "x-moreton-revision"
+# Says that the store could not be asked: the answer is what this node knew last.
+STALE_HEADER = "x-moreton-stale"
 # A comment now and then lets both ends of a quiet stream notice that the other is gone.
 HEARTBEAT_SECONDS = 15.0
 
@@ -53,8 +58,17 @@ class InstanceBody(BaseModel):
     state: InstanceState = Field(default=InstanceState.SERVING, strict=False)
 
 
-def instances_router(registry: Registry) -> APIRouter:
-    """The routes below `/v1` that programs register by; without authentication of their own."""
+def instances_router(
+    registry: Registry,
+    *,
+    known: InstanceView | None = None,
+    cut_off: Callable[[], bool] = lambda: False,
+) -> APIRouter:
+    """The routes below `/v1` that programs register by; without authentication of their own.
+
+    *known* is answered, and marked as stale, when the store cannot be asked; at once when this
+    node is known to be *cut_off* from it.
+    """
     router = APIRouter(prefix="/v1", tags=["instances"])
 
     @router.post("/services/{service}/instances", status_code=201)
@@ -80,19 +94,50 @@ def instances_router(registry: Registry) -> APIRouter:
         """End a registration now; 404 if there is none."""
         await registry.deregister(service, instance_id)
 
+    _add_lists(router, registry, known, cut_off)
+    return router
+
+
+def _add_lists(
+    router: APIRouter,
+    registry: Registry,
+    known: InstanceView | None,
+    cut_off: Callable[[], bool],
+) -> None:
     @router.get("/services/{service}/instances")
     async def instances_of(service: str, response: Response) -> list[dict[str, Any]]:
         """The instances of one service."""
-        return _listed(await registry.instances(service), response)
+        check_service_name(service)
+        found = await ask(registry.instances(service), response)
+        return list(_documents(known, lambda each: each == service)) if found is None else found
 
     @router.get("/instances")
     async def instances(
         response: Response, prefix: Annotated[str, Query(max_length=63)] = ""
     ) -> list[dict[str, Any]]:
         """All instances, or those of the services whose name begins with *prefix*."""
-        return _listed(await registry.instances(prefix=prefix), response)
+        found = await ask(registry.instances(prefix=prefix), response)
+        if found is None:
+            return list(_documents(known, lambda each: each.startswith(prefix)))
+        return found
 
-    return router
+    async def ask(
+        asking: Coroutine[Any, Any, InstanceList], response: Response
+    ) -> list[dict[str, Any]] | None:
+        """What the store says; `None` when it cannot be asked and what is known has to do."""
+        if known is not None and cut_off():
+            asking.close()
+        else:
+            try:
+                found = await asking
+            except StoreError as error:
+                if known is None or error.retry is RetryAdvice.NEVER:
+                    raise
+            else:
+                response.headers[REVISION_HEADER] = str(found.revision)
+                return [to_document(each) for each in found.instances]
+        response.headers[STALE_HEADER] = "true"
+        return None
 
 
 async def instance_events(
@@ -160,6 +205,10 @@ def _ttl(text: str) -> timedelta:
         raise InstanceNotValid([f"ttl: {error}"]) from error
 
 
-def _listed(found: InstanceList, response: Response) -> list[dict[str, Any]]:
-    response.headers[REVISION_HEADER] = str(found.revision)
-    return [to_document(instance) for instance in found.instances]
+def _documents(
+    known: InstanceView | None, matches: Callable[[str], bool]
+) -> Iterable[dict[str, Any]]:
+    assert known is not None, "else the store's error is the answer"
+    for service, instances in known.services().items():
+        if matches(service):
+            yield from map(to_document, instances)

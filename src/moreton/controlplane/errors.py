@@ -146,6 +146,32 @@ class WeightsNotValid(ControlPlaneError):
     code = "weights-not-valid"
 
 
+class ChangeNotSeen(ControlPlaneError):
+    """What was stored does not come back: this node has lost touch with the store."""
+
+    code = "change-not-seen"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, revision: int, seen: int) -> None:
+        super().__init__(
+            f"the store is at revision {revision}, and this node has seen {seen} of it: the "
+            "proxies go on with what they have; try again, or ask another node"
+        )
+
+
+class ChangesContended(ControlPlaneError):
+    """Others changed something each time that a change was tried."""
+
+    code = "changes-contended"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, attempts: int) -> None:
+        super().__init__(
+            f"others changed objects meanwhile, {attempts} times in a row: this change was not "
+            "made; try again"
+        )
+
+
 class NotApplied(ControlPlaneError):
     """The proxies did not confirm a change in time; it is stored and on its way."""
 

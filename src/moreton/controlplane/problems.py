@@ -85,7 +85,8 @@ def problem(
         "retry": retry.value,
         **(more or {}),
     }
-    after = retry is RetryAdvice.AFTER
+    # Of a service that is not available a client should hear when to come back, whatever it did.
+    after = retry is RetryAdvice.AFTER or status == http.HTTPStatus.SERVICE_UNAVAILABLE
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if after else {}
     return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moreton.kernel.errors import RetryAdvice
 from moreton.store.core.errors import (
+    AnswerLost,
     Compacted,
     DuplicateKey,
     FutureRevision,
@@ -16,6 +17,7 @@ from moreton.store.core.errors import (
 )
 
 __all__ = [
+    "AnswerLost",
     "Compacted",
     "DuplicateKey",
     "FutureRevision",

@@ -25,7 +25,7 @@ from moreton.controlplane.errors import (
 )
 from moreton.controlplane.problems import install_problems
 from moreton.kernel.errors import MoretonError
-from moreton.store.errors import StoreFull
+from moreton.store.errors import AnswerLost, StoreFull
 
 STATUSES: dict[type[MoretonError], int] = {
     ConfigRefused: http.HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -36,6 +36,7 @@ STATUSES: dict[type[MoretonError], int] = {
     WeightsNotValid: http.HTTPStatus.UNPROCESSABLE_ENTITY,
     Rejected: http.HTTPStatus.UNPROCESSABLE_ENTITY,
     NotApplied: http.HTTPStatus.GATEWAY_TIMEOUT,
+    AnswerLost: http.HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFull: http.HTTPStatus.INSUFFICIENT_STORAGE,
 }
 
@@ -56,5 +57,7 @@ def describe(parts: ApiParts) -> FastAPI:
     install_problems(app, statuses=STATUSES)
     app.include_router(changes_router(parts))
     app.include_router(looks_router(parts))
-    app.include_router(instances_router(parts.registry))
+    app.include_router(
+        instances_router(parts.registry, known=parts.known_instances, cut_off=parts.is_cut_off)
+    )
     return app

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from moreton.controlplane.api.events import Events
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.views import Views
-from moreton.registry import Registry
+from moreton.registry import InstanceView, Registry
 
 Document: TypeAlias = dict[str, Any]
 
@@ -38,6 +38,8 @@ class ApiParts:
     control: Control
     views: Views
     registry: Registry
+    known_instances: InstanceView
+    is_cut_off: Callable[[], bool]
     events: Events
     health: Callable[[], Health]
     status: Callable[[], Document]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from moreton.controlplane.core.desired import Desired
+from moreton.controlplane.following import Noting, Quiet, in_background, keep_following
 from moreton.controlplane.publishing.publisher import Publisher
 from moreton.gateway.core.model import Address, Endpoint, Service
 from moreton.registry import InstanceView, Registry, serving
@@ -17,10 +17,13 @@ _WEIGHT_MAX = 128  # of an Envoy endpoint
 class Discovery:
     """The registry's view, and who must be told when it changes."""
 
-    def __init__(self, registry: Registry, desired: Desired) -> None:
+    def __init__(
+        self, registry: Registry, desired: Desired, *, troubles: Noting | None = None
+    ) -> None:
         self.view = InstanceView()
         self._registry = registry
         self._desired = desired
+        self._troubles = troubles or Quiet()
 
     def endpoints_of(self, service: Service) -> list[Endpoint]:
         """Where *service* answers now: its addresses, or its registered instances."""
@@ -45,24 +48,25 @@ class Discovery:
             self.view.apply(await anext(changes))
 
     async def run(self, publisher: Publisher) -> None:
-        """Tell *publisher* of every change; until cancelled."""
-        async with self._registry.watch() as changes:
-            async for change in changes:
-                names = self.view.apply(change)
-                if names:
-                    publisher.touch_endpoints(
-                        service.name
-                        for service in self._desired.services()
-                        if service.discover in names
-                    )
+        """Tell *publisher* of every change; until cancelled.
 
-    @contextlib.asynccontextmanager
-    async def running(self, publisher: Publisher) -> AsyncIterator[None]:
+        While the store is in trouble the instances that were known last go on counting.
+        """
+
+        async def follow(is_fine: Callable[[], None]) -> None:
+            async with self._registry.watch() as changes:
+                async for change in changes:
+                    is_fine()
+                    self._tell(publisher, self.view.apply(change))
+
+        await keep_following(follow, what="following instances", troubles=self._troubles)
+
+    def running(self, publisher: Publisher) -> AbstractAsyncContextManager[None]:
         """`run` in the background."""
-        task = asyncio.create_task(self.run(publisher), name="discovery")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return in_background(self.run(publisher), name="discovery")
+
+    def _tell(self, publisher: Publisher, names: frozenset[str]) -> None:
+        if names:
+            publisher.touch_endpoints(
+                service.name for service in self._desired.services() if service.discover in names
+            )

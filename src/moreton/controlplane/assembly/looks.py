@@ -18,6 +18,7 @@ from moreton.controlplane.assembly.explaining import explanation
 from moreton.controlplane.assembly.plane import Plane
 from moreton.controlplane.core.objects import Kind, ObjectKey, State
 from moreton.controlplane.errors import ObjectNotValid
+from moreton.controlplane.following import CUT_OFF
 from moreton.envoy.admin import EnvoyDoesNotAnswer
 from moreton.envoy.bootstrap import XDS_CLUSTER
 from moreton.envoy.supervisor import EnvoySupervisor
@@ -35,6 +36,8 @@ def application(plane: Plane, envoy: EnvoySupervisor, token: str) -> ASGIApp:
         control=plane.control,
         views=plane.views,
         registry=plane.registry,
+        known_instances=plane.discovery.view,
+        is_cut_off=lambda: CUT_OFF in plane.troubles.now(),
         events=plane.events,
         health=looks.health,
         status=looks.status,

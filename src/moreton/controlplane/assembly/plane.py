@@ -110,15 +110,15 @@ def put_together(
 
     desired = Desired()
     registry = Registry(store)
-    discovery = Discovery(registry, desired)
+    troubles = Troubles()
+    discovery = Discovery(registry, desired, troubles=troubles)
     compiler = GatewayCompiler()
     both = WithProxyless(compiler, lambda known: xds.publish(PROXYLESS, known))
     compiled = Compiled(both, discovery.endpoints_of)
     publisher = Publisher(
         desired, compiled, xds, preflight=preflight, clock=SystemClock(), notice=notice
     )
-    follower = Follower(store, desired, parse=parse_object, touch=touch)
-    troubles = Troubles()
+    follower = Follower(store, desired, parse=parse_object, touch=touch, troubles=troubles)
     control = Control(
         store,
         follower,

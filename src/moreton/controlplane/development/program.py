@@ -24,9 +24,10 @@ from moreton.envoy.restarts import RestartBackoff
 from moreton.gateway.config import RunModel
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
-from moreton.registry.core.errors import InstanceNotRegistered
+from moreton.registry.core.errors import InstanceNotRegistered, RegistryBusy
 from moreton.registry.core.instance import Instance, InstanceId
 from moreton.registry.host import Registry
+from moreton.store.errors import StoreError
 
 _HOST = "127.0.0.1"
 _PROBE_SECONDS = 0.05
@@ -209,21 +210,31 @@ class Program:
             await asyncio.sleep(_PROBE_SECONDS)
         instance = Instance(self._instance_id, self._name, _HOST, self._port)
         while True:
-            await self._registry.register(instance, ttl=_TTL)
-            if not self._ready:
-                self._ready = True
-                self._say(f"service {self._name!r} answers on port {self._port}")
-            with contextlib.suppress(InstanceNotRegistered):
-                while True:
-                    await asyncio.sleep(_RENEW_SECONDS)
-                    await self._registry.renew(self._name, self._instance_id)
+            try:
+                await self._stay_registered(instance)
+            except InstanceNotRegistered:
+                continue
+            except (RegistryBusy, StoreError) as error:
+                self._say(f"service {self._name!r} may not be registered: {error}")
+                await asyncio.sleep(_RENEW_SECONDS)
+
+    async def _stay_registered(self, instance: Instance) -> None:
+        """Register, and renew until that fails."""
+        await self._registry.register(instance, ttl=_TTL)
+        if not self._ready:
+            self._ready = True
+            self._say(f"service {self._name!r} answers on port {self._port}")
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            await self._registry.renew(self._name, self._instance_id)
 
     @property
     def _instance_id(self) -> InstanceId:
         return InstanceId(f"run-{self._name}")
 
     async def _deregister(self) -> None:
-        with contextlib.suppress(InstanceNotRegistered):
+        # In an outage of the store the lease ends it.
+        with contextlib.suppress(InstanceNotRegistered, RegistryBusy, StoreError):
             await self._registry.deregister(self._name, self._instance_id)
 
     async def _answers(self, port: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey, Origin, State, Value
 from moreton.controlplane.errors import (
+    ChangesContended,
     DefinedInFile,
     NotApplied,
     ObjectInUse,
@@ -20,14 +21,16 @@ from moreton.controlplane.errors import (
     WeightsNotValid,
 )
 from moreton.controlplane.objects.follow import Follower
-from moreton.controlplane.objects.keys import encode, object_key, weights_key
+from moreton.controlplane.objects.keys import CHANGED, encode, object_key, weights_key
 from moreton.controlplane.publishing import Publisher
 from moreton.gateway.core.model import Route
-from moreton.store import Delete, Put, Store
+from moreton.store import Compare, Delete, Put, Store
 
 # Envoy wants the sum of the weights to fit 32 bits; far more than anyone needs.
 WEIGHT_MAX = 1_000_000
 WAIT_SECONDS = 10.0
+# Changes are rare beside the milliseconds that one takes: so many losses are no chance.
+_ATTEMPTS_MAX = 16
 
 # Why the route clashes with another, naming both; empty when it does not.
 Clash: TypeAlias = Callable[[Route], str]
@@ -36,7 +39,9 @@ Clash: TypeAlias = Callable[[Route], str]
 class Control:
     """The changes that the API offers. Every method raises errors of `controlplane.errors`.
 
-    *guard* surrounds each write, to take note of a failing disk.
+    A change is checked against everything that was stored before it, by whichever node, and
+    checked anew when another one came between. *guard* surrounds each write, to take note of a
+    failing disk.
     """
 
     def __init__(
@@ -65,40 +70,59 @@ class Control:
         """Define *key* by *document*, as `moreton.yaml` would; whether it is new."""
         self._refuse_file(key)
         value = self._parse(key, document)
-        if isinstance(value, Route):
-            fault = self.desired.missing(value) or self._clash(value)
-            if fault:
-                raise ObjectNotValid(fault)
-        new = self.desired.definition(key) is None
-        operations: list[Put | Delete] = [Put(object_key(key), encode(document))]
-        if key.kind is Kind.ROUTE:
-            # The weights in the document are the newest word.
-            operations.append(Delete(weights_key(key.name)))
-        await self._write(operations)
+        new = False
+
+        def decide() -> list[Put | Delete]:
+            nonlocal new
+            self._refuse_file(key)
+            if isinstance(value, Route):
+                fault = self.desired.missing(value) or self._clash(value)
+                if fault:
+                    raise ObjectNotValid(fault)
+            new = self.desired.definition(key) is None
+            operations: list[Put | Delete] = [Put(object_key(key), encode(document))]
+            if key.kind is Kind.ROUTE:
+                # The weights in the document are the newest word.
+                operations.append(Delete(weights_key(key.name)))
+            return operations
+
+        await self._write(decide)
         return new
 
     async def delete(self, key: ObjectKey) -> None:
         """Define *key* no more."""
-        self._refuse_file(key)
-        self.require(key)
-        if key.kind is Kind.SERVICE:
-            users = [f'route "{name}"' for name in self.desired.users_of(key.name)]
-            if users:
-                raise ObjectInUse(what=str(key), users=users)
-        operations: list[Put | Delete] = [Delete(object_key(key))]
-        if key.kind is Kind.ROUTE:
-            operations.append(Delete(weights_key(key.name)))
-        await self._write(operations)
+
+        def decide() -> list[Put | Delete]:
+            self._refuse_file(key)
+            self.require(key)
+            if key.kind is Kind.SERVICE:
+                users = [f'route "{name}"' for name in self.desired.users_of(key.name)]
+                if users:
+                    raise ObjectInUse(what=str(key), users=users)
+            operations: list[Put | Delete] = [Delete(object_key(key))]
+            if key.kind is Kind.ROUTE:
+                operations.append(Delete(weights_key(key.name)))
+            return operations
+
+        await self._write(decide)
 
     async def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
         """Share the requests of *route* by *weights*, which name all its destinations."""
-        self._check_weights(route, weights)
-        await self._write([Put(weights_key(route), encode(weights))])
+
+        def decide() -> list[Put | Delete]:
+            self._check_weights(route, weights)
+            return [Put(weights_key(route), encode(weights))]
+
+        await self._write(decide)
 
     async def delete_weights(self, route: str) -> None:
         """Go back to the weights that the route is defined with."""
-        self.require_route(route)
-        await self._write([Delete(weights_key(route))])
+
+        def decide() -> list[Put | Delete]:
+            self.require_route(route)
+            return [Delete(weights_key(route))]
+
+        await self._write(decide)
 
     async def wait_applied(self, key: ObjectKey, seconds: float = WAIT_SECONDS) -> None:
         """Return once every proxy has *key* in force. Raises `NotApplied`, `Rejected`."""
@@ -135,10 +159,25 @@ class Control:
                 raise Rejected(what=str(key), reason=status.reason)
             await changed.wait()
 
-    async def _write(self, operations: Sequence[Put | Delete]) -> None:
-        with self._guard():
-            written = await self._store.txn(then=operations)
-        await self.follower.wait_revision(written.revision)
+    async def _write(self, decide: Callable[[], Sequence[Put | Delete]]) -> None:
+        """Store what *decide* says about the newest state; again when that was overtaken."""
+        for _ in range(_ATTEMPTS_MAX):
+            with self._guard():
+                seen = await self._catch_up()
+                operations = [*decide(), Put(CHANGED, b"")]
+                unchanged = Compare.mod(CHANGED, "=", seen)
+                written = await self._store.txn([unchanged], operations)
+            if written.succeeded:
+                await self.follower.wait_revision(written.revision)
+                return
+        raise ChangesContended(attempts=_ATTEMPTS_MAX)
+
+    async def _catch_up(self) -> int:
+        """See every change that was stored until now; the revision of the last one."""
+        found = await self._store.range(CHANGED)
+        last = found.kvs[0].mod_revision if found.kvs else 0
+        await self.follower.wait_revision(last)
+        return last
 
     def _refuse_file(self, key: ObjectKey) -> None:
         definition = self.desired.definition(key)

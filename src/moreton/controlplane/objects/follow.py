@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import ObjectKey, Value
+from moreton.controlplane.errors import ChangeNotSeen
+from moreton.controlplane.following import Noting, Quiet, in_background, keep_following
 from moreton.controlplane.objects.keys import PREFIX, WeightsOf, decode, parse_key
 from moreton.kernel.errors import MoretonError
 from moreton.store import Store, prefix_end
 from moreton.store.errors import Compacted
 
 _LOG = logging.getLogger("moreton.controlplane")
+# The store tells of a change within milliseconds, unless the connection to it broke just now.
+_SEEN_SECONDS_MAX = 10.0
 
 # A document as put, turned into its value. Raises `MoretonError`.
 Parse: TypeAlias = Callable[[ObjectKey, Mapping[str, Any]], Value]
@@ -31,6 +35,7 @@ class Follower:
         *,
         parse: Parse,
         touch: Callable[[Iterable[ObjectKey]], None],
+        troubles: Noting | None = None,
     ) -> None:
         self.documents: dict[ObjectKey, dict[str, Any]] = {}
         self.unreadable: dict[ObjectKey, str] = {}
@@ -38,9 +43,19 @@ class Follower:
         self._desired = desired
         self._parse = parse
         self._touch = touch
+        self._troubles = troubles or Quiet()
         self._revision = 0
         self._weights: set[str] = set()
         self._moved = asyncio.Event()
+
+    @property
+    def revision(self) -> int:
+        """The store's revision up to which everything is desired."""
+        return self._revision
+
+    def next_move(self) -> asyncio.Event:
+        """Set when `revision` next grows."""
+        return self._moved
 
     async def load(self) -> None:
         """Take everything there is."""
@@ -55,35 +70,43 @@ class Follower:
         self._move(found.revision)
 
     async def run(self) -> None:
-        """Take every change after `load`; until cancelled."""
-        while True:
+        """Take every change after `load`; until cancelled.
+
+        While the store is in trouble what was known last stays desired.
+        """
+
+        async def follow(is_fine: Callable[[], None]) -> None:
             try:
-                start = self._revision + 1
-                watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=start)
-                async with watch as batches:
-                    async for batch in batches:
-                        for event in batch.events:
-                            value = event.kv.value if event.kind == "put" else None
-                            self._take(parse_key(event.kv.key), value)
-                        self._move(batch.revision)
+                await self._follow(is_fine)
             except Compacted:
                 await self.load()
+                is_fine()
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+        await keep_following(follow, what="following objects", troubles=self._troubles)
+
+    def running(self) -> AbstractAsyncContextManager[None]:
         """`run` in the background."""
-        task = asyncio.create_task(self.run(), name="follow objects")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return in_background(self.run(), name="follow objects")
 
     async def wait_revision(self, revision: int) -> None:
-        """Return once what was written at *revision* is desired."""
-        while self._revision < revision:
-            await self._moved.wait()
+        """Return once what was written at *revision* is desired. Raises `ChangeNotSeen`."""
+        try:
+            async with asyncio.timeout(_SEEN_SECONDS_MAX):
+                while self._revision < revision:
+                    await self._moved.wait()
+        except TimeoutError as error:
+            raise ChangeNotSeen(revision=revision, seen=self._revision) from error
+
+    async def _follow(self, is_fine: Callable[[], None]) -> None:
+        start = self._revision + 1
+        watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=start)
+        async with watch as batches:
+            is_fine()
+            async for batch in batches:
+                for event in batch.events:
+                    value = event.kv.value if event.kind == "put" else None
+                    self._take(parse_key(event.kv.key), value)
+                self._move(batch.revision)
 
     def _move(self, revision: int) -> None:
         self._revision = revision

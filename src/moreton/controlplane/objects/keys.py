@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from moreton.controlplane.core.objects import Kind, ObjectKey
 
 PREFIX = b"/moreton/config/"
+# Put with every change, so that a change which was decided on older ground is noticed.
+CHANGED = PREFIX + b"changed"
 _FOLDERS = {Kind.SERVICE: "services", Kind.ROUTE: "routes"}
 _KINDS = {folder: kind for kind, folder in _FOLDERS.items()}
 _WEIGHTS = "weights"

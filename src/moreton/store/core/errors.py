@@ -9,6 +9,10 @@ class StoreError(MoretonError):
     """The root of the store's errors."""
 
 
+class AnswerLost(StoreError):
+    """The root of: a write was sent and not answered. It may have happened or not."""
+
+
 class Compacted(StoreError):
     """The history that was asked for is gone: read the range again, watch from there on.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moreton.kernel.errors import RetryAdvice
-from moreton.store.core.errors import RequestTooLarge, StoreError
+from moreton.store.core.errors import AnswerLost, RequestTooLarge, StoreError
 
 __all__ = [
     "BadEtcdUrl",
@@ -63,7 +63,7 @@ class EtcdUnreachable(StoreError):
         )
 
 
-class EtcdAnswerLost(StoreError):
+class EtcdAnswerLost(AnswerLost):
     """A write was sent and not answered: it may have happened or not."""
 
     code = "store-etcd-answer-lost"
