@@ -1,0 +1,1 @@
+"""What elections and locks decide, without a clock, a loop or a store."""
