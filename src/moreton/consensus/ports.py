@@ -18,9 +18,10 @@ class StateMachine(Protocol):
     """
 
     def apply(self, index: int, command: bytes) -> object:
-        """Do *command*, the entry at *index*; what it returns goes to whoever proposed it here.
+        """Do *command*, of the entry at *index*; what it returns goes to whoever proposed it here.
 
-        An error that the proposer should see is returned, not raised.
+        Several commands may share an entry. An error that the proposer should see is returned, not
+        raised.
         """
         ...
 
@@ -36,6 +37,7 @@ class StateMachine(Protocol):
 class Disk(Protocol):
     """The durable part of one node. Calls block, and come from one thread at a time.
 
+    Only `write_snapshot`, `read_snapshot` and `size_bytes` may come while another thread writes.
     An error of the disk is raised as a `ConsensusError`; what was asked for may then be there or
     not, and the node must stop.
     """
@@ -58,6 +60,10 @@ class Disk(Protocol):
 
     def compact(self, index: int) -> None:
         """The entries up to *index* are not needed any more."""
+        ...
+
+    def size_bytes(self) -> int:
+        """How much room the log and the snapshots take."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""What all nodes hold alike: the state machine, who is where, which commands were applied."""

@@ -1,0 +1,269 @@
+"""What a host consists of between its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from moreton.consensus.core.events import (
+    Compact,
+    ConfigurationChanged,
+    LeaderChanged,
+    Receive,
+    Refuse,
+    Restore,
+    SnapshotReported,
+    Unreachable,
+)
+from moreton.consensus.core.messages import (
+    Entry,
+    EntryKind,
+    InstallSnapshot,
+    Message,
+    NodeId,
+    RequestVote,
+)
+from moreton.consensus.core.node import RaftNode
+from moreton.consensus.core.state import Recovered, Settings
+from moreton.consensus.errors import ConsensusError
+from moreton.consensus.host.changes import Changes
+from moreton.consensus.host.driver import Driver
+from moreton.consensus.host.errors import NodeFailed, RejoinedUnderOldId
+from moreton.consensus.host.proposals import Proposals
+from moreton.consensus.host.reads import Reads
+from moreton.consensus.host.replicated.commands import SessionId
+from moreton.consensus.host.replicated.state import Replicated
+from moreton.consensus.host.settings import HostSettings, HostStatus
+from moreton.consensus.host.snapshots import Snapshots
+from moreton.consensus.ports import Disk, StateMachine, Transport
+from moreton.kernel.rng import Rng
+from moreton.kernel.time import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a host was made of."""
+
+    disk: Disk
+    transport: Transport
+    machine: StateMachine
+    addresses: Mapping[NodeId, str]
+    settings: Settings
+    bounds: HostSettings
+    clock: Clock
+    rng: Rng
+    on_leader: Callable[[int, NodeId | None], None]
+
+
+class Running:
+    """One node at work. It ends by `close`, or by itself when it *failed*."""
+
+    def __init__(
+        self, session: SessionId, loaded: tuple[Recovered, bytes | None], parts: Parts
+    ) -> None:
+        recovered, data = loaded
+        disk, transport, settings, bounds = (
+            parts.disk,
+            parts.transport,
+            parts.settings,
+            parts.bounds,
+        )
+        self.node, nonce = session
+        self.error: ConsensusError | None = None
+        self.leader: NodeId | None = None
+        self.news = asyncio.Event()  # set when the leader changes, or the node fails
+        self._closing = False
+        self._session = session
+        self._disk = disk
+        self._transport = transport
+        self._configured = dict(parts.addresses)
+        self._on_leader = parts.on_leader
+        self._configuration = recovered.snapshot.configuration
+        self._began_empty = not recovered.snapshot.index and not recovered.entries
+        self._term = recovered.hard_state.term
+        again_after = settings.election_timeout
+        self.proposals = Proposals(session, settings=bounds, again_after=again_after)
+        self.reads = Reads(self.node, nonce, settings=bounds, again_after=again_after)
+        members = recovered.snapshot.configuration.members()
+        known = {node: parts.addresses[node] for node in members if node in parts.addresses}
+        self.replicated = Replicated(parts.machine, known)
+        self.driver = Driver(
+            RaftNode(self.node, recovered, rng=parts.rng, settings=settings),
+            disk=disk,
+            settings=settings,
+            clock=parts.clock,
+            proposals=self.proposals,
+            reads=self.reads,
+            handlers=self,
+        )
+        self.changes = Changes(self.driver, nonce=nonce)
+        self.snapshots = Snapshots(
+            disk,
+            transport,
+            driver=self.driver,
+            replicated=self.replicated,
+            settings=bounds,
+            newest=recovered.snapshot,
+            failed=self.failed,
+        )
+        if data is not None:
+            self.snapshots.remember(recovered.snapshot, data)
+
+    def status(self) -> HostStatus:
+        """How things stand."""
+        members = self.replicated.members
+        return HostStatus(
+            raft=self.driver.node.status(),
+            addresses=dict(members.addresses),
+            next_node=members.highest + 1,
+            proposals_waiting=len(self.proposals),
+            reads_waiting=len(self.reads),
+            writes_waiting=self.driver.writer.waiting,
+            snapshot_index=self.snapshots.newest.index,
+            disk_bytes=self._disk.size_bytes(),
+            error=str(self.error) if self.error else None,
+        )
+
+    async def close(self, error: ConsensusError) -> None:
+        """Write what is queued, let go of everything; what waits, and comes later, gets *error*."""
+        if self._closing:
+            return
+        self._closing = True
+        self._stop(error)
+        await self.snapshots.close()
+        await self._transport.close()
+        self.driver.writer.close_nowait()
+        await asyncio.to_thread(self.driver.writer.join)
+        await asyncio.to_thread(self._disk.close)
+
+    # --- arrivals -----------------------------------------------------------------------------
+
+    def message(self, message: Message, data: bytes | None) -> None:
+        """*message* arrived, with the *data* of its snapshot if it carries one."""
+        if self.error is not None or message.target != self.node:
+            return
+        if isinstance(message, InstallSnapshot):
+            if self._is_lost_disk(message):
+                self.failed(RejoinedUnderOldId(node=self.node, next_node=self._next_node(message)))
+            else:
+                self.snapshots.install(message, data or b"")
+        elif isinstance(message, RequestVote) and not self._configuration.members():
+            return  # it has no past that it could vouch for: see `RejoinedUnderOldId`
+        else:
+            self.driver.tell(Receive(message))
+
+    def snapshot_sent(self, target: NodeId, arrived: bool) -> None:  # noqa: FBT001 - the port's shape
+        """The data of a snapshot reached *target*, or did not."""
+        self.driver.tell(SnapshotReported(target, arrived))
+
+    def unreachable(self, target: NodeId) -> None:
+        """Messages to *target* were dropped."""
+        self.driver.tell(Unreachable(target))
+
+    def _is_lost_disk(self, message: InstallSnapshot) -> bool:
+        # Nobody becomes a voter before it has the log: so whoever joins is not one yet.
+        configuration = message.snapshot.configuration
+        voters = configuration.voters | configuration.outgoing
+        return self._began_empty and not self._configuration.members() and self.node in voters
+
+    def _next_node(self, message: InstallSnapshot) -> NodeId:
+        return max(message.snapshot.configuration.members()) + 1
+
+    # --- effects ------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Send *message* now."""
+        self._transport.send_nowait(message)
+
+    def send_snapshot(self, message: InstallSnapshot) -> None:
+        """Send *message* with the newest snapshot's data."""
+        self.snapshots.send(message)
+
+    def apply(self, entry: Entry) -> None:
+        """Give commands to the machine and answers to their proposers; learn addresses."""
+        if entry.kind is EntryKind.DATA:
+            decide = self.proposals.decide
+            for number, result in self.replicated.apply(entry, self._session):
+                decide(number, result)
+        else:
+            change = self.replicated.apply_change(entry, self._configuration)
+            self._set_peers()
+            self.changes.applied(change)
+        self.snapshots.count(entry)
+
+    def restore(self, effect: Restore) -> None:
+        """Become the snapshot that arrived."""
+        self.snapshots.restore(effect)
+        self._set_peers()
+
+    def configuration_changed(self, effect: ConfigurationChanged) -> None:
+        """Others belong to the cluster now."""
+        self._configuration = effect.configuration
+        self._set_peers()
+        self.changes.configuration_changed()
+
+    def leader_changed(self, effect: LeaderChanged) -> None:
+        """Tell everyone who waits for a leader."""
+        self._tell_leader(effect.term, effect.leader)
+        self.changes.leader_changed(effect)
+
+    def compact(self, effect: Compact) -> None:
+        """Let the disk drop what a snapshot covers."""
+        self.driver.writer.after(lambda: self._disk.compact(effect.index))
+
+    def refused(self, effect: Refuse) -> None:
+        """A change or a transfer was not done."""
+        self.changes.refused(effect)
+
+    def failed(self, error: Exception) -> None:
+        """Stop: what cannot be made durable must not be promised."""
+        if self.error is not None:
+            return
+        reason = str(error) or type(error).__name__
+        failure = NodeFailed(node=self.node, reason=reason)
+        failure.__cause__ = error
+        self._transport.set_peers({})
+        self._stop(failure)
+
+    def _stop(self, error: ConsensusError) -> None:
+        if self.error is not None:
+            return
+        self.error = error
+        self.driver.stop()
+        self.proposals.fail_all(error)
+        self.reads.fail_all(error)
+        self.changes.fail_all(error)
+        self._tell_leader(self._term, None)
+
+    def _tell_leader(self, term: int, leader: NodeId | None) -> None:
+        self._term, self.leader = term, leader
+        self.news.set()
+        self.news.clear()
+        self._on_leader(term, leader)
+
+    def _set_peers(self) -> None:
+        addresses = {**self._configured, **self.replicated.members.addresses}
+        members = self._configuration.members() or list(addresses)
+        peers = {n: addresses[n] for n in members if n != self.node and n in addresses}
+        self._transport.set_peers(peers)
+
+
+def check_addresses(node: NodeId, addresses: Mapping[NodeId, str]) -> None:
+    """Raise `ValueError` unless *addresses* are possible ones for a cluster of *node*."""
+    if node < 1:
+        raise ValueError(f"node id {node} is below 1: it could not vote; give 1 or more")
+    owners: dict[str, NodeId] = {}
+    for one, address in addresses.items():
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(
+                f"address {address!r} of node {one} is not host:port: nobody could reach it; "
+                "write one like 10.0.0.1:7400"
+            )
+        other = owners.setdefault(address, one)
+        if other != one:
+            raise ValueError(
+                f"nodes {other} and {one} have the same address {address}: one would get the "
+                "other's messages; give each its own"
+            )
