@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -12,42 +11,11 @@ import pytest
 from moreton.election import Election, FencedOff, Holder, LeadershipLost, StillHeld, Term
 from moreton.election.errors import AlreadyHeld
 from moreton.store import Compare, Put
+from support.contenders import SECONDS, hang, holding, queued
 from support.stores import OpenStore
 
 # etcd makes a second of it.
 TTL = timedelta(milliseconds=400)
-SECONDS = 20.0
-
-
-@contextlib.asynccontextmanager
-async def led(election: Election, value: bytes) -> AsyncIterator[Term]:
-    """A leader of its own task, as another process would be."""
-    began: asyncio.Future[Term] = asyncio.get_running_loop().create_future()
-    ending = asyncio.Event()
-
-    async def lead() -> None:
-        async with election.campaign(value) as term:
-            began.set_result(term)
-            await ending.wait()
-
-    task = asyncio.create_task(lead())
-    try:
-        yield await asyncio.wait_for(began, SECONDS)
-    finally:
-        ending.set()
-        with contextlib.suppress(LeadershipLost):
-            await task
-
-
-async def queued(election: Election, count: int) -> None:
-    """Return once *count* candidates are in line."""
-    while len(await election._queue.entries()) != count:
-        await asyncio.sleep(0.01)
-
-
-def hang(term: Term) -> None:
-    """Give no sign of life any more, as a process that was stopped or cut off."""
-    term._place.keeper.stop()
 
 
 async def test_candidates_lead_in_the_order_of_their_arrival(opening: OpenStore) -> None:
@@ -60,11 +28,11 @@ async def test_candidates_lead_in_the_order_of_their_arrival(opening: OpenStore)
             tokens.append(term.token)
 
     election = Election(opening(), "jobs", ttl=TTL)
-    async with led(election, b"first"):
+    async with holding(election.campaign(b"first")):
         tasks = []
         for count, name in enumerate((b"a", b"b", b"c"), 2):
             tasks.append(asyncio.create_task(candidate(name)))
-            await queued(election, count)
+            await queued(election._queue, count)
         assert not order
     await asyncio.gather(*tasks)
     assert order == [b"a", b"b", b"c"]
@@ -82,7 +50,7 @@ async def test_token_is_the_revision_that_created_the_key(opening: OpenStore) ->
 
 async def test_leader_that_hangs_is_replaced_and_cannot_write(opening: OpenStore) -> None:
     one, two = (Election(opening(), "jobs", ttl=TTL) for _ in range(2))
-    async with led(one, b"hangs") as old:
+    async with holding(one.campaign(b"hangs")) as old:
         hang(old)
         async with asyncio.timeout(SECONDS), two.campaign(b"next") as new:
             assert not old.is_held
@@ -119,7 +87,7 @@ async def test_body_is_cancelled_when_its_lease_is_revoked(opening: OpenStore) -
 
 async def test_resigning_hands_over_at_once_and_the_body_goes_on(opening: OpenStore) -> None:
     election = Election(opening(), "jobs", ttl=timedelta(hours=1))
-    async with led(election, b"old") as old, asyncio.timeout(SECONDS):
+    async with holding(election.campaign(b"old")) as old, asyncio.timeout(SECONDS):
         await old.resign()
         assert not old.is_held
         await old.wait_lost()
@@ -132,9 +100,9 @@ async def test_resigning_hands_over_at_once_and_the_body_goes_on(opening: OpenSt
 async def test_leader_that_ends_hands_over_at_once(opening: OpenStore) -> None:
     one, two = (Election(opening(), "jobs", ttl=timedelta(hours=1)) for _ in range(2))
     async with asyncio.timeout(SECONDS):
-        async with led(one, b"old"):
+        async with holding(one.campaign(b"old")):
             next_one = asyncio.create_task(_lead_once(two, b"new"))
-            await queued(one, 2)
+            await queued(one._queue, 2)
         await next_one
 
 
@@ -145,9 +113,9 @@ async def test_candidate_that_is_cancelled_leaves_the_queue(opening: OpenStore) 
         async with election.campaign(b"impatient"):
             raise AssertionError("it never led")
 
-    async with led(election, b"leader"):
+    async with holding(election.campaign(b"leader")):
         task = asyncio.create_task(candidate())
-        await queued(election, 2)
+        await queued(election._queue, 2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -162,20 +130,20 @@ async def test_candidate_passes_over_those_that_left_before_it(opening: OpenStor
         async with election.campaign() as term:
             return term.token
 
-    async with led(election, b"leader"):
+    async with holding(election.campaign(b"leader")):
         tasks = []
         for count in (2, 3, 4):
             tasks.append(asyncio.create_task(candidate()))
-            await queued(election, count)
+            await queued(election._queue, count)
         tasks[1].cancel()
-        await queued(election, 3)
+        await queued(election._queue, 3)
     async with asyncio.timeout(SECONDS):
         assert await tasks[0] < await tasks[2]
 
 
 async def test_campaign_that_may_not_wait_says_who_leads(opening: OpenStore) -> None:
     election = Election(opening(), "jobs", ttl=TTL)
-    async with led(election, b"node-7") as term:
+    async with holding(election.campaign(b"node-7")) as term:
         with pytest.raises(StillHeld, match=rf'held by "node-7" \(token {term.token}\): ') as found:
             async with election.campaign(wait=timedelta(0)):
                 pass
@@ -208,11 +176,11 @@ async def test_observer_sees_every_leader_and_the_gaps_between(opening: OpenStor
             await first.proclaim(b"moved")
             assert await anext(seen) == Holder(first.token, b"moved")
         assert await anext(seen) is None
-        async with led(election, b"two") as second:
+        async with holding(election.campaign(b"two")) as second:
             assert await anext(seen) == Holder(second.token, b"two")
             async with asyncio.TaskGroup() as group:
                 group.create_task(_lead_once(election, b"three"))
-                await queued(election, 2)
+                await queued(election._queue, 2)
                 await second.resign()
                 told = await anext(seen)
                 assert told is not None
@@ -275,6 +243,6 @@ async def test_duty_runs_again_with_the_next_term_when_leadership_is_lost(
 async def test_names_that_begin_alike_do_not_meet(opening: OpenStore) -> None:
     store = opening()
     for name in ("a", "a/b", "ä b/%", "a/b/"):
-        async with led(Election(store, name, ttl=TTL), name.encode()):
+        async with holding(Election(store, name, ttl=TTL).campaign(name.encode())):
             others = [each for each in ("a", "a/b", "ä b/%", "a/b/") if each != name]
             assert [await Election(store, each).leader() for each in others] == [None] * 3

@@ -22,6 +22,7 @@ loop round it. Ring algorithms are in `moreton.election.ring`.
 from moreton.election.campaigns import Election
 from moreton.election.core.errors import FencedOff, LeadershipLost, LockLost, StillHeld
 from moreton.election.core.fencing import Fence
+from moreton.election.locks import Lock, ReadWriteLock, Semaphore
 from moreton.election.term import Holder, Term
 
 __all__ = [
@@ -30,7 +31,10 @@ __all__ = [
     "FencedOff",
     "Holder",
     "LeadershipLost",
+    "Lock",
     "LockLost",
+    "ReadWriteLock",
+    "Semaphore",
     "StillHeld",
     "Term",
 ]

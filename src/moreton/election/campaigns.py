@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from moreton.election.clock import LeaseClock
 from moreton.election.core.errors import FencedOff, LeadershipLost
-from moreton.election.core.names import (
-    TTL_DEFAULT,
-    Kind,
-    check_ttl,
-    check_value,
-    check_wait,
-    prefix_of,
-)
+from moreton.election.core.names import TTL_DEFAULT, Kind
 from moreton.election.core.queue import Entry, entries_of, entry_of
 from moreton.election.holding import Bid, Holding
 from moreton.election.place import Queue
 from moreton.election.term import Holder, Term
-from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Clock
 from moreton.resilience import Backoff
 from moreton.store import Store, WatchBatch, prefix_end
@@ -55,16 +44,8 @@ class Election:
         ttl: timedelta = TTL_DEFAULT,
         clock: Clock | None = None,
     ) -> None:
-        check_ttl(ttl)
         self.name = name
-        self._queue = Queue(
-            store=store,
-            prefix=prefix_of(Kind.ELECTION, name),
-            what=f'election "{name}"',
-            ttl=ttl,
-            clock=clock or LeaseClock(),
-            rng=system_rng(),
-        )
+        self._queue = Queue.of(store, Kind.ELECTION, name, ttl=ttl, clock=clock)
 
     def campaign(self, value: bytes | None = None, *, wait: timedelta | None = None) -> Holding:
         """`async with` it as the leader's `Term`; the body is what only a leader does.
@@ -74,10 +55,7 @@ class Election:
         the task is cancelled and the body ends by `LeadershipLost`. Raises `StillHeld`,
         `AlreadyHeld` for a campaign within the leader's own task, and the store's errors.
         """
-        told = own_value() if value is None else value
-        check_value(told)
-        check_wait(wait)
-        return Holding(Bid(self._queue, told, LeadershipLost, wait))
+        return Holding(Bid.of(self._queue, value, wait, LeadershipLost))
 
     async def lead(
         self, duty: Callable[[Term], Awaitable[_Done]], *, value: bytes | None = None
@@ -148,8 +126,3 @@ class Election:
 def _leader(known: dict[bytes, Entry]) -> Holder | None:
     first = min(known.values(), key=lambda entry: entry.token, default=None)
     return None if first is None else Holder.of(first)
-
-
-def own_value() -> bytes:
-    """Host and process number: what is told of a holder that told nothing of itself."""
-    return f"{socket.gethostname()}:{os.getpid()}".encode()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
+from typing import Self
 
 from moreton.election.core.errors import AlreadyHeld, TermLost
+from moreton.election.core.names import check_value, check_wait
 from moreton.election.place import Displaced, Place, Queue
 from moreton.election.term import Life, Term
 
@@ -23,15 +28,39 @@ _REJOIN_SECONDS_MAX = 1.0
 class Bid:
     """What is asked for: a place in *queue* under *value*, waiting at most *wait*.
 
-    *owner* is who waits, if not the running task; it may hold the same twice if *again*.
+    One owner may hold the same twice if *again*.
     """
 
     queue: Queue
-    value: bytes
+    value: bytes | None
     lost: Callable[..., TermLost]
     wait: timedelta | None = None
-    owner: object = None
     again: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        queue: Queue,
+        value: bytes | None,
+        wait: timedelta | None,
+        lost: Callable[..., TermLost],
+        *,
+        again: bool = False,
+    ) -> Self:
+        """A bid; without a *value*, under host and process number.
+
+        Raises `TypeError`, `ValueError`.
+        """
+        if value is not None:
+            check_value(value)
+        check_wait(wait)
+        return cls(queue, value, lost, wait, again)
+
+    async def place(self) -> Place:
+        """Stand in line."""
+        # Not before: the process may have been forked since the bid was made.
+        own = f"{socket.gethostname()}:{os.getpid()}".encode()
+        return await Place.take(self.queue, own if self.value is None else self.value)
 
 
 class Holding(AbstractAsyncContextManager[Term]):
@@ -91,7 +120,7 @@ class Holding(AbstractAsyncContextManager[Term]):
         now = asyncio.get_running_loop().time()
         until = None if wait is None else now + wait.total_seconds()
         while True:
-            place = await Place.take(self._bid.queue, self._bid.value)
+            place = await self._bid.place()
             try:
                 await place.wait_turn(until, wait)
                 return self._begin(place)
@@ -143,6 +172,8 @@ class Holding(AbstractAsyncContextManager[Term]):
         await asyncio.sleep(longest * queue.rng.uniform(0.1, 0.5))
 
 
+# Who asks, where that is not the running task: the thread for which a task waits.
+OWNER: ContextVar[object] = ContextVar("owner", default=None)
 _Claim = tuple[object, int, bytes]
 # Who holds or waits for what, in this process: whoever would wait for itself is told.
 _CLAIMS: set[_Claim] = set()
@@ -151,7 +182,7 @@ _CLAIMS: set[_Claim] = set()
 def _claim(bid: Bid, task: object) -> _Claim | None:
     if bid.again:
         return None
-    claim = (bid.owner or task, id(bid.queue.store), bid.queue.prefix)
+    claim = (OWNER.get() or task, id(bid.queue.store), bid.queue.prefix)
     if claim in _CLAIMS:
         raise AlreadyHeld(what=bid.queue.what)
     _CLAIMS.add(claim)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self, assert_never
 
+from moreton.election.clock import LeaseClock
 from moreton.election.core.errors import StillHeld
-from moreton.election.core.names import key_of
+from moreton.election.core.names import Kind, check_ttl, key_of, prefix_of
 from moreton.election.core.queue import (
     Entry,
     GoIn,
@@ -21,7 +22,7 @@ from moreton.election.core.queue import (
 )
 from moreton.election.core.tenure import RENEWALS_PER_TTL, Tenure
 from moreton.election.keeping import Keeper
-from moreton.kernel.rng import Rng
+from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import Clock
 from moreton.store import LeaseId, Put, Range, Store, prefix_end
 from moreton.store.core.model import RangeResult
@@ -32,6 +33,13 @@ _LOG = logging.getLogger("moreton.election")
 LEAVE_MAX = timedelta(seconds=2)
 # Those who leave after their task was cancelled: the loop itself holds tasks only weakly.
 _LEAVING: set[asyncio.Task[None]] = set()
+
+_WORDS = {
+    Kind.ELECTION: "election",
+    Kind.LOCK: "lock",
+    Kind.SEMAPHORE: "semaphore",
+    Kind.READ_WRITE_LOCK: "read-write lock",
+}
 
 
 class Displaced(Exception):
@@ -49,6 +57,25 @@ class Queue:
     clock: Clock
     rng: Rng
     suffix: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        kind: Kind,
+        name: str,
+        *,
+        ttl: timedelta,
+        clock: Clock | None,
+        suffix: str = "",
+    ) -> Self:
+        """The queue of *name*. Raises `TypeError`, `ValueError`."""
+        if isinstance(store, str):
+            raise TypeError(f"{store!r} is an address, not a store; open it with open_store first")
+        check_ttl(ttl)
+        what = f'{_WORDS[kind]} "{name}"'
+        prefix = prefix_of(kind, name)
+        return cls(store, prefix, what, ttl, clock or LeaseClock(), system_rng(), suffix)
 
     async def entries(self) -> list[Entry]:
         """All who are in or wait, in order of arrival."""
@@ -159,7 +186,7 @@ class Place:
                 case WaitFor() as others:
                     waited = True
                     if not await self._wait_gone(others, until):
-                        raise self._still_held(wait or timedelta(0))
+                        raise self._still_held(others.first, wait or timedelta(0))
                 case _ as turn:
                     assert_never(turn)
             found = await self.queue.read()
@@ -194,10 +221,8 @@ class Place:
             raise
         return True
 
-    def _still_held(self, wait: timedelta) -> StillHeld:
-        first = self.entries[0]
-        what = self.queue.what
-        return StillHeld(what=what, wait=wait, holder=first.value, token=first.token)
+    def _still_held(self, by: Entry, wait: timedelta) -> StillHeld:
+        return StillHeld(what=self.queue.what, wait=wait, holder=by.value, token=by.token)
 
     async def _revoke(self) -> None:
         limit = min(self.queue.ttl, LEAVE_MAX).total_seconds()

@@ -40,10 +40,11 @@ class GoIn:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """Look again once *count* of *keys* are gone."""
+    """Look again once *count* of *keys* are gone; *first* is the first of those in the way."""
 
     keys: frozenset[bytes]
     count: int
+    first: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,9 @@ def turn_of(key: bytes, entries: Sequence[Entry]) -> Turn:
         return GoIn()
     if limit == 1:
         # Nobody but the next in line is woken when one leaves.
-        return WaitFor(frozenset({ahead[-1].key}), 1)
-    return WaitFor(frozenset(entry.key for entry in ahead), len(ahead) - limit + 1)
+        return WaitFor(frozenset({ahead[-1].key}), 1, ahead[0])
+    keys = frozenset(entry.key for entry in ahead)
+    return WaitFor(keys, len(ahead) - limit + 1, ahead[0])
 
 
 def in_of(entries: Sequence[Entry]) -> list[Entry]:
