@@ -23,8 +23,16 @@ from moreton.consensus.core.events import (
     Refuse,
     Restore,
     Send,
+    SnapshotTaken,
 )
-from moreton.consensus.core.messages import Configuration, Entry, EntryKind, HardState, Message
+from moreton.consensus.core.messages import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    SnapshotMeta,
+)
 from moreton.consensus.core.node import RaftNode
 from moreton.consensus.core.state import Recovered, Role, Settings, State
 from moreton.kernel.rng import seeded_rng
@@ -57,6 +65,11 @@ class Disk:
             now = replace(now, hard_state=persist.hard_state)
         self.recovered = now
 
+    def keep(self, snapshot: SnapshotMeta, compacted: int) -> None:
+        """Put *snapshot* there, and drop the entries up to *compacted*."""
+        entries = tuple(one for one in self.recovered.entries if one.index > compacted)
+        self.recovered = replace(self.recovered, snapshot=snapshot, entries=entries)
+
 
 class Cluster:
     """Nodes that start from *recovered*, or found a cluster of *nodes* and *learners*."""
@@ -75,6 +88,7 @@ class Cluster:
         self.cuts: set[tuple[int, int]] = set()
         self.drop: Callable[[Message], bool] = lambda _: False
         self.slow_disks: set[int] = set()  # whose writes are never reported as durable
+        self.lazy_disks: set[int] = set()  # which report only those that had to be synced
         self.effects: dict[int, list[Effect]] = defaultdict(list)
         self.applied: dict[int, list[Entry]] = defaultdict(list)
         self.nodes: dict[int, RaftNode] = {}
@@ -153,6 +167,13 @@ class Cluster:
     def propose(self, node: int, *data: str) -> None:
         self.do(node, *(Propose(one.encode()) for one in data))
 
+    def snapshot(self, node: int) -> SnapshotMeta:
+        """What *node* has applied, as a snapshot that it holds from now on."""
+        found = self.nodes[node].describe_snapshot(self.state(node).log.applied)
+        self.tell(node, SnapshotTaken(found))
+        self.disks[node].keep(found, self.state(node).log.base_index)
+        return found
+
     def read(self, node: int, context: bytes = b"read") -> None:
         self.do(node, ReadRequest(context))
 
@@ -199,7 +220,8 @@ class Cluster:
                     self.applied[node] += entries
         for effect in effects:
             if isinstance(effect, Persist) and node not in self.slow_disks:
-                self.tell(node, Persisted(effect.number))
+                if effect.sync or node not in self.lazy_disks:
+                    self.tell(node, Persisted(effect.number))
             elif isinstance(effect, Apply):
                 self.tell(node, Applied(effect.entries[-1].index))
             elif isinstance(effect, Restore):

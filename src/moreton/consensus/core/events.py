@@ -66,7 +66,10 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
-    """The `Persist` of this *number* is durable, and with it all before."""
+    """The `Persist` of this *number* is durable, and with it all before.
+
+    It may be left unsaid of one without *sync*: nothing waits for that.
+    """
 
     number: int
 

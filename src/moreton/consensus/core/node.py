@@ -92,6 +92,7 @@ class RaftNode:
         self._started = False
         self._hard_state = recovered.hard_state  # as the disk has it, or will
         self._number = self._durable = 0
+        self._synced = 0  # the last that must be durable before this node may rely on it
         self._awaiting: deque[tuple[int, list[Message]]] = deque()
         self._applying: deque[tuple[int, int]] = deque()
         self._told_leader: tuple[int, NodeId | None] = (self._state.term, None)
@@ -325,7 +326,7 @@ class RaftNode:
         effects += self._persist()
         effects += [Send(m) for m in outbox if not isinstance(m, _LEADER_MESSAGES)]
         if state.own:
-            self._awaiting.append((self._number, state.own))
+            self._awaiting.append((self._synced, state.own))
             state.own = []
         effects += self._leader_changed()
         effects += state.effects
@@ -342,37 +343,35 @@ class RaftNode:
                     self._receive(message)
             self._proposals.settle()
             self._reads.settle()
-            if not state.own or self._is_dirty() or self._durable < self._number:
+            if not state.own or self._must_sync() or self._durable < self._synced:
                 return
-            self._awaiting.append((self._number, state.own))
+            self._awaiting.append((self._synced, state.own))
             state.own = []
 
-    def _is_dirty(self) -> bool:
-        state = self._state
-        return (
-            state.hard_state != self._hard_state
-            or state.log.has_unwritten
-            or state.received_snapshot is not None
-        )
+    def _must_sync(self) -> bool:
+        state, before = self._state, self._hard_state
+        # A commit index that is lost is found again; a vote that is lost may be given twice.
+        voted = (before.term, before.vote) != (state.term, state.vote)
+        return voted or state.log.has_unwritten or state.received_snapshot is not None
 
     def _persist(self) -> list[Effect]:
-        if not self._is_dirty():
-            return []
-        state = self._state
+        state, sync = self._state, self._must_sync()
         before, after = self._hard_state, state.hard_state
+        if not sync and after == before:
+            return []
         entries = state.log.take_unwritten()
         snapshot, state.received_snapshot = state.received_snapshot, None
         self._hard_state = after
         self._number += 1
-        # A commit index that is lost is found again; a vote that is lost may be given twice.
-        voted = (before.term, before.vote) != (after.term, after.vote)
+        if sync:
+            self._synced = self._number
         return [
             Persist(
                 number=self._number,
                 hard_state=after if after != before else None,
                 entries=entries,
                 snapshot=snapshot,
-                sync=voted or bool(entries) or snapshot is not None,
+                sync=sync,
             )
         ]
 

@@ -263,12 +263,12 @@ class State:
     def describe_snapshot(self, index: int) -> SnapshotMeta:
         """The snapshot at *index*, which is committed and still in the log."""
         term = self.log.term(index)
-        if term is None or index > self.log.committed:
+        inside = [one for since, one in self.configurations if since <= index]
+        if term is None or index > self.log.committed or not inside:
             raise ValueError(
                 f"no snapshot can be described at {index}: the log holds "
                 f"{self.log.base_index} to {self.log.committed}; take one of what is applied"
             )
-        inside = [one for since, one in self.configurations if since <= index]
         return SnapshotMeta(index, term, inside[-1])
 
     def note_snapshot(self, snapshot: SnapshotMeta) -> bool:
