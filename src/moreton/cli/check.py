@@ -18,6 +18,7 @@ def check(
         DEFAULT_CONFIG
     ),
     *,
+    option: Annotated[Path | None, typer.Option("--config", "-c", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check moreton.yaml: every fault at once, each with file, line, column and what to do.
@@ -32,6 +33,7 @@ def check(
     """
     from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - help needs it not
 
+    config = option or config  # as `moreton up` takes it
     try:
         settings = load_settings(config)
     except ConfigRefused as refused:

@@ -71,8 +71,11 @@ def faults_of(
     """Pydantic's errors as faults; without *document* their place is told in words."""
     faults = []
     seen: set[tuple[Pointer, str]] = set()
-    for item in error.errors(include_url=False):
-        pointer = _pointer(item, document)
+    items = [(item, _pointer(item, document)) for item in error.errors(include_url=False)]
+    inside = {pointer[:size] for _, pointer in items for size in range(len(pointer))}
+    for item, pointer in items:
+        if pointer in inside and isinstance(item.get("input"), dict | list):
+            continue  # of a union: it is meant to be the member whose inside is wrong
         what, todo = _words(item, model, pointer)
         if (pointer, what) in seen:
             continue

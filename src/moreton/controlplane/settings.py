@@ -108,12 +108,12 @@ def load_settings(path: Path) -> Settings:
     once the shape is right, names that no one defines, routes that clash, unreadable files.
     """
     document = load_document(path)
+    folder = path if path.is_dir() else path.parent
     try:
         model = parse(document, SettingsModel)
     except ConfigRefused as refused:
-        more = _faults_of_the_rest(document)
+        more = _faults_of_the_rest(document, folder)
         raise ConfigRefused([*refused.faults, *more]) from refused
-    folder = path if path.is_dir() else path.parent
     settings = Settings(
         path=path,
         folder=folder,
@@ -174,17 +174,17 @@ def _check_api_tls(settings: Settings) -> list[Fault]:
     return [Fault(what, todo, where, "the API cannot serve TLS")]
 
 
-def _faults_of_the_rest(document: Document) -> list[Fault]:
+def _faults_of_the_rest(document: Document, folder: Path) -> list[Fault]:
     """What else is wrong, among the objects whose shape is right."""
-    gateways = _valid(document, "gateways", GatewayModel)
-    services = dict.fromkeys(_section(document, "services"))
-    routes = _valid(document, "routes", RouteModel)
-    return check_objects(
+    valid = _valid(document, "gateways", GatewayModel)
+    gateways = {name: _absolute(gateway, folder) for name, gateway in valid.items()}
+    faults = check_objects(
         {**dict.fromkeys(_section(document, "gateways")), **gateways},
-        services,
-        routes,
+        dict.fromkeys(_section(document, "services")),
+        _valid(document, "routes", RouteModel),
         lambda *p: document.where(p),
     )
+    return faults + check_tls(gateways, lambda *p: document.where(p))
 
 
 def _section(document: Document, section: str) -> Mapping[str, Any]:
