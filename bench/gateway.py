@@ -1,6 +1,8 @@
 """Requests a second and p99 through one proxy on one core, the same backend behind each.
 
-The proxy has core 0; wrk and the backend (an Envoy that answers by itself) have core 1. Ours is
+The proxy has core 0; wrk and the backend (an nginx that answers by itself, where there is one, else
+an Envoy) have core 1. On a machine that others use too, `per_cpu_second` tells more: requests per
+second of CPU time that the proxy took. Ours is
 `moreton up` with its defaults (edge hardening, matcher trees, retries); the control plane runs on
 core 1 and is idle. All proxies run at once, only one under load, round after round.
 """
@@ -9,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import peers
 from bench.fleet import fleet
-from bench.processes import Missing, free_port, pin
+from bench.processes import Missing, cpu_seconds, free_port, need, pin
 from bench.report import Result, median
 from bench.wrk import WrkFigures, wrk
 
@@ -37,7 +40,7 @@ def run(*, quick: bool, console: Console) -> Result:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = free_port()
-        stack.enter_context(peers.backend(folder, upstream, "hello", "1"))
+        stack.enter_context(_backend(folder, upstream))
         ports = {"moreton": _moreton(stack, folder, upstream)}
         for name, start in _PEERS.items():
             port = free_port()
@@ -48,12 +51,24 @@ def run(*, quick: bool, console: Console) -> Result:
                 continue
             ports[name] = port
         figures: dict[str, list[WrkFigures]] = {name: [] for name in ports}
+        cpu: dict[str, list[float]] = {name: [] for name in ports}
         for number in range(rounds):
             console.print(f"round {number + 1} of {rounds}", highlight=False)
             for name, port in ports.items():
                 url = f"http://127.0.0.1:{port}/"
-                figures[name].append(wrk(url, seconds=seconds, connections=_CONNECTIONS, cores="1"))
-    return _result(figures, notes)
+                before = cpu_seconds(port)
+                run = wrk(url, seconds=seconds, connections=_CONNECTIONS, cores="1")
+                cpu[name].append(run.rps * seconds / (cpu_seconds(port) - before))
+                figures[name].append(run)
+    return _result(figures, cpu, notes)
+
+
+def _backend(folder: Path, port: int) -> AbstractContextManager[None]:
+    try:
+        need("nginx")
+    except Missing:
+        return peers.backend(folder, port, "hello", "1")
+    return peers.light_backend(folder, port, "hello", "1")
 
 
 def _moreton(stack: contextlib.ExitStack, folder: Path, upstream: int) -> int:
@@ -66,7 +81,9 @@ def _moreton(stack: contextlib.ExitStack, folder: Path, upstream: int) -> int:
     return made.port
 
 
-def _result(figures: dict[str, list[WrkFigures]], notes: list[str]) -> Result:
+def _result(
+    figures: dict[str, list[WrkFigures]], cpu: dict[str, list[float]], notes: list[str]
+) -> Result:
     rows = {
         name: {
             "rps": median([run.rps for run in runs]),
@@ -74,6 +91,7 @@ def _result(figures: dict[str, list[WrkFigures]], notes: list[str]) -> Result:
             "rps_max": max(run.rps for run in runs),
             "p50_ms": median([run.p50_ms for run in runs]),
             "p99_ms": median([run.p99_ms for run in runs]),
+            "per_cpu_second": median(cpu[name]),
             "failures": sum(run.failures for run in runs),
         }
         for name, runs in figures.items()

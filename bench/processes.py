@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _READY_SECONDS_MAX = 20.0
+_LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 _DEBIAN_PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "haproxy": "haproxy"}
 
 
@@ -99,6 +100,23 @@ def resident_mib(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def cpu_seconds(port: int) -> float:
+    """The CPU time, user's and system's, of the processes that listen on *port* of loopback."""
+    inodes = {
+        fields[9]
+        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if fields[3] == _LISTENING and int(fields[1].partition(":")[2], 16) == port
+    }
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            links = {str(one.readlink()) for one in stat.parent.joinpath("fd").iterdir()}
+            if links & {f"socket:[{inode}]" for inode in inodes}:
+                fields = stat.read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def pin(pid: int, cores: set[int]) -> None:
