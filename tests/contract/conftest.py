@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from moreton.election.sync import SyncStore
+from moreton.store import Store, open_store
 from support.etcd_server import EtcdServer, running_etcd
-from support.stores import BACKENDS, OpenStore
+from support.stores import OF_ONE_PROCESS, URLS, OpenStore
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +24,32 @@ def etcd(etcd_of_session: EtcdServer) -> Iterator[EtcdServer]:
     etcd_of_session.revoke_leases()
 
 
-@pytest.fixture(params=list(BACKENDS))
-async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
-    """Clients of one state, of each backend in turn."""
-    async with BACKENDS[request.param](request, tmp_path) as clients:
-        yield clients
+@pytest.fixture(params=list(URLS))
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def opening(
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[OpenStore]:
+    """Opens clients of one state."""
+    url = URLS[backend](request, tmp_path)
+    clients: list[Store] = []
+
+    def client() -> Store:
+        if not (clients and backend in OF_ONE_PROCESS):
+            clients.append(open_store(url))
+        return clients[-1]
+
+    yield client
+    for opened in clients:
+        await opened.close()
+
+
+@pytest.fixture
+def sync_store(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SyncStore]:
+    """A store for threads."""
+    with SyncStore(URLS[backend](request, tmp_path)) as store:
+        yield store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -88,7 +88,7 @@ class Election:
         entries = await self._queue.entries()
         return Holder.of(entries[0]) if entries else None
 
-    async def observe(self) -> AsyncIterator[Holder | None]:
+    async def observe(self) -> AsyncGenerator[Holder | None, None]:
         """Who leads now, and then each change in order; `None` while nobody does.
 
         A reader so slow that the store's history was compacted meanwhile misses changes, not the

@@ -51,9 +51,7 @@ class Bid:
 
         Raises `TypeError`, `ValueError`.
         """
-        if value is not None:
-            check_value(value)
-        check_wait(wait)
+        check_bid(value, wait)
         return cls(queue, value, lost, wait, again)
 
     async def place(self) -> Place:
@@ -61,6 +59,13 @@ class Bid:
         # Not before: the process may have been forked since the bid was made.
         own = f"{socket.gethostname()}:{os.getpid()}".encode()
         return await Place.take(self.queue, own if self.value is None else self.value)
+
+
+def check_bid(value: bytes | None, wait: timedelta | None) -> None:
+    """Raises `TypeError`, `ValueError`."""
+    if value is not None:
+        check_value(value)
+    check_wait(wait)
 
 
 class Holding(AbstractAsyncContextManager[Term]):

@@ -70,9 +70,9 @@ class Queue:
         suffix: str = "",
     ) -> Self:
         """The queue of *name*. Raises `TypeError`, `ValueError`."""
-        if isinstance(store, str):
-            raise TypeError(f"{store!r} is an address, not a store; open it with open_store first")
-        check_ttl(ttl)
+        if not hasattr(store, "keep_alive"):
+            raise TypeError(f"{store!r} is not a store; make one with open_store(address)")
+        check_queue(kind, name, ttl)
         what = f'{_WORDS[kind]} "{name}"'
         prefix = prefix_of(kind, name)
         return cls(store, prefix, what, ttl, clock or LeaseClock(), system_rng(), suffix)
@@ -84,6 +84,19 @@ class Queue:
     async def read(self) -> RangeResult:
         """All there is, and as of which revision."""
         return await self.store.range(self.prefix, prefix_end(self.prefix))
+
+
+def check_queue(kind: Kind, name: str, ttl: timedelta) -> None:
+    """Raises `TypeError`, `ValueError`."""
+    check_ttl(ttl)
+    prefix_of(kind, name)
+
+
+async def wait_left() -> None:
+    """Return when nobody of this loop is leaving any more: before its store is closed."""
+    here = asyncio.get_running_loop()
+    while leaving := [task for task in _LEAVING if task.get_loop() is here]:
+        await asyncio.wait(leaving)
 
 
 class Place:
