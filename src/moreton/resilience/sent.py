@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.core.headers import NEVER, RETRY
 from moreton.resilience.core.retry_after import retry_after_of
-from moreton.resilience.core.retrying import Failure
 from moreton.resilience.errors import Refused
 
 # By name: the libraries themselves need not be there. Each is raised before a byte is written.
@@ -85,12 +84,6 @@ def asked_of(error: BaseException) -> tuple[float, bool]:
         return seconds, headers.get(RETRY, "") == NEVER
     asked = getattr(error, "retry_in", None)
     return (asked.total_seconds() if isinstance(asked, timedelta) else 0.0), False
-
-
-def failure_of(error: BaseException, *, retriable: bool) -> Failure:
-    """What *error* says, with what its response says, if it carries one."""
-    floor, final = asked_of(error)
-    return Failure(retriable, unsent=proves_unsent(error), final=final, floor=floor)
 
 
 def _named(error: BaseException, names: frozenset[str]) -> bool:

@@ -21,7 +21,7 @@ from moreton.kernel.rng import seeded_rng
 from moreton.resilience.core.backoff import Backoff
 from moreton.resilience.core.budget import Budget
 from moreton.resilience.core.headers import NEVER
-from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop, objection
+from moreton.resilience.core.retrying import Series, SeriesPolicy, Stop
 
 _HOP_SECONDS = 0.001
 _FLOOR_MAX_SECONDS = 60.0
@@ -181,14 +181,11 @@ class _Caller:
         if answer.ok:
             reply(answer)
             return
-        failure = Failure(retriable=True, final=answer.retry == NEVER)
-        verdict = objection(failure, idempotent=True) or series.next(
-            failure.floor,
-            now=self._world.now,
-            deadline=inf,
-            budget=self._budget,
-            rng=self._world.rng,
-        )
+        verdict: float | Stop = Stop.TOLD_NOT_TO
+        if answer.retry != NEVER:
+            verdict = series.next(
+                0.0, now=self._world.now, deadline=inf, budget=self._budget, rng=self._world.rng
+            )
         if isinstance(verdict, Stop):
             reply(_Answer(ok=False, retry=NEVER if self._protected else ""))
         else:

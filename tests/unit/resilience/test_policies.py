@@ -33,7 +33,7 @@ from moreton.resilience.errors import (
     Throttled,
 )
 from moreton.resilience.events import Event, FellBack, listening, subscribe, unsubscribe
-from moreton.resilience.sent import failure_of, is_transient, proves_unsent
+from moreton.resilience.sent import asked_of, is_transient, proves_unsent
 from moreton.testing import VirtualTiming, seeded_rng
 
 SECOND = timedelta(seconds=1)
@@ -219,11 +219,9 @@ def test_an_error_tells_whether_to_try_again_and_whether_it_was_sent(
 def test_an_error_tells_what_its_answer_asks_for() -> None:
     headers = {"Retry-After": "7", "x-moreton-retry": "never"}
     answer = httpx.Response(503, headers=headers, request=REQUEST)
-    failure = failure_of(
-        httpx.HTTPStatusError("no", request=REQUEST, response=answer), retriable=True
-    )
-    assert (failure.floor, failure.final, failure.unsent) == (7, True, False)
-    assert failure_of(KeyError(), retriable=False).floor == 0
+    error = httpx.HTTPStatusError("no", request=REQUEST, response=answer)
+    assert asked_of(error) == (7, True)
+    assert asked_of(KeyError()) == (0, False)
 
 
 def test_a_listener_that_fails_spoils_no_call(caplog: pytest.LogCaptureFixture) -> None:

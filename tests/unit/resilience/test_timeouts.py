@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from moreton.resilience import Backoff, Policy, Retry, Timeout, TotalTimeout
 from moreton.resilience.context import deadline, deadline_var, remaining
-from moreton.resilience.core.retrying import remaining_seconds
 from moreton.resilience.errors import DeadlineExceeded
 from moreton.resilience.events import Event, TimedOut, listening
 from moreton.resilience.timing import SYSTEM
@@ -53,17 +52,6 @@ def test_each_attempt_gets_the_least_of_its_limit_and_what_remains(
         assert ends == min(total, begun + each)
         assert begun < total  # nothing begins when the time is over
     assert deadline_var.get() == float("inf")
-
-
-@given(st.floats(0, 100) | st.none(), st.floats(0, 100), st.floats(0, 200))
-def test_remaining_seconds_is_the_least_and_never_negative(
-    limit: float | None, now: float, end: float
-) -> None:
-    own = None if limit is None else timedelta(seconds=limit)
-    wait = remaining_seconds(own, now, end)
-    assert wait >= 0
-    assert wait <= max(0.0, end - now)
-    assert own is None or wait <= own.total_seconds()
 
 
 async def test_a_coroutine_is_cancelled_when_its_time_is_over() -> None:

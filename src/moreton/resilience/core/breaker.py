@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -95,7 +96,7 @@ class BreakerStatistics:
 
 
 class Breaker:
-    """One breaker's state; a caller holds a lock around everything but `succeeded` while closed.
+    """One breaker's state; a caller holds a lock around everything but what *window* does alone.
 
     A call is admitted under the *generation* of the breaker, and reports with it: what began
     before the breaker last changed its state says nothing of the present one.
@@ -137,39 +138,57 @@ class Breaker:
             return True
         return False
 
-    def succeeded(self, generation: int, now: float) -> None:
-        """A call succeeded, and in good time."""
-        if generation != self.generation:
-            return
-        if self.state is BreakerState.CLOSED:
+    def succeeded(self, generation: int, now: float) -> bool:
+        """A call succeeded, and in good time; whether that closed the breaker."""
+        if generation == self.passing:
             self.window.success(now)
-        elif self.state is BreakerState.HALF_OPEN:
+        elif self._is_trial(generation):
             self._in_trial -= 1
             self._won += 1
             if self._won >= self.policy.successes:
-                self._change(BreakerState.CLOSED)
-                self.window.reset(now)
+                self.close(now)
+                return True
+        return False
 
-    def failed(self, generation: int, now: float, rng: Rng, *, failed: bool, slow: bool) -> None:
-        """A call *failed*, or was *slow*, or both."""
-        if generation != self.generation or self.state is BreakerState.OPEN:
-            return
-        if self.state is BreakerState.HALF_OPEN:
-            self._in_trial -= 1
-            self.open(now, rng)
-            return
-        self.window.record(now, failed=failed, slow=slow)
-        calls, failures, slows = self.window.counts(now)
+    def failed(self, generation: int, now: float, rng: Rng) -> bool:
+        """A call failed; whether that opened the breaker."""
+        if generation == self.passing:
+            self.window.failure(now)
+            return self._weigh(now, rng)
+        return self._lose(generation, now, rng)
+
+    def slow(self, generation: int, now: float, rng: Rng) -> bool:
+        """A call succeeded, but took long; whether that opened the breaker."""
+        if generation == self.passing:
+            self.window.slow(now)
+            return self._weigh(now, rng)
+        return self._lose(generation, now, rng)
+
+    def _weigh(self, now: float, rng: Rng) -> bool:
+        """Open, if what is in the window is bad enough."""
         policy = self.policy
+        calls, failed, slow = self.window.counts(now)
         if calls >= policy.minimum_calls and (
-            failures >= policy.failure_rate * calls
-            or (policy.slow_call is not None and slows >= policy.slow_call_rate * calls)
+            failed >= policy.failure_rate * calls
+            or (policy.slow_call is not None and slow >= policy.slow_call_rate * calls)
         ):
             self.open(now, rng)
+            return True
+        # Calls in a window only become more: with fewer failures than these it stays closed.
+        enough = math.ceil(policy.failure_rate * max(calls, policy.minimum_calls))
+        self.window.look_from(max(failed + 1, enough))
+        return False
+
+    def _lose(self, generation: int, now: float, rng: Rng) -> bool:
+        """Open, if a trial failed."""
+        is_trial = self._is_trial(generation)
+        if is_trial:
+            self.open(now, rng)
+        return is_trial
 
     def abandoned(self, generation: int) -> None:
         """A call ended without a verdict: it was cancelled."""
-        if generation == self.generation and self.state is BreakerState.HALF_OPEN:
+        if self._is_trial(generation):
             self._in_trial -= 1
 
     def open(self, now: float, rng: Rng) -> None:
@@ -191,6 +210,9 @@ class Breaker:
         return BreakerStatistics(
             self.state, calls, failed, slow, self.opened_total, self.refused_total
         )
+
+    def _is_trial(self, generation: int) -> bool:
+        return generation == self.generation and self.state is BreakerState.HALF_OPEN
 
     def _change(self, state: BreakerState) -> None:
         self.state = state

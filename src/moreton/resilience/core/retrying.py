@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
-from math import inf
 
 from moreton.kernel.rng import Rng
 from moreton.resilience.core.backoff import Backoff, Jitter
@@ -26,28 +24,7 @@ class Stop(StrEnum):
     TOLD_NOT_TO = "told-not-to"  # a layer behind, or a proxy in between, retries already
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What is known of a failed attempt.
-
-    *retriable*: of a kind to retry on; *unsent*: proven that the destination got nothing;
-    *final*: the answer says that retrying was done behind it; *floor*: what it asked to wait, in
-    seconds.
-    """
-
-    retriable: bool
-    unsent: bool = False
-    final: bool = False
-    floor: float = 0.0
-
-
-def objection(failure: Failure, *, idempotent: bool) -> Stop | None:
-    """Why *failure* must not be followed by another attempt, whatever the policy; else `None`."""
-    if not failure.retriable:
-        return Stop.NOT_RETRIABLE
-    if failure.final:
-        return Stop.TOLD_NOT_TO
-    return None if idempotent or failure.unsent else Stop.MAY_HAVE_BEEN_SENT
+_ATTEMPTS = Stop.ATTEMPTS  # looked up once
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +56,7 @@ class Series:
         """
         policy = self.policy
         if self.attempt >= policy.attempts:
-            return Stop.ATTEMPTS
+            return _ATTEMPTS
         wait = policy.backoff.seconds(self.attempt, rng, self._previous)
         if floor > 0:
             floor = min(floor, policy.floor_max)
@@ -105,9 +82,3 @@ def schedule(backoff: Backoff, attempts: int) -> list[tuple[float, float, float]
         before = rows[-1]
         rows.append((before[0] + earliest, before[1] + mean, before[2] + latest))
     return rows
-
-
-def remaining_seconds(limit: timedelta | None, now: float, deadline: float) -> float:
-    """The least of *limit* and what remains until *deadline*; infinite when there is neither."""
-    own = inf if limit is None else limit.total_seconds()
-    return max(0.0, min(own, deadline - now))

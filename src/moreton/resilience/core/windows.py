@@ -1,7 +1,8 @@
 """Sliding windows over calls: the last N of them, or those of the last N seconds.
 
-Successes are by far the most, so they cost one addition. Under free threading two of them at the
-same moment may count as one; failures are counted by who holds the lock of the breaker or budget.
+Successes are by far the most, so they cost one addition. Under free threading two calls that end at
+the same moment may count as one. Whatever looks at the counts holds the lock of its breaker or
+budget.
 """
 
 from __future__ import annotations
@@ -17,52 +18,65 @@ class CountWindow:
     *size* have come after it.
     """
 
-    __slots__ = ("_failed", "_size", "_slow", "total")
+    __slots__ = ("_failed", "_look_from", "_size", "_slow", "total")
 
     def __init__(self, size: int) -> None:
         self._size = size
         self.total = 0
         self._failed: list[int] | None = None
         self._slow: list[int] | None = None
+        self._look_from = 0
 
     def success(self, _now: float) -> None:
         """A call succeeded in good time."""
         self.total += 1
 
-    def record(self, _now: float, *, failed: bool, slow: bool) -> None:
-        """A call failed, or was slow, or both."""
+    def note_failure(self) -> bool:
+        """Count a failed call, unless somebody has to look at the counts then: see `look_from`."""
+        failed = self._failed
+        if failed is None or len(failed) + 1 >= self._look_from:
+            return False
+        self.total = total = self.total + 1
+        failed.append(total)
+        return True
+
+    def failure(self, _now: float) -> None:
+        """A call failed."""
         self.total += 1
-        if failed:
-            self._failed = _appended(self._failed, self.total, self._size)
-        if slow:
-            self._slow = _appended(self._slow, self.total, self._size)
+        if self._failed is None:
+            self._failed = []
+        self._failed.append(self.total)
+
+    def slow(self, _now: float) -> None:
+        """A call was slow."""
+        self.total += 1
+        if self._slow is None:
+            self._slow = []
+        self._slow.append(self.total)
+
+    def look_from(self, failed: int) -> None:
+        """The counts need not be looked at before *failed* failures are in the window."""
+        self._look_from = failed
 
     def counts(self, _now: float) -> tuple[int, int, int]:
         """Calls, failed calls and slow calls in the window."""
         oldest = self.total - self._size
         return (
             min(self.total, self._size),
-            _later_than(self._failed, oldest),
-            _later_than(self._slow, oldest),
+            _kept(self._failed, oldest) if self._failed else 0,
+            _kept(self._slow, oldest) if self._slow else 0,
         )
 
     def reset(self, _now: float) -> None:
         """Forget everything."""
-        self.total = 0
+        self.total = self._look_from = 0
         self._failed = self._slow = None
 
 
-def _appended(numbers: list[int] | None, number: int, size: int) -> list[int]:
-    if numbers is None:
-        return [number]
-    if len(numbers) >= size:
-        del numbers[: bisect_right(numbers, number - size)]
-    numbers.append(number)
-    return numbers
-
-
-def _later_than(numbers: list[int] | None, oldest: int) -> int:
-    return 0 if numbers is None else len(numbers) - bisect_right(numbers, oldest)
+def _kept(numbers: list[int], oldest: int) -> int:
+    """How many of *numbers* are above *oldest*; the others are dropped."""
+    del numbers[: bisect_right(numbers, oldest)]
+    return len(numbers)
 
 
 class TimeWindow:
@@ -88,13 +102,22 @@ class TimeWindow:
             self._turn(now)
         self._total += 1
 
-    def record(self, now: float, *, failed: bool, slow: bool) -> None:
-        """A call failed, or was slow, or both."""
-        if now >= self._next:
-            self._turn(now)
-        self._total += 1
-        self._failed += failed
-        self._slow += slow
+    def note_failure(self) -> bool:
+        """Never: as time passes the counts change by themselves."""
+        return False
+
+    def failure(self, now: float) -> None:
+        """A call failed."""
+        self.success(now)
+        self._failed += 1
+
+    def slow(self, now: float) -> None:
+        """A call was slow."""
+        self.success(now)
+        self._slow += 1
+
+    def look_from(self, failed: int) -> None:
+        """Nothing: see `note_failure`."""
 
     def add_failure(self, now: float) -> None:
         """One more failure, of a call that was counted already."""

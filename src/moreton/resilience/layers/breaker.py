@@ -25,10 +25,12 @@ KEYS_MAX = 100_000
 
 
 def is_failure(error: BaseException) -> bool:
-    """The default: every error but an answer that a client knows to be none, as 429.
+    """The default: every error but a refusal of another layer, which says nothing of the callee.
 
-    Who limits its callers is not down.
+    Nor an answer that a client knows to be none, as 429: who limits its callers is not down.
     """
+    if not isinstance(error, Exception) or isinstance(error, Refused):
+        return False
     return getattr(error, "moreton_failure", True) is not False
 
 
@@ -41,7 +43,7 @@ class CircuitBreaker(Gate):
     clock once.
     """
 
-    __slots__ = ("_breaker", "_failed", "_lock", "_rng", "_slow", "_timing", "name")
+    __slots__ = ("_breaker", "_failed", "_lock", "_now", "_rng", "_slow", "name")
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class CircuitBreaker(Gate):
         timing: Timing = SYSTEM,
         rng: Rng | None = None,
     ) -> None:
-        kinds = predicate("failed", failed)
+        kinds = _failures(failed)
         self._set(_checked(policy), name, kinds, timing, rng or system_rng(), RLock())
 
     def _set(  # noqa: PLR0917 - what it is made of, for `Breakers` too
@@ -68,7 +70,7 @@ class CircuitBreaker(Gate):
         self._breaker = Breaker(policy)
         self.name = name
         self._failed = failed
-        self._timing = timing
+        self._now = timing.now
         self._rng = rng
         self._lock = lock
         self._slow = None if policy.slow_call is None else policy.slow_call.total_seconds()
@@ -81,7 +83,7 @@ class CircuitBreaker(Gate):
     def enter(self) -> tuple[int, float]:
         """Let a call in; raises `CircuitOpen`."""
         breaker = self._breaker
-        now = self._timing.now()
+        now = self._now()
         return breaker.passing or self._pass(now), now
 
     def leave(self, entered: tuple[int, float], error: BaseException | None) -> None:
@@ -91,9 +93,9 @@ class CircuitBreaker(Gate):
             self._count_error(generation, error)
             return
         breaker = self._breaker
-        now = self._timing.now()
+        now = self._now()
         if self._slow is not None and now - start > self._slow:
-            self._count(generation, now, failed=False, slow=True)
+            self._count_slow(generation, now)
         elif breaker.generation == generation and breaker.state is BreakerState.CLOSED:
             breaker.window.success(now)
         else:
@@ -103,21 +105,25 @@ class CircuitBreaker(Gate):
         """*call* within the breaker; shorter than `Gate.wrap`, as it is in every call's way."""
         if self._slow is not None:
             return super().wrap(call)
-        breaker, now = self._breaker, self._timing.now
-        window = breaker.window
+        breaker, now, name = self._breaker, self._now, self.name
+        window, failed = breaker.window, self._failed
+        note = window.note_failure
         counting = window if isinstance(window, CountWindow) else None
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             generation = breaker.passing
             if not generation:
                 moment = now()
-                if moment < breaker.until:
-                    raise self._refusal(moment)
+                left = breaker.until - moment
+                if left > 0 and not listeners:
+                    breaker.refused_total += 1  # `_refusal`, without a call
+                    raise CircuitOpen(name, left)
                 generation = self._pass(moment)
             try:
                 result = call(*args, **kwargs) if kwargs else call(*args)
             except BaseException as error:
-                self._count_error(generation, error)
+                if not (breaker.passing == generation and failed(error) and note()):
+                    self._count_error(generation, error)
                 raise
             if breaker.passing != generation:
                 self._count_trial(generation, now())
@@ -133,21 +139,25 @@ class CircuitBreaker(Gate):
         """*call* within the breaker; as `wrap`."""
         if self._slow is not None:
             return super().wrap_async(call)
-        breaker, now = self._breaker, self._timing.now
-        window = breaker.window
+        breaker, now, name = self._breaker, self._now, self.name
+        window, failed = breaker.window, self._failed
+        note = window.note_failure
         counting = window if isinstance(window, CountWindow) else None
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             generation = breaker.passing
             if not generation:
                 moment = now()
-                if moment < breaker.until:
-                    raise self._refusal(moment)
+                left = breaker.until - moment
+                if left > 0 and not listeners:
+                    breaker.refused_total += 1  # `_refusal`, without a call
+                    raise CircuitOpen(name, left)
                 generation = self._pass(moment)
             try:
                 result = await (call(*args, **kwargs) if kwargs else call(*args))
             except BaseException as error:
-                self._count_error(generation, error)
+                if not (breaker.passing == generation and failed(error) and note()):
+                    self._count_error(generation, error)
                 raise
             if breaker.passing != generation:
                 self._count_trial(generation, now())
@@ -162,19 +172,19 @@ class CircuitBreaker(Gate):
     def open(self) -> None:
         """Refuse calls from now on, for the time that the policy says."""
         with self._lock:
-            self._breaker.open(self._timing.now(), self._rng)
+            self._breaker.open(self._now(), self._rng)
         self._tell()
 
     def close(self) -> None:
         """Let calls pass from now on."""
         with self._lock:
-            self._breaker.close(self._timing.now())
+            self._breaker.close(self._now())
         self._tell()
 
     def statistics(self) -> BreakerStatistics:
         """The state now."""
         with self._lock:
-            return self._breaker.statistics(self._timing.now())
+            return self._breaker.statistics(self._now())
 
     def describe(self) -> str:
         """When it opens."""
@@ -203,29 +213,27 @@ class CircuitBreaker(Gate):
         return CircuitOpen(self.name, breaker.until - now)
 
     def _count_error(self, generation: int, error: BaseException) -> None:
-        now = self._timing.now()
-        if not isinstance(error, Exception) or isinstance(error, Refused):
-            # Cancelled, or refused by another layer: that says nothing of the callee.
+        breaker = self._breaker
+        if self._failed(error):
             with self._lock:
-                self._breaker.abandoned(generation)
-        elif self._failed(error):
-            self._count(generation, now, failed=True, slow=False)
+                changed = breaker.failed(generation, self._now(), self._rng)
+            if changed:
+                self._tell()
+        elif isinstance(error, Exception) and not isinstance(error, Refused):
+            self._count_trial(generation, self._now())
         else:
-            self._count_trial(generation, now)
+            with self._lock:
+                breaker.abandoned(generation)
 
-    def _count(self, generation: int, now: float, *, failed: bool, slow: bool) -> None:
+    def _count_slow(self, generation: int, now: float) -> None:
         with self._lock:
-            before = self._breaker.generation
-            self._breaker.failed(generation, now, self._rng, failed=failed, slow=slow)
-            changed = self._breaker.generation != before
+            changed = self._breaker.slow(generation, now, self._rng)
         if changed:
             self._tell()
 
     def _count_trial(self, generation: int, now: float) -> None:
         with self._lock:
-            before = self._breaker.generation
-            self._breaker.succeeded(generation, now)
-            changed = self._breaker.generation != before
+            changed = self._breaker.succeeded(generation, now)
         if changed:
             self._tell()
 
@@ -253,7 +261,7 @@ class Breakers:
         check_whole("keys_max", keys_max, 1)
         self.policy = _checked(policy)
         self.name = name
-        self._failed = predicate("failed", failed)
+        self._failed = _failures(failed)
         self._timing = timing
         self._rng = rng or system_rng()
         self._keys_max = keys_max
@@ -288,3 +296,13 @@ def _checked(policy: BreakerPolicy | None) -> BreakerPolicy:
     found = BreakerPolicy() if policy is None else policy
     check_kind("policy", found, BreakerPolicy)
     return found
+
+
+def _failures(kinds: Kinds) -> Callable[[BaseException], bool]:
+    """*kinds*, but never cancellation, nor the refusal of another layer."""
+    counts = predicate("failed", kinds)
+    if counts is is_failure:
+        return counts
+    return lambda error: (
+        isinstance(error, Exception) and not isinstance(error, Refused) and counts(error)
+    )

@@ -123,13 +123,18 @@ class Bulkhead(Gate):
 
     def wrap(self, call: Call) -> Call:
         """*call* in a slot; shorter than `Gate.wrap`, as it is in every call's way."""
-        took, enter, give, waiting = self._took, self.enter, self._slots.append, self._waiting
+        take, give, waiting = self._slots.pop, self._slots.append, self._waiting
 
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            if not took():
-                enter()
+            if waiting:
+                self.enter()
+            else:
+                try:
+                    take()
+                except IndexError:
+                    self.enter()
             try:
-                return call(*args, **kwargs)
+                return call(*args, **kwargs) if kwargs else call(*args)
             finally:
                 give(None)
                 if waiting:
@@ -139,13 +144,18 @@ class Bulkhead(Gate):
 
     def wrap_async(self, call: AsyncCall) -> AsyncCall:
         """*call* in a slot; as `wrap`."""
-        took, enter, give, waiting = self._took, self.enter_async, self._slots.append, self._waiting
+        take, give, waiting = self._slots.pop, self._slots.append, self._waiting
 
         async def bounded(*args: Any, **kwargs: Any) -> Any:
-            if not took():
-                await enter()
+            if waiting:
+                await self.enter_async()
+            else:
+                try:
+                    take()
+                except IndexError:
+                    await self.enter_async()
             try:
-                return await call(*args, **kwargs)
+                return await (call(*args, **kwargs) if kwargs else call(*args))
             finally:
                 give(None)
                 if waiting:

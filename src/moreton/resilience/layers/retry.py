@@ -12,7 +12,7 @@ from moreton.kernel.rng import Rng, system_rng
 from moreton.resilience.context import attempt_var, deadline_var, idempotent_var, inbound_var
 from moreton.resilience.core.backoff import Backoff
 from moreton.resilience.core.budget import Budget, BudgetStatistics
-from moreton.resilience.core.retrying import Failure, Series, SeriesPolicy, Stop, objection
+from moreton.resilience.core.retrying import Series, SeriesPolicy, Stop
 from moreton.resilience.events import RetryScheduled, RetryStopped, emit, listeners
 from moreton.resilience.kinds import Kinds, predicate
 from moreton.resilience.layers.layer import (
@@ -27,6 +27,7 @@ from moreton.resilience.sent import asked_of, is_transient, proves_unsent
 from moreton.resilience.timing import SYSTEM, Timing
 
 ATTEMPTS_MAX = 1000
+_NOT_RETRIABLE = Stop.NOT_RETRIABLE  # looked up once
 SHARE_MAX = 10.0
 
 
@@ -98,18 +99,19 @@ class Retry(Layer):
         self.name = name
         self._on = predicate("on", on)
         self._timing = timing
+        self._now = timing.now
         self._rng = rng or system_rng()
-        self._notes = {stop: f"{name}: not tried again ({stop.value})" for stop in Stop}
         self._budget = None if self.budget is None else self.budget.core
         self._deposit = None if self._budget is None else self._budget.deposit
         self._series = SeriesPolicy(attempts, self.backoff, retry_after_max.total_seconds())
 
     def wrap(self, call: Call) -> Call:
         """*call* with its retries."""
-        begin, after = self.begin, self.after
+        deposit, now, after = self._deposit, self._now, self.after
 
         def retrying(*args: Any, **kwargs: Any) -> Any:
-            begin()
+            if deposit is not None:
+                deposit(now())
             try:
                 return call(*args, **kwargs) if kwargs else call(*args)
             except Exception as error:
@@ -135,10 +137,11 @@ class Retry(Layer):
 
     def wrap_async(self, call: AsyncCall) -> AsyncCall:
         """*call* with its retries."""
-        begin, after = self.begin, self.after
+        deposit, now, after = self._deposit, self._now, self.after
 
         async def retrying(*args: Any, **kwargs: Any) -> Any:
-            begin()
+            if deposit is not None:
+                deposit(now())
             try:
                 return await (call(*args, **kwargs) if kwargs else call(*args))
             except Exception as error:
@@ -219,45 +222,29 @@ class Retry(Layer):
     def begin(self) -> None:
         """A call begins: it adds to the budget."""
         if self._deposit is not None:
-            self._deposit(self._timing.now())
+            self._deposit(self._now())
 
     def after(self, series: Series, error: BaseException) -> float | None:
         """The wait, in seconds, before the next attempt after *error*; `None` for no more."""
-        verdict: float | Stop = Stop.NOT_RETRIABLE
+        verdict: float | Stop = _NOT_RETRIABLE
         if self._on(error):
             floor, final = asked_of(error)
             if final:
                 verdict = Stop.TOLD_NOT_TO
             elif self.idempotent or idempotent_var.get() or proves_unsent(error):
-                now = self._timing.now()
-                verdict = series.next(floor, now, deadline_var.get(), self._budget, self._rng)
+                now, deadline = self._now(), deadline_var.get()
+                verdict = series.next(floor, now, deadline, self._budget, self._rng)
             else:
                 verdict = Stop.MAY_HAVE_BEEN_SENT
         if isinstance(verdict, float):
             if listeners:
                 emit(RetryScheduled(self.name, series.attempt - 1, verdict, error))
             return verdict
-        if verdict is not Stop.NOT_RETRIABLE:
-            error.add_note(self._notes[verdict])
+        if verdict is not _NOT_RETRIABLE:
+            error.add_note(f"{self.name}: not tried again ({verdict})")
         if listeners or inbound_var.get() is not None:
             self._stopped(series, verdict)
         return None
-
-    def decide(
-        self, series: Series, failure: Failure, cause: object, *, idempotent: bool | None = None
-    ) -> float | Stop:
-        """As `after`, of what is known of a failed attempt, or why there is no more."""
-        may = self.idempotent if idempotent is None else idempotent
-        verdict = objection(failure, idempotent=may) or self._next(series, failure.floor)
-        if isinstance(verdict, Stop):
-            self._stopped(series, verdict)
-        elif listeners:
-            emit(RetryScheduled(self.name, series.attempt - 1, verdict, cause))
-        return verdict
-
-    def _next(self, series: Series, floor: float) -> float | Stop:
-        now = self._timing.now()
-        return series.next(floor, now, deadline_var.get(), self._budget, self._rng)
 
     def _stopped(self, series: Series, why: Stop) -> None:
         inbound = inbound_var.get()

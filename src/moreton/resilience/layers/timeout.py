@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextvars import Token
 from datetime import timedelta
+from threading import get_ident
 from typing import Any, NoReturn, cast
 
 from moreton.kernel.arguments import check_duration
@@ -43,10 +44,11 @@ class _Timers:
     One timer of the loop, for the first of them, in place of one a call.
     """
 
-    __slots__ = ("armed", "limits", "loop", "offset")
+    __slots__ = ("armed", "limits", "loop", "offset", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, offset: float) -> None:
         self.loop = loop
+        self.thread = get_ident()
         self.offset = offset  # the loop's clock may have another origin than ours
         self.limits: deque[_Limit] = deque()
         self.armed = False
@@ -83,36 +85,39 @@ class Timeout(Gate):
         self.limit = limit
         self.name = name
         self._seconds = limit.total_seconds()
-        self._timing = timing
+        self._now = timing.now
         self._timers: _Timers | None = None
 
     def enter(self) -> Token[float]:
         """Set the deadline; raises `DeadlineExceeded` when the call's own has passed already."""
-        now = self._timing.now()
-        outer = deadline_var.get()
-        if outer <= now:
-            self._raise(None)
-        return deadline_var.set(min(outer, now + self._seconds))
+        outer, own = deadline_var.get(), self._now() + self._seconds
+        if outer <= own:
+            self._check(outer)
+        return deadline_var.set(min(outer, own))
 
     async def enter_async(self) -> _Limit:
         """Set the deadline, and a timer that cancels this task."""
         return self._begin()
 
     def _begin(self) -> _Limit:
-        now = self._timing.now()
-        outer = deadline_var.get()
-        if outer <= now:
-            self._raise(None)
-        loop = get_running_loop()
-        timers = self._timers
-        if timers is None or timers.loop is not loop:
-            timers = self._timers = _Timers(loop, loop.time() - now)
+        now = self._now()
         deadline = now + self._seconds
-        task = cast("asyncio.Task[Any]", current_task(loop))
+        outer = deadline_var.get()
+        timers = self._timers
+        # A thread runs one loop: the task that this one runs is ours. (To ask for the running loop
+        # costs a system call on Python 3.11.)
+        task = None
+        if timers is not None and timers.thread == get_ident():
+            task = current_task(timers.loop)
+        if timers is None or task is None:
+            loop = get_running_loop()
+            timers = self._timers = _Timers(loop, loop.time() - now)
+            task = cast("asyncio.Task[Any]", current_task(loop))
         cancels = task.cancelling()  # a cancelled task that cleans up
         if outer < deadline:  # earlier than the others in the queue
+            self._check(outer)
             limit: _Limit = [outer + timers.offset, task, deadline_var.set(outer), False, cancels]
-            loop.call_at(outer + timers.offset, _expire, limit)
+            timers.loop.call_at(outer + timers.offset, _expire, limit)
             return limit
         limit = [deadline + timers.offset, task, deadline_var.set(deadline), False, cancels]
         limits = timers.limits
@@ -137,30 +142,30 @@ class Timeout(Gate):
 
     def wrap(self, call: Call) -> Call:
         """*call* within the limit; shorter than `Gate.wrap`, as it is in every call's way."""
-        now, seconds, outer, var = self._timing.now, self._seconds, deadline_var.get, deadline_var
+        now, seconds = self._now, self._seconds
+        outer, put, back = deadline_var.get, deadline_var.set, deadline_var.reset
 
         def limited(*args: Any, **kwargs: Any) -> Any:
-            moment = now()
-            before = outer()
-            if before <= moment:
-                self._raise(None)
-            own = moment + seconds
-            token = var.set(min(before, own))
-            try:
+            before, own = outer(), now() + seconds
+            if before <= own:
+                self._check(before)
                 return call(*args, **kwargs)
+            token = put(own)
+            try:
+                return call(*args, **kwargs) if kwargs else call(*args)
             finally:
-                var.reset(token)
+                back(token)
 
         return limited
 
     def wrap_async(self, call: AsyncCall) -> AsyncCall:
         """*call* within the limit; as `wrap`."""
-        enter, leave = self._begin, self.leave
+        enter, leave, back = self._begin, self.leave, deadline_var.reset
 
         async def limited(*args: Any, **kwargs: Any) -> Any:
             limit = enter()
             try:
-                result = await call(*args, **kwargs)
+                result = await (call(*args, **kwargs) if kwargs else call(*args))
             except BaseException as error:
                 leave(limit, error)
                 raise
@@ -168,7 +173,7 @@ class Timeout(Gate):
                 leave(limit, None)
             else:
                 limit[_TASK] = None
-                deadline_var.reset(limit[_TOKEN])
+                back(limit[_TOKEN])
             return result
 
         return limited
@@ -177,7 +182,7 @@ class Timeout(Gate):
         """*call*, its items together within the limit; its reader does not get its deadline."""
 
         def limited(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            end = self._timing.now() + self._seconds
+            end = self._now() + self._seconds
             items = call(*args, **kwargs)
             step, value = items.send, None
             try:
@@ -204,7 +209,7 @@ class Timeout(Gate):
         """As `wrap_generator`; who reads is not cancelled, but what it waits for next."""
 
         async def limited(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            end = self._timing.now() + self._seconds
+            end = self._now() + self._seconds
             relay = Relay(call(*args, **kwargs))
             try:
                 while await self._step(relay, end):
@@ -222,7 +227,7 @@ class Timeout(Gate):
     async def _step(self, relay: Relay, end: float) -> bool:
         deadline = self._until(end)
         token = deadline_var.set(deadline)
-        timer = asyncio.timeout(deadline - self._timing.now())
+        timer = asyncio.timeout(deadline - self._now())
         try:
             async with timer:
                 return await relay.step()
@@ -236,9 +241,12 @@ class Timeout(Gate):
     def _until(self, end: float) -> float:
         """The deadline of what ends at *end*; raises `DeadlineExceeded` when it has passed."""
         deadline = min(deadline_var.get(), end)
-        if deadline <= self._timing.now():
-            self._raise(None)
+        self._check(deadline)
         return deadline
+
+    def _check(self, deadline: float) -> None:
+        if deadline <= self._now():
+            self._raise(None)
 
     def describe(self) -> str:
         """The limit, and whose it is."""
@@ -270,18 +278,19 @@ class TotalTimeout(Timeout):
         That one keeps the deadline which is set here, and so do waits and queues in between: a
         second timer would do nothing more.
         """
-        now, seconds, outer, var = self._timing.now, self._seconds, deadline_var.get, deadline_var
+        now, seconds = self._now, self._seconds
+        outer, put, back = deadline_var.get, deadline_var.set, deadline_var.reset
 
         async def limited(*args: Any, **kwargs: Any) -> Any:
-            moment = now()
-            before = outer()
-            if before <= moment:
-                self._raise(None)
-            token = var.set(min(before, moment + seconds))
-            try:
+            before, own = outer(), now() + seconds
+            if before <= own:
+                self._check(before)
                 return await call(*args, **kwargs)
+            token = put(own)
+            try:
+                return await (call(*args, **kwargs) if kwargs else call(*args))
             finally:
-                var.reset(token)
+                back(token)
 
         return limited
 
