@@ -34,6 +34,7 @@ def votes(cluster: Cluster, node: int) -> list[bool]:
 
 
 def test_node_starts_as_follower_and_campaigns_after_a_timeout() -> None:
+    """3.4: servers start as followers; without a heartbeat one begins an election."""
     cluster = Cluster()
     assert {cluster.role(node) for node in (1, 2, 3)} == {Role.FOLLOWER}
     cluster.advance(2 * ELECTION)
@@ -41,6 +42,7 @@ def test_node_starts_as_follower_and_campaigns_after_a_timeout() -> None:
 
 
 def test_election_timeouts_are_spread_between_one_and_two() -> None:
+    """3.4: randomized election timeouts, so that split votes are rare."""
     delays = []
     for seed in range(200):
         node = RaftNode(1, logged(), rng=seeded_rng(seed))
@@ -53,6 +55,7 @@ def test_election_timeouts_are_spread_between_one_and_two() -> None:
 
 
 def test_candidate_persists_its_term_and_vote_before_it_asks() -> None:
+    """3.8: currentTerm and votedFor are on stable storage before any request."""
     cluster = Cluster(settings=PLAIN)
     effects = cluster.tell(1, Campaign())
     kinds = [type(effect) for effect in effects]
@@ -61,6 +64,7 @@ def test_candidate_persists_its_term_and_vote_before_it_asks() -> None:
 
 
 def test_candidate_with_a_majority_leads_and_tells_the_others() -> None:
+    """3.4: with votes of a majority it becomes leader and sends heartbeats."""
     cluster = Cluster((1, 2, 3, 4, 5))
     cluster.isolate(4, 5)
     cluster.elect(1)
@@ -69,6 +73,7 @@ def test_candidate_with_a_majority_leads_and_tells_the_others() -> None:
 
 
 def test_candidate_without_a_majority_does_not_lead() -> None:
+    """3.4: a majority of the full cluster, not of those who answer."""
     cluster = Cluster((1, 2, 3, 4, 5), settings=PLAIN)
     cluster.isolate(3, 4, 5)
     cluster.do(1, Campaign())
@@ -76,12 +81,14 @@ def test_candidate_without_a_majority_does_not_lead() -> None:
 
 
 def test_node_votes_once_in_a_term() -> None:
+    """3.4: at most one candidate in a term, first come, first served."""
     cluster = Cluster(settings=PLAIN)
     cluster.tell(3, ask(1, 3, 2), ask(2, 3, 2), ask(1, 3, 2))
     assert votes(cluster, 3) == [True, False, True]
 
 
 def test_node_remembers_its_vote_through_a_restart() -> None:
+    """3.8: or it could vote twice."""
     cluster = Cluster(settings=PLAIN)
     cluster.tell(3, ask(1, 3, 2))
     cluster.restart(3)
@@ -90,6 +97,7 @@ def test_node_remembers_its_vote_through_a_restart() -> None:
 
 
 def test_vote_is_durable_before_it_is_given() -> None:
+    """3.8: the vote is on stable storage before the answer."""
     cluster = Cluster(settings=PLAIN)
     effects = cluster.tell(3, ask(1, 3, 2))
     assert [type(effect) for effect in effects[:2]] == [Persist, Send]
@@ -105,12 +113,14 @@ def test_vote_is_durable_before_it_is_given() -> None:
 def test_vote_goes_only_to_a_log_that_is_up_to_date(
     *, last_term: int, last_index: int, granted: bool
 ) -> None:
+    """3.6.1: the later last term, then the longer log."""
     cluster = Cluster(recovered={3: logged(1, 2)}, settings=PLAIN)
     cluster.tell(3, ask(1, 3, 3, last_term=last_term, last_index=last_index))
     assert votes(cluster, 3) == [granted]
 
 
 def test_split_vote_ends_in_a_later_term_with_one_leader() -> None:
+    """3.4: each candidate times out and begins a new election."""
     cluster = Cluster((1, 2, 3, 4), settings=PLAIN)
     cluster.tell(1, Campaign())
     cluster.tell(2, Campaign())
@@ -125,6 +135,7 @@ def test_split_vote_ends_in_a_later_term_with_one_leader() -> None:
 
 
 def test_candidate_follows_a_leader_of_its_term() -> None:
+    """3.4: a candidate that hears a legitimate leader becomes follower."""
     cluster = Cluster(settings=PLAIN)
     cluster.tell(1, Campaign())
     cluster.tell(
@@ -136,6 +147,7 @@ def test_candidate_follows_a_leader_of_its_term() -> None:
 
 @pytest.mark.parametrize("role", [Role.FOLLOWER, Role.CANDIDATE, Role.LEADER])
 def test_higher_term_makes_anyone_a_follower(role: Role) -> None:
+    """3.3: a larger term is taken over, and leaders and candidates step down."""
     cluster = Cluster(settings=PLAIN)
     if role is Role.CANDIDATE:
         cluster.tell(1, Campaign())
@@ -148,6 +160,7 @@ def test_higher_term_makes_anyone_a_follower(role: Role) -> None:
 
 
 def test_request_of_an_old_term_is_refused_with_the_present_one() -> None:
+    """3.3: a request of a stale term is rejected."""
     cluster = Cluster(recovered={3: logged(term=5)})
     cluster.tell(3, ask(1, 3, 4))
     answer = cluster.sent(3, RequestVoteResponse)[-1]
@@ -155,6 +168,7 @@ def test_request_of_an_old_term_is_refused_with_the_present_one() -> None:
 
 
 def test_leader_sends_heartbeats_that_keep_others_from_campaigning() -> None:
+    """3.4: heartbeats maintain authority."""
     cluster = Cluster()
     cluster.elect(1)
     cluster.advance(20 * ELECTION)
@@ -162,6 +176,7 @@ def test_leader_sends_heartbeats_that_keep_others_from_campaigning() -> None:
 
 
 def test_single_node_leads_once_its_own_vote_is_durable() -> None:
+    """3.8: also its own vote counts only then."""
     cluster = Cluster((1,))
     cluster.slow_disks.add(1)
     cluster.do(1, Campaign())
@@ -172,6 +187,7 @@ def test_single_node_leads_once_its_own_vote_is_durable() -> None:
 
 
 def test_learner_never_campaigns() -> None:
+    """4.2.1: a non-voting member stands for no election."""
     cluster = Cluster((1, 2), learners=(3,))
     assert cluster.nodes[3].deadline() is None
     cluster.do(3, Campaign())
@@ -180,6 +196,7 @@ def test_learner_never_campaigns() -> None:
 
 
 def test_learner_votes_when_asked() -> None:
+    """4.1: it may be a voter without knowing yet."""
     # It may not know yet that it has become a voter whose vote is needed.
     cluster = Cluster((1, 2), learners=(3,), settings=PLAIN)
     cluster.tell(3, ask(1, 3, 2))
@@ -190,6 +207,7 @@ def test_learner_votes_when_asked() -> None:
 
 
 def test_node_that_is_cut_off_keeps_its_term_and_disturbs_nobody() -> None:
+    """9.6: it raises its term only once it could win."""
     cluster = Cluster()
     cluster.elect(1)
     cluster.isolate(3)
@@ -202,6 +220,7 @@ def test_node_that_is_cut_off_keeps_its_term_and_disturbs_nobody() -> None:
 
 
 def test_node_that_is_cut_off_without_pre_vote_raises_its_term() -> None:
+    """9.6: which is what pre-vote is for."""
     cluster = Cluster(settings=replace(PLAIN, check_quorum=True))
     cluster.elect(1)
     cluster.isolate(3)
@@ -215,6 +234,7 @@ def test_node_that_is_cut_off_without_pre_vote_raises_its_term() -> None:
 
 
 def test_pre_vote_changes_neither_term_nor_vote_of_who_gives_it() -> None:
+    """9.6: it is no vote."""
     cluster = Cluster()
     cluster.tell(3, ask(1, 3, 2, pre=True), ask(2, 3, 2, pre=True))
     assert votes(cluster, 3) == [True, True]
@@ -223,12 +243,14 @@ def test_pre_vote_changes_neither_term_nor_vote_of_who_gives_it() -> None:
 
 
 def test_pre_vote_is_refused_to_a_log_that_is_behind() -> None:
+    """9.6: the log must be sufficiently up to date."""
     cluster = Cluster(recovered={3: logged(1, 2)})
     cluster.tell(3, ask(1, 3, 3, pre=True, last_index=2, last_term=2))
     assert votes(cluster, 3) == [False]
 
 
 def test_pre_vote_of_an_earlier_campaign_does_not_count() -> None:
+    """9.6: only answers to what was asked."""
     cluster = Cluster(recovered={1: logged(term=5)})
     cluster.tell(1, Campaign())
     late = RequestVoteResponse(source=2, target=1, term=9, granted=True, pre=True)
@@ -240,6 +262,7 @@ def test_pre_vote_of_an_earlier_campaign_does_not_count() -> None:
 
 
 def test_leader_without_a_quorum_steps_down() -> None:
+    """6.2: if an election timeout passes without a successful round to a majority."""
     cluster = Cluster()
     cluster.elect(1)
     cluster.isolate(1)
@@ -249,6 +272,7 @@ def test_leader_without_a_quorum_steps_down() -> None:
 
 
 def test_leader_that_nobody_ever_answered_steps_down_after_one_timeout() -> None:
+    """6.2: the votes that elected it are no answer to its heartbeats."""
     cluster = Cluster()
     cluster.drop = lambda message: isinstance(message, AppendEntries)
     cluster.elect(1)
@@ -258,6 +282,7 @@ def test_leader_that_nobody_ever_answered_steps_down_after_one_timeout() -> None
 
 
 def test_leader_with_a_bare_quorum_stays() -> None:
+    """6.2: a majority is enough."""
     cluster = Cluster((1, 2, 3, 4, 5))
     cluster.elect(1)
     cluster.isolate(4, 5)
@@ -266,6 +291,7 @@ def test_leader_with_a_bare_quorum_stays() -> None:
 
 
 def test_learners_do_not_count_for_the_quorum() -> None:
+    """6.2 and 4.2.1: a majority of voters."""
     cluster = Cluster((1, 2, 3), learners=(4, 5))
     cluster.elect(1)
     cluster.isolate(2, 3)
@@ -274,6 +300,7 @@ def test_learners_do_not_count_for_the_quorum() -> None:
 
 
 def test_node_that_hears_a_leader_ignores_candidates() -> None:
+    """4.2.3: within the minimum election timeout of a heartbeat."""
     cluster = Cluster()
     cluster.elect(1)
     cluster.tell(2, ask(3, 2, 9))
@@ -286,6 +313,7 @@ def test_node_that_hears_a_leader_ignores_candidates() -> None:
 
 
 def test_restarted_node_waits_before_it_votes_when_leases_are_in_use() -> None:
+    """6.4.1: it may have vouched for a leader."""
     cluster = Cluster(settings=Settings(election_timeout=ELECTION, lease_reads=True))
     cluster.advance(3 * ELECTION)
     (leader,) = cluster.leaders()
@@ -297,6 +325,7 @@ def test_restarted_node_waits_before_it_votes_when_leases_are_in_use() -> None:
 
 
 def test_blank_node_waits_to_be_invited() -> None:
+    """4.2.1: a server that joins is no voter until it is told so."""
     node = RaftNode(9, Recovered(), rng=seeded_rng(0))
     node.wake(START)
     assert node.deadline() is None
