@@ -206,9 +206,15 @@ class Place:
             self._take_in(found, found.revision)
         # Whoever waited long may have lost the lease meanwhile: going in on the word of the one who
         # left is what etcd's lock once did (etcd#11456).
-        renewed = not waited or await self.keeper.renew_now(self.queue.ttl / RENEWALS_PER_TTL)
-        if not renewed:
+        if waited and not await self._renew():
             raise Displaced("the store did not confirm its lease")
+
+    async def _renew(self) -> bool:
+        within = self.queue.ttl / RENEWALS_PER_TTL
+        for _ in range(RENEWALS_PER_TTL):
+            if await self.keeper.renew_now(within):
+                return True
+        return False
 
     async def _wait_gone(self, others: WaitFor, until: float | None) -> bool:
         """Return when so many are gone, or when it cannot be told; false at *until*."""
