@@ -51,6 +51,12 @@ class Watch(AsyncIterator[WatchBatch]):
             self._next_revision = max(self._next_revision, revision)
             self._asleep.set_result(None)
 
+    def look_again(self, revision: int) -> None:
+        """The contents were replaced. Who sleeps has seen everything before *revision*."""
+        if self._asleep is not None and not self._asleep.done():
+            self._next_revision = max(self._next_revision, revision)
+            self._asleep.set_result(None)
+
     def end_now(self) -> None:
         """The store closed: let the reader find out."""
         if self._asleep is not None and not self._asleep.done():
@@ -116,11 +122,22 @@ class WatchHub:
         for watch in tuple(self._concerned(batch)):
             watch.notify(batch.revision)
 
+    def replace(self, state: State) -> None:
+        """*state*, which is newer, stands in place of the one before: show what it has."""
+        seen = self.revision
+        self._state = state
+        self.revision = state.revision
+        for watch in self._all():
+            watch.look_again(seen + 1)
+
     def close(self) -> None:
         """End every watch."""
         self.closed = True
-        for watch in chain(self._of_range, *self._of_key.values()):
+        for watch in self._all():
             watch.end_now()
+
+    def _all(self) -> list[Watch]:
+        return list(chain(self._of_range, *self._of_key.values()))
 
     def _concerned(self, batch: WatchBatch) -> Iterator[Watch]:
         for event in batch.events:

@@ -63,6 +63,10 @@ class Handlers(Protocol):
         """Apply *entry*, which is not empty."""
         ...
 
+    def applied(self) -> None:
+        """All entries that were there to apply are applied."""
+        ...
+
     def restore(self, effect: Restore) -> None:
         """Replace the state by the snapshot whose data arrived last."""
         ...
@@ -232,6 +236,7 @@ class Driver:
             if entry.kind is not EntryKind.EMPTY:
                 self._handlers.apply(entry)
         self._note_applied(effect.entries[-1].index)
+        self._handlers.applied()
 
     def _restore(self, effect: Restore) -> None:
         self._handlers.restore(effect)

@@ -192,6 +192,10 @@ class Running:
             self.changes.applied(change)
         self.snapshots.count(entry)
 
+    def applied(self) -> None:
+        """A snapshot may be due."""
+        self.snapshots.take_if_due()
+
     def restore(self, effect: Restore) -> None:
         """Become the snapshot that arrived."""
         self.snapshots.restore(effect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from moreton.store.core.keys import covers
 from moreton.store.core.model import KeyValue, WatchBatch, WatchEvent
@@ -30,6 +30,10 @@ class History:
         batch = self._batches.pop()
         self._count(batch, -1)
         return batch
+
+    def batches(self) -> Sequence[WatchBatch]:
+        """All of them now, oldest first: a copy of the references."""
+        return tuple(self._batches)
 
     def between(self, first: int, last: int) -> Iterator[WatchBatch]:
         """The batches of revisions first to last, both included, oldest first."""

@@ -29,6 +29,10 @@ class Keyspace:
         """The value under *key*."""
         return self._values.get(key)
 
+    def everything(self) -> Sequence[KeyValue]:
+        """All of it now, in no order: a copy of the references."""
+        return tuple(self._values.values())
+
     def keys(self, start: bytes, end: bytes | None) -> Sequence[bytes]:
         """The keys of the range, in order."""
         if end is None:

@@ -1,0 +1,1 @@
+"""What every node of the cluster does alike: commands, the state they change, its snapshots."""

@@ -1,0 +1,250 @@
+"""The troubles of a store that is a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from moreton.kernel.errors import RetryAdvice
+from moreton.store.core.errors import StoreError
+
+__all__ = [
+    "AddressTaken",
+    "BadRaftUrl",
+    "ClusterUnreachable",
+    "LastVoter",
+    "MajorityAtRisk",
+    "NodeFolderDamaged",
+    "NodeFolderTaken",
+    "NodeFolderUnusable",
+    "NodeStopped",
+    "NotANodeFolder",
+    "RaftAnswerLost",
+    "SecretExposed",
+    "SnapshotDamaged",
+    "SnapshotNotWritten",
+    "UnknownMember",
+]
+
+
+class BadRaftUrl(StoreError):
+    """An address that begins like a node's and cannot be understood."""
+
+    code = "store-raft-bad-url"
+
+    def __init__(self, *, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(
+            f"{url!r} is not the address of a node's folder, {reason}: the store cannot be opened; "
+            "write raft:///relative/folder or raft:////absolute/folder, with ?reads= and ?timeout="
+        )
+
+
+class ClusterUnreachable(StoreError):
+    """No leader took the request in time: no majority of the cluster can be reached."""
+
+    code = "store-raft-no-majority"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, node: int, waited: timedelta, reason: str) -> None:
+        self.node = node
+        self.waited = waited
+        super().__init__(
+            f"node {node} found no majority of its cluster within {waited.total_seconds():g} s, "
+            f"{reason}: nothing was read or written; see moreton cluster status, and start the "
+            "nodes that are down"
+        )
+
+
+class RaftAnswerLost(StoreError):
+    """A write was not answered in time: it may have happened, or may yet, but once at most."""
+
+    code = "store-raft-answer-lost"
+
+    def __init__(self, *, node: int, reason: str) -> None:
+        self.node = node
+        super().__init__(
+            f"node {node} did not learn what became of a write, {reason}: it may have happened or "
+            "may happen yet, once at most; read what is there, then decide"
+        )
+
+
+class NodeStopped(StoreError):
+    """The node of this program ended by itself: its disk failed, or it was removed."""
+
+    code = "store-raft-node-stopped"
+
+    def __init__(self, *, node: int, reason: str) -> None:
+        self.node = node
+        self.reason = reason
+        super().__init__(
+            f"node {node} has stopped, {reason}: nothing more is read or written here, the other "
+            "nodes go on; mend the cause, then start it again"
+        )
+
+
+class NodeFolderError(StoreError):
+    """The root of the errors of a node's folder."""
+
+    def __init__(self, message: str, *, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(message)
+
+
+class NotANodeFolder(NodeFolderError):
+    """Nobody made the folder the home of a node."""
+
+    code = "cluster-not-a-node"
+
+    def __init__(self, *, folder: Path) -> None:
+        super().__init__(
+            f"{folder} is not the folder of a node: nothing can be started or asked there; make "
+            "one by moreton cluster init, or by moreton cluster join if the cluster exists",
+            folder=folder,
+        )
+
+
+class NodeFolderTaken(NodeFolderError):
+    """The folder that a new node was to have holds something already."""
+
+    code = "cluster-folder-taken"
+
+    def __init__(self, *, folder: Path, holds: str) -> None:
+        self.holds = holds
+        super().__init__(
+            f"{folder} holds {holds} already: it was left untouched, no node was made; choose "
+            "another folder, or delete this one if its node has left for good",
+            folder=folder,
+        )
+
+
+class NodeFolderDamaged(NodeFolderError):
+    """What says who the node is cannot be read."""
+
+    code = "cluster-folder-damaged"
+
+    def __init__(self, *, folder: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"the folder {folder} does not say any more which node it is, {reason}: it was not "
+            "started; put the file back from a copy, or let the node leave by another one and "
+            "join again in an empty folder",
+            folder=folder,
+        )
+
+
+class NodeFolderUnusable(NodeFolderError):
+    """The folder cannot be made, read or written."""
+
+    code = "cluster-folder-unusable"
+
+    def __init__(self, *, folder: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"the folder {folder} cannot be used, {reason}: no node was made or started there; "
+            "check the path, its rights and the disk",
+            folder=folder,
+        )
+
+
+class SecretExposed(NodeFolderError):
+    """Others than the owner may read or write the cluster's secret."""
+
+    code = "cluster-secret-exposed"
+
+    def __init__(self, *, folder: Path, file: Path, mode: int) -> None:
+        self.file = file
+        super().__init__(
+            f"the cluster secret {file} may be read or changed by others (mode {mode:04o}): the "
+            f"node was not started; run chmod 600 {file}, and change the secret if somebody "
+            "may have seen it",
+            folder=folder,
+        )
+
+
+class AddressTaken(StoreError):
+    """A node was to be at the address of another."""
+
+    code = "cluster-address-taken"
+
+    def __init__(self, *, address: str, node: int) -> None:
+        self.address = address
+        self.node = node
+        super().__init__(
+            f"node {node} of this cluster is at {address} already: no other was admitted there; "
+            f"choose another address, or let node {node} leave first if it is gone for good "
+            f"(moreton cluster leave --node {node})"
+        )
+
+
+class UnknownMember(StoreError):
+    """No node of that number belongs to the cluster."""
+
+    code = "cluster-unknown-member"
+
+    def __init__(self, *, node: int, members: Sequence[int]) -> None:
+        self.node = node
+        known = ", ".join(map(str, members)) or "none"
+        super().__init__(
+            f"node {node} does not belong to this cluster, whose nodes are {known}: nothing was "
+            "changed; see moreton cluster status"
+        )
+
+
+class LastVoter(StoreError):
+    """The only node that could decide anything was to leave."""
+
+    code = "cluster-last-voter"
+
+    def __init__(self, *, node: int) -> None:
+        self.node = node
+        super().__init__(
+            f"node {node} is the last voter of its cluster: it was not removed, nobody could "
+            "write any more; let another node join and become a voter first, or, to give the "
+            "cluster up, stop the node and delete its folder"
+        )
+
+
+class MajorityAtRisk(StoreError):
+    """Without that node fewer than a majority of the others would be there."""
+
+    code = "cluster-majority-at-risk"
+
+    def __init__(self, *, node: int, silent: Sequence[int], voters: int) -> None:
+        self.node = node
+        self.silent = tuple(silent)
+        super().__init__(
+            f"node {node} was not removed: of the {voters} voters that would be left, "
+            f"{', '.join(map(str, silent))} cannot be reached, and nobody could write any more; "
+            "start those, or let those leave first"
+        )
+
+
+class SnapshotDamaged(StoreError):
+    """The file of a snapshot is not what was saved."""
+
+    code = "cluster-snapshot-damaged"
+
+    def __init__(self, *, file: Path, reason: str) -> None:
+        self.file = file
+        self.reason = reason
+        super().__init__(
+            f"{file} is not a whole snapshot, {reason}: no cluster was made of it; take another "
+            "copy of the file, or an older snapshot"
+        )
+
+
+class SnapshotNotWritten(StoreError):
+    """The file of a snapshot could not be written."""
+
+    code = "cluster-snapshot-not-written"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, file: Path, reason: str) -> None:
+        self.file = file
+        super().__init__(
+            f"the snapshot could not be written to {file}, {reason}: nothing was saved; choose a "
+            "path that does not exist yet, on a disk with room"
+        )

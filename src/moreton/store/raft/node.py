@@ -1,0 +1,254 @@
+"""A node of the cluster at work: consensus below, the store's commands and the leader's duties."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from moreton.consensus.core.messages import NodeId
+from moreton.consensus.core.state import Settings
+from moreton.consensus.errors import ConsensusError
+from moreton.consensus.host import (
+    HostClosed,
+    HostSettings,
+    HostStatus,
+    NodeFailed,
+    NoLeader,
+    OutcomeUnknown,
+    RaftHost,
+)
+from moreton.consensus.ports import Disk, Transport
+from moreton.kernel.time import Clock
+from moreton.store.core.errors import LeaseNotFound, StoreError
+from moreton.store.core.model import LeaseId
+from moreton.store.errors import StoreClosed
+from moreton.store.host import BYTES_PENDING_MAX, WRITES_PENDING_MAX
+from moreton.store.raft.core.commands import Command
+from moreton.store.raft.core.encoding import encode
+from moreton.store.raft.core.renewals import pack_leases, pack_ttls, read_leases, read_ttls
+from moreton.store.raft.core.replica import Answer, Done
+from moreton.store.raft.errors import ClusterUnreachable, NodeStopped, RaftAnswerLost
+from moreton.store.raft.machine import Follower, StoreMachine
+from moreton.store.raft.sharing import Room, Shared
+from moreton.store.raft.tenure import Tenure, TenureOver
+
+# Leases that are renewed by one question to the leader.
+_RENEWALS_MAX = 1000
+# How long a node that is stopped takes to hand leadership over, which spares an election.
+_HAND_OVER = timedelta(seconds=1)
+_RENEW, _OTHER = b"k", b"o"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNumbers:
+    """What a node counts."""
+
+    writes_pending: int
+    disk_bytes: int
+
+
+class ClusterNode(Follower):
+    """Node *node*, from its making until `close`; it starts by itself.
+
+    *answer* answers what other nodes ask this one while it leads, beside renewals.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        disk: Disk,
+        transport: Transport,
+        addresses: dict[NodeId, str],
+        clock: Clock,
+        timeout: timedelta,
+        settings: Settings | None = None,
+        bounds: HostSettings | None = None,
+    ) -> None:
+        self.node = node
+        self.machine = StoreMachine(asyncio.get_running_loop())
+        self.answer_leader: Callable[[bytes], Awaitable[bytes]] | None = None
+        self._clock = clock
+        self._timeout = timeout
+        self._host = RaftHost(
+            node,
+            disk=disk,
+            transport=transport,
+            machine=self.machine,
+            addresses=addresses,
+            settings=settings,
+            bounds=bounds or HostSettings(timeout=timeout),
+            clock=clock,
+            on_leader=self._on_leader,
+            answer=self._answer,
+        )
+        self._tenure: Tenure | None = None
+        self._ended: list[Tenure] = []
+        self._renewals = Shared(self._ask_renewals, items_max=_RENEWALS_MAX)
+        self._room = Room(count_max=WRITES_PENDING_MAX, bytes_max=BYTES_PENDING_MAX)
+        self._closing: asyncio.Task[None] | None = None
+        self.machine.tell(self)
+        self._starting = asyncio.create_task(self._host.start())
+
+    @property
+    def host(self) -> RaftHost:
+        """What drives consensus."""
+        return self._host
+
+    async def wait_started(self) -> None:
+        """Return once the node takes part. Raises why it could not."""
+        if self._closing is not None:
+            raise StoreClosed
+        if not self._starting.done():
+            await asyncio.wait({self._starting})
+        if self._closing is not None:
+            raise StoreClosed
+        with self._translated():
+            self._starting.result()
+
+    async def propose(self, command: Command) -> Answer:
+        """What *command* did. Raises what the store refuses; `ClusterUnreachable` and the like."""
+        await self.wait_started()
+        data = encode(command)
+        await self._room.take(len(data))
+        try:
+            with self._translated():
+                answer = await self._host.propose(data)
+        finally:
+            self._room.give(len(data))
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer  # type: ignore[return-value]  # what the machine's `apply` gave
+
+    async def barrier(self) -> None:
+        """Wait until the machine has everything that was acknowledged before, anywhere."""
+        await self.wait_started()
+        with self._translated():
+            await self._host.read_barrier()
+
+    async def renew(self, lease: LeaseId) -> timedelta:
+        """Let *lease* live on. Raises `LeaseNotFound`, `ClusterUnreachable`."""
+        await self.wait_started()
+        ttl = await self._renewals.get(lease) if 0 < lease < 1 << 63 else None
+        if ttl is None:
+            raise LeaseNotFound(lease=lease)
+        return ttl
+
+    async def ask_leader(self, question: bytes) -> bytes:
+        """What the leader's `answer_leader` says."""
+        await self.wait_started()
+        with self._translated():
+            return await self._host.ask_leader(_OTHER + question)
+
+    def status(self) -> HostStatus:
+        """How this node sees itself and the others; raises `HostClosed` before it started."""
+        return self._host.status()
+
+    def numbers(self) -> NodeNumbers:
+        """What it counts; zeros before it started."""
+        try:
+            status = self._host.status()
+        except HostClosed:
+            return NodeNumbers(0, 0)
+        return NodeNumbers(status.proposals_waiting, status.disk_bytes)
+
+    async def close(self) -> None:
+        """Finish the writes under way, hand leadership over, stop. May be called again."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    # --- as the machine's follower, and as the host's -----------------------------------------
+
+    def on_done(self, done: Done) -> None:
+        """As `Follower.on_done`."""
+        if self._tenure is not None:
+            self._tenure.on_done(done)
+
+    def on_restored(self) -> None:
+        """As `Follower.on_restored`: never while this node leads."""
+
+    def _on_leader(self, term: int, leader: NodeId | None) -> None:
+        if self._tenure is not None:
+            self._tenure.end()
+            self._ended = [one for one in self._ended if one.is_busy]
+            self._ended.append(self._tenure)
+            self._tenure = None
+        if leader == self.node and self._closing is None:
+            self._tenure = Tenure(
+                term,
+                self.machine,
+                propose=self.propose,
+                barrier=self.barrier,
+                clock=self._clock,
+            )
+
+    async def _answer(self, source: NodeId, question: bytes) -> bytes:
+        del source
+        kind, content = question[:1], question[1:]
+        if kind == _OTHER and self.answer_leader is not None:
+            return await self.answer_leader(content)
+        if kind != _RENEW:
+            message = f"a question of kind {kind!r} is not known to this version"
+            raise ValueError(message)
+        try:
+            return pack_ttls(await self._renewed(read_leases(content)))
+        except (TenureOver, ClusterUnreachable) as error:
+            why = "the leader cannot tell whether it still leads"
+            raise NoLeader(node=self.node, waited=timedelta(0), why=why) from error
+
+    async def _renewed(self, leases: Sequence[LeaseId]) -> Sequence[timedelta | None]:
+        if self._tenure is None:
+            raise TenureOver
+        return await self._tenure.renew(leases)
+
+    async def _ask_renewals(self, leases: Sequence[LeaseId]) -> Sequence[timedelta | None]:
+        with self._translated():
+            return read_ttls(await self._host.ask_leader(_RENEW + pack_leases(leases)))
+
+    # --- the end ------------------------------------------------------------------------------
+
+    async def _close(self) -> None:
+        try:
+            await asyncio.wait({self._starting})
+            self._starting.exception()  # whoever asked for something was told
+            await self._room.wait_empty()
+            await self._hand_over()
+            await self._renewals.close(StoreClosed())
+        finally:
+            await self._host.close()
+            await self._end_tenures()
+            self.machine.hub.close()
+
+    async def _hand_over(self) -> None:
+        with contextlib.suppress(ConsensusError):
+            raft = self._host.status().raft
+            others = {n: match for n, match in raft.matches.items() if n != self.node}
+            voters = [n for n in others if n in raft.configuration.voters]
+            if raft.leader == self.node and voters:
+                newest = max(voters, key=lambda node: others[node])
+                await self._host.transfer(newest, within=_HAND_OVER)
+
+    async def _end_tenures(self) -> None:
+        if self._tenure is not None:
+            self._tenure.end()
+            self._ended.append(self._tenure)
+        for tenure in self._ended:
+            await tenure.wait_ended()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except NoLeader as error:
+            why = str(error)
+            raise ClusterUnreachable(node=self.node, waited=self._timeout, reason=why) from error
+        except OutcomeUnknown as error:
+            raise RaftAnswerLost(node=self.node, reason=str(error)) from error
+        except HostClosed as error:
+            raise StoreClosed from error
+        except NodeFailed as error:
+            raise NodeStopped(node=self.node, reason=error.reason) from error
