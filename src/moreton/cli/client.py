@@ -6,17 +6,21 @@ is over in one or two calls.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 import typer
 
+from moreton.controlplane.cluster.home import Home
+from moreton.controlplane.errors import NotRunning
 from moreton.controlplane.state_folder import find_running, read_token
 from moreton.kernel.errors import MoretonError, RetryAdvice
 
@@ -55,25 +59,45 @@ class ApiRefused(MoretonError):
         super().__init__(detail)
 
 
-class Api:
-    """The API of the control plane that runs for one configuration."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node's API answers, and the certificate (PEM) that it shows, if that is known."""
 
-    def __init__(self, url: str, token: str, *, certificate: Path | None = None) -> None:
-        self.url = url
+    url: str
+    certificate: str = ""
+
+
+class Api:
+    """The API of the control plane that runs for one configuration.
+
+    Of several nodes the first that answers is asked; *url* is the one that was asked last.
+    """
+
+    def __init__(self, places: Sequence[Place], token: str) -> None:
+        self.url = places[0].url
+        self._places = list(places)
         self._token = token
-        self._certificate = certificate
 
     @classmethod
     def find(cls, config: Path) -> Api:
-        """The control plane of *config*, else of `MORETON_API` and `MORETON_TOKEN`.
+        """The control plane of `MORETON_API` and `MORETON_TOKEN`, else of *config*.
 
-        Raises `NotRunning`.
+        `MORETON_API` may name several nodes, with commas. For a configuration whose own control
+        plane does not run, the other nodes of its cluster are asked. Raises `NotRunning`.
         """
-        if url := os.environ.get("MORETON_API"):
-            return cls(url.rstrip("/"), os.environ.get("MORETON_TOKEN", ""))
+        urls = [each.strip() for each in os.environ.get("MORETON_API", "").split(",")]
+        if any(urls):
+            places = [Place(url.rstrip("/")) for url in urls if url]
+            return cls(places, os.environ.get("MORETON_TOKEN", ""))
         folder = state_folder(config)
-        found = find_running(folder)
-        return cls(found.api, read_token(folder), certificate=found.certificate)
+        others = [Place(each.api, each.certificate) for each in Home.read(folder).peers]
+        try:
+            found = find_running(folder)
+        except NotRunning:
+            if not others:
+                raise
+            return cls(others, read_token(folder))
+        return cls([Place(found.api, _content(found.certificate)), *others], read_token(folder))
 
     def get(self, path: str, **query: str | Sequence[str]) -> Any:
         """The document at *path*."""
@@ -87,7 +111,10 @@ class Api:
         *,
         query: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Any:
-        """One call; its document. Raises `ApiRefused`, `ApiUnreachable`."""
+        """One call; its document. Raises `ApiRefused`, `ApiUnreachable`.
+
+        A call may be repeated at another node, for all but POST say what is to be, not what to do.
+        """
         target = quote(path, safe="/")
         if query:
             target += f"?{urlencode(query, doseq=True)}"
@@ -96,33 +123,76 @@ class Api:
         if body is not None:
             content = json.dumps(body).encode()
             headers["content-type"] = "application/json"
-        connection = self._connection()
-        try:
-            connection.request(method, target, content, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-            raise ApiUnreachable(api=self.url, reason=reason.lower()) from error
-        finally:
-            connection.close()
-        if answer.status >= http.client.BAD_REQUEST:
-            raise ApiRefused(status=answer.status, detail=_detail(answer.status, text))
+        status, text = self._first_answer(method, target, content, headers)
+        if status >= http.client.BAD_REQUEST:
+            raise ApiRefused(status=status, detail=_detail(status, text))
         return json.loads(text) if text else None
 
-    def _connection(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.url)
-        host, port = parts.hostname or "127.0.0.1", parts.port
-        if parts.scheme != "https":
-            return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
-        context = ssl.create_default_context()
-        if self._certificate is not None:
-            # The very certificate that the control plane of this folder announced: whoever
-            # shows it is that control plane, whatever names are in it and whoever signed it.
-            context.load_verify_locations(self._certificate)
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            context.check_hostname = False
-        return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
+    def _first_answer(
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """The answer of the first node that can give one; it is asked first from then on."""
+        asked: list[str] = []
+        for place in list(self._places):
+            self.url = place.url
+            asked.append(place.url)
+            is_last = len(asked) == len(self._places)
+            try:
+                status, text = _ask(place, method, target, content, headers)
+            except _NoAnswer as error:
+                if is_last or (error.sent and method == "POST"):
+                    named = ", ".join(asked)
+                    raise ApiUnreachable(api=named, reason=str(error).lower()) from error
+                continue
+            # A node that has lost its store says so; another may have it.
+            if status != http.client.SERVICE_UNAVAILABLE or is_last:
+                self._places.remove(place)
+                self._places.insert(0, place)
+                return status, text
+        raise AssertionError("there is at least one place")
+
+
+class _NoAnswer(Exception):
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        self.sent = sent
+        super().__init__(reason)
+
+
+def _ask(
+    place: Place, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    sent = False
+    try:
+        with contextlib.closing(_connection(place)) as connection:
+            connection.connect()
+            sent = True
+            connection.request(method, target, content, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise _NoAnswer(str(error) or type(error).__name__, sent=sent) from error
+
+
+def _connection(place: Place) -> http.client.HTTPConnection:
+    parts = urlsplit(place.url)
+    host, port = parts.hostname or "127.0.0.1", parts.port
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+    context = ssl.create_default_context()
+    if place.certificate:
+        # The very certificate that this control plane announced: whoever shows it is that control
+        # plane, whatever names are in it and whoever signed it.
+        context.load_verify_locations(cadata=place.certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+    return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
+
+
+def _content(certificate: Path | None) -> str:
+    if certificate is not None:
+        with contextlib.suppress(OSError, ValueError):
+            return certificate.read_text()
+    return ""
 
 
 def state_folder(config: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer
 from moreton.cli.client import DEFAULT_CONFIG
 from moreton.cli.output import print_line
 
+_NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
 
 def up(
     config: Annotated[
@@ -18,6 +21,16 @@ def up(
         typer.Option("--config", "-c", metavar="PATH", help="The file, or a folder of *.yaml."),
     ] = DEFAULT_CONFIG,
     *,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where the state is; several nodes share etcd://host:2379/prefix."
+        ),
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="This node's name, if not the machine's."),
+    ] = None,
     last_good: Annotated[
         bool,
         typer.Option(
@@ -38,6 +51,8 @@ def up(
 
       moreton up --config deploy/moreton.yaml
 
+      moreton up --store etcd://10.0.0.5:2379,10.0.0.6:2379 --node a
+
       moreton up --last-good
     """
     if last_good:
@@ -47,6 +62,11 @@ def up(
         print_line(f"Envoy serves the last good configuration, pid {pid}")
         print_line("`moreton up` takes over from it; without that, `kill` ends it")
         return
-    from moreton.controlplane.life.up import run  # noqa: PLC0415 - only who runs it loads it
+    if node is not None and not _NODE.fullmatch(node):
+        raise typer.BadParameter(
+            f"{node!r} is not a node's name; write up to 63 letters, digits, dots, hyphens and "
+            "underscores, like shop-1"
+        )
+    from moreton.controlplane.life.up import Given, run  # noqa: PLC0415 - only who runs it loads it
 
-    run(config, debug=os.environ.get("MORETON_DEBUG", "") not in {"", "0"})
+    run(config, Given(store, node), debug=os.environ.get("MORETON_DEBUG", "") not in {"", "0"})

@@ -40,6 +40,8 @@ class ControlPlaneModel(Section):
     api: AddressText = DEFAULT_API
     state: str = ".moreton"
     store: str | None = None  # default: `store.sqlite` in the state folder
+    node: Name | None = None  # default: the machine's name
+    advertise: AddressText | None = None  # where other machines reach the API; default: as `api`
     tls: TlsModel | None = None  # of the API; without it the API listens on loopback only
 
 

@@ -71,6 +71,20 @@ class StateFolder:
         except OSError as error:
             raise StateFolderUnusable(path=path, reason=_reason(error)) from error
 
+    def take_token(self, token: str) -> str:
+        """From now on the token is *token*, which several control planes share; empty: as before.
+
+        Raises `StateFolderUnusable`.
+        """
+        if not token or token == self.token():
+            return self.token()
+        path = self.path / "token"
+        try:
+            replace_file(path, token + "\n", 0o600)
+        except OSError as error:
+            raise StateFolderUnusable(path=path, reason=_reason(error)) from error
+        return token
+
     def announce(self, api: str, certificate: Path | None = None) -> None:
         """Say where the API answers, for other commands. Raises `StateFolderUnusable`."""
         path = self.path / "controlplane.json"
@@ -79,7 +93,7 @@ class StateFolder:
             document["certificate"] = str(certificate)
         body = json.dumps(document)
         try:
-            _replace(path, body, 0o600)
+            replace_file(path, body, 0o600)
         except OSError as error:
             raise StateFolderUnusable(path=path, reason=_reason(error)) from error
 
@@ -153,11 +167,11 @@ def _read_token(path: Path) -> str | None:
 
 def _make_token(path: Path) -> str:
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    _replace(path, token + "\n", 0o600)
+    replace_file(path, token + "\n", 0o600)
     return token
 
 
-def _replace(path: Path, body: str, mode: int) -> None:
+def replace_file(path: Path, body: str, mode: int) -> None:
     """*path* holds *body* wholly, or what it held before."""
     beside = path.with_name(f"{path.name}.new")
     beside.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ from moreton.store.core.model import (
     WatchBatch,
     WatchEvent,
 )
-from moreton.store.opening import open_store
+from moreton.store.opening import is_shared, open_store
 from moreton.store.protocol import Store, StoreStatistics
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "TxnResult",
     "WatchBatch",
     "WatchEvent",
+    "is_shared",
     "open_store",
     "prefix_end",
 ]

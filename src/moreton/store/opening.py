@@ -13,6 +13,11 @@ _SQLITE = "sqlite:///"
 _ETCD = ("etcd://", "etcds://")
 
 
+def is_shared(url: str) -> bool:
+    """Whether several processes, also of several machines, may use the store at *url* at once."""
+    return url.startswith(_ETCD)
+
+
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
     """The store at *url*: `memory:`, `sqlite:///relative/file`, `sqlite:////absolute/file`, etcd.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -17,7 +17,7 @@ from moreton.envoy.binary import find_envoy
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.xds import XdsServer
 from moreton.store import open_store
-from support.etcd_server import EtcdServer, running_etcd
+from support.etcd_server import EtcdServer
 
 pytestmark = pytest.mark.e2e
 
@@ -69,12 +69,6 @@ async def until(condition: Callable[[], object], what: str) -> None:
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {DEADLINE_SECONDS} s: {what}") from None
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    with running_etcd(tmp_path) as server:
-        yield server
 
 
 async def test_node_answers_what_it_knows_and_refuses_changes_while_its_store_is_away(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from moreton.cli.client import DEFAULT_CONFIG, Api, Config
@@ -24,6 +25,8 @@ def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     envoy = found["envoy"]
     state = "ready" if envoy["ready"] else f"not ready ({envoy['last_exit'] or 'starting'})"
     print_line(f"control plane {found['version']}, pid {found['pid']}, {found['config']}")
+    for line in _nodes(found["node"]):
+        print_line(line)
     print_line(f"envoy {envoy['version']}, pid {envoy['pid']}, {state}")
     for gateway in found["gateways"]:
         print_line(f"gateway {gateway['name']}: {_listeners(gateway)}; {gateway['status']['text']}")
@@ -36,6 +39,18 @@ def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         print_line(f"program {program['service']}: {_program(program)}")
     print_line(_counts(found["objects"]))
     _say_wrongs(found)
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[str]:
+    if not node["shared"]:
+        return
+    yield f"node {node['name']}, leader {node['leader'] or 'none at present'}"
+    for each in node["nodes"]:
+        behind = node["revision"] - each["applied"]
+        how_far = "up to date" if behind <= 0 else f"in force up to revision {each['applied']}"
+        refused = f", {len(each['rejected'])} refused" if each["rejected"] else ""
+        where = each["api"] or "its API does not answer yet"
+        yield f"  {each['name']}: {where}, pid {each['pid']} on {each['host']}, {how_far}{refused}"
 
 
 def _say_wrongs(found: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from moreton.controlplane.api.app import create_app
 from moreton.controlplane.api.metrics import Metrics
 from moreton.controlplane.api.parts import ApiParts, Document, Health, Request
 from moreton.controlplane.assembly.explaining import explanation
+from moreton.controlplane.assembly.nodes import Alone, Nodes, node_name
 from moreton.controlplane.assembly.plane import Plane
 from moreton.controlplane.core.objects import Kind, ObjectKey, State
 from moreton.controlplane.errors import ObjectNotValid
@@ -29,9 +30,11 @@ _ATTENTION_MAX = 200
 _OWN = frozenset({XDS_CLUSTER, COLLECTOR, "admin"})
 
 
-def application(plane: Plane, envoy: EnvoySupervisor, token: str) -> ASGIApp:
-    """The API of *plane*."""
-    looks = Looks(plane, envoy)
+def application(
+    plane: Plane, envoy: EnvoySupervisor, token: str, *, nodes: Nodes | Alone | None = None
+) -> ASGIApp:
+    """The API of *plane*, which is one of *nodes*."""
+    looks = Looks(plane, envoy, nodes or Alone(node_name(None)))
     parts = ApiParts(
         control=plane.control,
         views=plane.views,
@@ -51,9 +54,10 @@ def application(plane: Plane, envoy: EnvoySupervisor, token: str) -> ASGIApp:
 class Looks:
     """Documents about the whole."""
 
-    def __init__(self, plane: Plane, envoy: EnvoySupervisor) -> None:
+    def __init__(self, plane: Plane, envoy: EnvoySupervisor, nodes: Nodes | Alone) -> None:
         self._plane = plane
         self._envoy = envoy
+        self._nodes = nodes
         self._was_ready = False
         self._metrics = Metrics(own=self._own_metrics, envoy=self._stats, own_clusters=_OWN)
 
@@ -82,6 +86,7 @@ class Looks:
             "version": __version__,
             "pid": os.getpid(),
             "config": str(plane.settings.path),
+            "node": self._nodes.document(),
             "faults": list(plane.faults),
             "troubles": plane.troubles.now(),
             "envoy": self._envoy_document(),
@@ -161,6 +166,9 @@ class Looks:
         yield "moreton_store_revision", "The store's revision", {}, store.revision
         yield "moreton_store_keys", "Keys in the store", {}, store.keys
         yield "moreton_store_bytes", "Size of the store's files", {}, store.file_bytes
+        leads = int(self._nodes.is_leader())
+        yield "moreton_controlplane_leader", "Whether this node leads", {}, leads
+        yield "moreton_controlplane_nodes", "Nodes that live", {}, self._nodes.count()
         yield "moreton_watchers", "Readers of /v1/watch", {}, len(plane.events)
         yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
         restarts = self._envoy.statistics().restarts

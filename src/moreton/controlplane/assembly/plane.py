@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from moreton.controlplane.api.events import Events
 from moreton.controlplane.assembly.discovery import Discovery
@@ -144,15 +143,3 @@ def put_together(
         troubles=troubles,
     )
     return plane
-
-
-def store_url(settings: Settings, state: Path) -> str:
-    """The store's URL; a relative file counts from the folder of `moreton.yaml`."""
-    configured = settings.controlplane.store
-    if configured is None:
-        return f"sqlite:///{state / 'store.sqlite'}"
-    prefix = "sqlite:///"
-    file = configured.removeprefix(prefix)
-    if configured.startswith(prefix) and file and not Path(file).is_absolute():
-        return f"{prefix}{settings.folder.absolute() / file}"
-    return configured

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from moreton.config import ConfigRefused
-from moreton.controlplane.life.up import envoy_binary, state_of
+from moreton.controlplane.life.places import envoy_binary, state_of
 from moreton.controlplane.settings import load_settings
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.last_good import start_last_good

@@ -14,37 +14,56 @@ import logging
 import os
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.development import DevelopmentProcesses
-from moreton.controlplane.errors import ApiNotLoopback, StateFolderUnusable
+from moreton.controlplane.errors import StateFolderUnusable
+from moreton.controlplane.life.loading import GROUP, join_shared, load
 from moreton.controlplane.life.log import configure_logging
+from moreton.controlplane.life.places import (
+    advertised_url,
+    api_url,
+    bind_api,
+    check_ports,
+    envoy_binary,
+    state_of,
+    store_url,
+)
 from moreton.controlplane.life.proxy import start_envoy
 from moreton.controlplane.life.stopping import Stop, StopSignals, stop_signals
-from moreton.controlplane.ports import bind, check_free, is_loopback
-from moreton.controlplane.settings import Settings, load_settings
+from moreton.controlplane.settings import load_settings
 from moreton.controlplane.state_folder import StateFolder
-from moreton.envoy.binary import envoy_version, find_envoy
+from moreton.envoy.binary import envoy_version
 from moreton.envoy.identity import read_identity
 from moreton.envoy.supervisor import EnvoySupervisor
+from moreton.store import open_store
 
 if TYPE_CHECKING:
+    from moreton.controlplane.assembly.nodes import Alone, Nodes
     from moreton.controlplane.assembly.plane import Plane
 
-GROUP = "moreton"
-_CERTIFICATES_SECONDS = 1.0
 _LOG = logging.getLogger("moreton.controlplane")
 
 
-async def up(path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the command line says, which counts more than `moreton.yaml`."""
+
+    store: str | None = None
+    node: str | None = None
+
+
+async def up(path: Path, given: Given) -> None:
     """Run the control plane for *path* until a signal says to stop.
 
     Raises errors of Moreton when it cannot start; afterwards it lives with troubles and logs them.
     """
     with stop_signals() as signals:
         async with AsyncExitStack() as stack:
-            starting = asyncio.create_task(_start(path, stack, signals), name="start")
+            starting = asyncio.create_task(_start(path, given, stack, signals), name="start")
             both: list[asyncio.Future[None] | asyncio.Future[Stop]] = [starting, signals.told]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
@@ -56,18 +75,17 @@ async def up(path: Path) -> None:
             await signals.told
 
 
-async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> None:
+async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopSignals) -> None:
     settings = load_settings(path)
     state = state_of(settings)
     folder = StateFolder.hold(state)
     stack.callback(folder.release)
-    listening = _bind_api(settings)
+    listening = bind_api(settings)
     stack.callback(listening.close)
-    token = folder.token()
     binary = envoy_binary(settings)
-    found = read_identity(state / "envoy" / "envoy.json") is not None
+    found = _envoy_runs(state)
     if not found:
-        _check_ports(settings)
+        check_ports(settings)
     envoy = EnvoySupervisor(
         state / "envoy",
         binary=binary,
@@ -77,21 +95,69 @@ async def _start(path: Path, stack: AsyncExitStack, signals: StopSignals) -> Non
     )
     # In a thread, while this one loads the rest: a process is started to ask it.
     version = asyncio.create_task(asyncio.to_thread(envoy_version, binary))
-    plane = await _load(settings, binary, envoy, stack)
+    url = store_url(settings, state, given.store)
+    store = open_store(url)
+    stack.push_async_callback(store.close)
+    member = await join_shared(store, url, settings, folder, binary, serves=found)
+    plane = await load(settings, store, binary, envoy, stack)
     await version
+    name = given.node or settings.controlplane.node
+    nodes = await _enter(plane, member, url, name, stack)
     await _start_programs(plane, state, stack, signals)
-    await start_envoy(envoy, stack, signals, found=found)
-    for name, gateway in settings.gateways.items():
+    await start_envoy(envoy, stack, signals, found=found or _envoy_runs(state))
+    for gateway_name, gateway in settings.gateways.items():
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
-        _LOG.info("gateway %s listens on %s", name, shown)
-    await _serve_api(plane, envoy, listening, token, stack)
-    api = _api_url(listening, settings)
+        _LOG.info("gateway %s listens on %s", gateway_name, shown)
+    token = folder.token() if member is None else member.token
+    await _serve_api(plane, envoy, listening, stack, nodes=nodes, token=token)
+    _announce(plane, folder, nodes, listening)
+    _settle_memory()
+
+
+def _announce(
+    plane: Plane, folder: StateFolder, nodes: Nodes | Alone, listening: socket.socket
+) -> None:
+    """Say where the API answers: to commands of this machine, and to the other nodes."""
+    settings = plane.settings
+    api = api_url(listening, settings)
+    certificate = settings.api_tls[0] if settings.api_tls else None
     try:
-        folder.announce(api, settings.api_tls[0] if settings.api_tls else None)
+        folder.announce(api, certificate)
     except StateFolderUnusable as error:  # a full disk must not keep the gateway down
         plane.troubles.begin("announcement", str(error))
-    _settle_memory()
+    nodes.serve(advertised_url(listening, settings), certificate)
     _LOG.info("control plane ready, its API is at %s", api)
+
+
+def _envoy_runs(state: Path) -> bool:
+    return read_identity(state / "envoy" / "envoy.json") is not None
+
+
+async def _enter(
+    plane: Plane, member: Membership | None, url: str, name: str | None, stack: AsyncExitStack
+) -> Nodes | Alone:
+    """Be one of the nodes that share the store, if it is one to be shared."""
+    from moreton.controlplane.assembly.nodes import (  # noqa: PLC0415 - gRPC and protobuf
+        Alone,
+        Nodes,
+        duties_for,
+        node_name,
+    )
+
+    own = node_name(name)
+    if member is None:
+        return Alone(own)
+    nodes = Nodes(
+        plane,
+        name=own,
+        home=member.home,
+        folder=state_of(plane.settings),
+        duties=duties_for(plane, url),
+    )
+    await nodes.enter()
+    await stack.enter_async_context(nodes.running())
+    _LOG.info("this is node %s of the cluster %s", own, member.home.cluster)
+    return nodes
 
 
 def _settle_memory() -> None:
@@ -99,12 +165,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def envoy_binary(settings: Settings) -> Path:
-    """The Envoy of *settings*. Raises `EnvoyNotFound`."""
-    configured = settings.envoy.binary
-    return find_envoy(None if configured is None else settings.folder / configured)
 
 
 async def _start_programs(
@@ -123,63 +183,18 @@ async def _start_programs(
     await programs.replace(plane.settings.runs)
 
 
-async def _load(
-    settings: Settings, binary: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
-) -> Plane:
-    """Everything known, published, and followed from now on.
-
-    The xDS server listens before Envoy starts: an Envoy that finds nobody waits before it tries
-    again, and it is there in less time than that.
-    """
-    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
-    from moreton.controlplane.assembly.edits import files_of, watch_edits  # noqa: PLC0415 - as above
-    from moreton.controlplane.assembly.last_good import keep_last_good  # noqa: PLC0415 - as above
-    from moreton.controlplane.assembly.plane import put_together, store_url  # noqa: PLC0415 - same
-    from moreton.controlplane.assembly.preflight import preflight_with  # noqa: PLC0415 - as above
-    from moreton.envoy.xds import XdsServer  # noqa: PLC0415 - as above
-    from moreton.store import open_store  # noqa: PLC0415 - as above
-
-    state = state_of(settings)
-    store = open_store(store_url(settings, state))
-    stack.push_async_callback(store.close)
-
-    def on_change() -> None:
-        plane.publisher.check_proxies()
-
-    xds = XdsServer(on_change=on_change)
-    plane = put_together(settings, store, xds, preflight=preflight_with(binary))
-    await plane.discovery.load()
-    await plane.follower.load()
-    plane.apply(settings)
-    # Before a proxy can ask: one that is told of nothing would drop everything.
-    plane.publisher.publish_now()
-    envoy.xds_socket.parent.mkdir(parents=True, exist_ok=True)
-    await xds.start(f"unix:{envoy.xds_socket}")
-    stack.push_async_callback(xds.stop)
-    await stack.enter_async_context(plane.publisher.running())
-    await stack.enter_async_context(plane.follower.running())
-    await stack.enter_async_context(plane.discovery.running(plane.publisher))
-    saving = keep_last_good(plane, state / "envoy", group=GROUP)
-    editor = Editor(plane)
-    edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)
-    certificates = watch_edits(
-        editor.certificates, editor.on_certificates, seconds=_CERTIFICATES_SECONDS
-    )
-    for work in (edits, certificates, saving):
-        stack.callback(asyncio.create_task(work).cancel)
-    return plane
-
-
 async def _serve_api(
     plane: Plane,
     envoy: EnvoySupervisor,
     listening: socket.socket,
-    token: str,
     stack: AsyncExitStack,
+    *,
+    nodes: Nodes | Alone,
+    token: str,
 ) -> None:
     # FastAPI takes longer to load than everything else together; traffic flows meanwhile.
     module = await asyncio.to_thread(importlib.import_module, "moreton.controlplane.assembly.looks")
-    app = await asyncio.to_thread(module.application, plane, envoy, token)
+    app = await asyncio.to_thread(module.application, plane, envoy, token, nodes=nodes)
     server = importlib.import_module("moreton.controlplane.api.server")
     certificate, key = plane.settings.api_tls or (None, None)
     serving = server.serving(app, listening, certificate=certificate, key=key)
@@ -187,34 +202,7 @@ async def _serve_api(
     stack.callback(plane.events.close)
 
 
-def state_of(settings: Settings) -> Path:
-    """The state folder."""
-    return (settings.folder / settings.controlplane.state).absolute()
-
-
-def _bind_api(settings: Settings) -> socket.socket:
-    address = settings.controlplane.api
-    if not is_loopback(address.host) and settings.api_tls is None:
-        raise ApiNotLoopback(address=f"{address.host}:{address.port}")
-    return bind(address.host, address.port, what="the API")
-
-
-def _check_ports(settings: Settings) -> None:
-    for name, gateway in settings.gateways.items():
-        for listener in gateway.listeners:
-            address = listener.address
-            check_free(address.host, address.port, what=f'gateway "{name}"')
-
-
-def _api_url(listening: socket.socket, settings: Settings) -> str:
-    """Where programs on this machine reach the API."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    scheme = "http" if settings.api_tls is None else "https"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def run(path: Path, *, debug: bool = False) -> None:
+def run(path: Path, given: Given, *, debug: bool = False) -> None:
     """`up` in an event loop of its own, with this process's log on standard error."""
     configure_logging(debug=debug)
     gc.disable()  # until everything is loaded: nothing of it is garbage
@@ -224,4 +212,4 @@ def run(path: Path, *, debug: bool = False) -> None:
     with contextlib.suppress(ImportError):
         loop_factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(up(path))
+        runner.run(up(path, given))

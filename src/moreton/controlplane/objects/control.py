@@ -6,7 +6,7 @@ import asyncio
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey, Origin, State, Value
@@ -36,6 +36,18 @@ _ATTEMPTS_MAX = 16
 Clash: TypeAlias = Callable[[Route], str]
 
 
+class Elsewhere(Protocol):
+    """The other nodes that serve the same objects."""
+
+    async def wait_applied(self, key: ObjectKey, revision: int) -> None:
+        """Return once all of them have *key* in force as of *revision*. Raises `Rejected`."""
+        ...
+
+    def behind(self, revision: int) -> list[str]:
+        """Those that do not have everything up to *revision* yet."""
+        ...
+
+
 class Control:
     """The changes that the API offers. Every method raises errors of `controlplane.errors`.
 
@@ -54,6 +66,7 @@ class Control:
         clash: Clash,
         guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self.elsewhere: Elsewhere | None = None  # without others
         self.follower = follower
         self.publisher = publisher
         self._store = store
@@ -126,11 +139,14 @@ class Control:
 
     async def wait_applied(self, key: ObjectKey, seconds: float = WAIT_SECONDS) -> None:
         """Return once every proxy has *key* in force. Raises `NotApplied`, `Rejected`."""
+        revision = self.follower.revision
         try:
             async with asyncio.timeout(seconds):
                 await self._wait(key)
+                if self.elsewhere is not None:
+                    await self.elsewhere.wait_applied(key, revision)
         except TimeoutError as error:
-            status = str(self.publisher.status(key))
+            status = self._how_far(key, revision)
             raise NotApplied(what=str(key), status=status, seconds=seconds) from error
 
     def require(self, key: ObjectKey) -> Value:
@@ -158,6 +174,13 @@ class Control:
             if status.state is State.REJECTED:
                 raise Rejected(what=str(key), reason=status.reason)
             await changed.wait()
+
+    def _how_far(self, key: ObjectKey, revision: int) -> str:
+        status = self.publisher.status(key)
+        behind = [] if self.elsewhere is None else self.elsewhere.behind(revision)
+        if status.state is not State.APPLIED or not behind:
+            return str(status)
+        return f"{status} here, not yet on node {', '.join(behind)}"
 
     async def _write(self, decide: Callable[[], Sequence[Put | Delete]]) -> None:
         """Store what *decide* says about the newest state; again when that was overtaken."""

@@ -6,18 +6,24 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _STATE_FOLDER = ".moreton"
 _ADDRESS_FILE = "controlplane.json"
+_NODE_FILE = "node.json"
 _TOKEN_FILE = "token"  # noqa: S105 - a file's name
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The control plane's address, such as `http://127.0.0.1:7400`, and what opens it."""
+    """A control plane's address, such as `http://127.0.0.1:7400`, and what opens it.
+
+    *certificate* (PEM) is the one that it shows, where that is known.
+    """
 
     url: str
     token: str
+    certificate: str = ""
 
 
 class Finder:
@@ -29,34 +35,66 @@ class Finder:
         # The folder that the program was started in, should it go elsewhere later.
         self._start = Path.cwd()
 
-    def find(self) -> Place | None:
-        """The control plane's place; `None` if nothing says where it is."""
+    def find(self) -> tuple[Place, ...]:
+        """The places of its nodes, of which any will do; none if nothing says where they are."""
         beside = _beside_configuration(self._start)
         token = self._token or os.environ.get("MORETON_TOKEN", "")
         api = self._api or os.environ.get("MORETON_API", "")
         if not api:
-            return Place(beside.url, token or beside.token) if beside is not None else None
-        url = _as_url(api)
-        if not token and beside is not None and beside.url == url:
-            # A token is shown only to the control plane that it came from.
-            token = beside.token
-        return Place(url, token)
+            return tuple(Place(each.url, token or each.token, each.certificate) for each in beside)
+        known = {each.url: each for each in beside}
+        urls = [_as_url(each) for each in api.split(",") if each.strip()]
+        # A token is shown only to the control plane that it came from.
+        return tuple(
+            Place(url, token or known[url].token, known[url].certificate)
+            if url in known
+            else Place(url, token)
+            for url in urls
+        )
 
 
-def _beside_configuration(start: Path) -> Place | None:
+def _beside_configuration(start: Path) -> tuple[Place, ...]:
     for folder in (start, *start.parents):
         state = folder / _STATE_FOLDER
-        try:
-            found = json.loads((state / _ADDRESS_FILE).read_text())
-            url = _as_url(found["api"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        try:
-            token = (state / _TOKEN_FILE).read_text().strip()
-        except OSError:
-            token = ""
-        return Place(url, token)
-    return None
+        found = (*_own(state), *_others(state))
+        if found:
+            token = _text(state / _TOKEN_FILE).strip()
+            return tuple(Place(url, token, certificate) for url, certificate in found)
+    return ()
+
+
+def _own(state: Path) -> list[tuple[str, str]]:
+    """The control plane of this folder."""
+    announced = _document(state / _ADDRESS_FILE)
+    try:
+        certificate = announced.get("certificate")
+        pem = "" if certificate is None else _text(Path(certificate))
+        return [(_as_url(announced["api"]), pem)]
+    except (KeyError, TypeError, AttributeError):
+        return []
+
+
+def _others(state: Path) -> list[tuple[str, str]]:
+    """The other nodes of its cluster, as it knew them last."""
+    try:
+        peers = _document(state / _NODE_FILE).get("peers", ())
+        return [(_as_url(each["api"]), str(each.get("certificate", ""))) for each in peers]
+    except (KeyError, TypeError, AttributeError):
+        return []
+
+
+def _document(file: Path) -> Any:
+    try:
+        return json.loads(_text(file) or "{}")
+    except ValueError:
+        return {}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 def _as_url(text: str) -> str:

@@ -1,0 +1,202 @@
+"""This node among those that share its store: what it tells, what it knows of them, who leads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from moreton import __version__
+from moreton.controlplane.assembly.plane import Plane
+from moreton.controlplane.assembly.sources import definitions
+from moreton.controlplane.cluster.duties import Duty, Leadership, compaction
+from moreton.controlplane.cluster.home import Home, Peer
+from moreton.controlplane.cluster.presence import Presence
+from moreton.controlplane.cluster.roster import Roster
+from moreton.controlplane.core.fingerprints import digest_of, fingerprints
+from moreton.controlplane.core.nodes import Node
+from moreton.kernel.time import SystemClock
+
+_REJECTED_MAX = 20
+_HOSTNAME_ODD = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A control plane whose store nobody shares: its own leader."""
+
+    name: str
+
+    def document(self) -> dict[str, Any]:
+        """What `/v1/status` says of nodes."""
+        return {"name": self.name, "leader": self.name, "shared": False, "nodes": []}
+
+    def serve(self, api: str, certificate: Path | None) -> None:
+        """There is nobody to tell."""
+
+    def is_leader(self) -> bool:
+        """Always."""
+        return True
+
+    def count(self) -> int:
+        """One."""
+        return 1
+
+
+class Nodes:
+    """This node, called *name*, and the others; `enter`, then `running`.
+
+    *folder* is the state folder, which remembers where the others' APIs are.
+    """
+
+    def __init__(
+        self, plane: Plane, *, name: str, home: Home, folder: Path, duties: Sequence[Duty]
+    ) -> None:
+        self._plane = plane
+        self._name = name
+        self._home = home
+        self._folder = folder
+        self._api = self._certificate = ""
+        self._applied = 0
+        self._settings: object = None
+        self._prints: Mapping[str, str] = {}
+        self._configuration = ""
+        store, troubles = plane.store, plane.troubles
+        self._presence = Presence(
+            store,
+            about=self._about,
+            objects=lambda: self._prints,
+            clock=SystemClock(),
+            troubles=troubles,
+        )
+        self._roster = Roster(store, troubles=troubles, on_change=self._remember_peers)
+        self._leadership = Leadership(store, name=name, duties=duties, troubles=troubles)
+        plane.control.elsewhere = self._roster
+
+    async def enter(self) -> None:
+        """Be one of the nodes. Raises `NodeNameTaken`, and the store's errors."""
+        await self._take_prints()
+        await self._presence.enter()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tell and follow in the background; at the end the others know at once that we left."""
+        work = {
+            "presence": self._presence.run(),
+            "roster": self._roster.run(),
+            "observe leader": self._leadership.observe(),
+            "lead": self._leadership.run(),
+            "listen": self._listen(),
+        }
+        tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def serve(self, api: str, certificate: Path | None) -> None:
+        """From now on clients reach this node at *api*."""
+        self._api = api
+        if certificate is not None:
+            with contextlib.suppress(OSError):
+                self._certificate = certificate.read_text()
+        self._presence.touch()
+
+    def document(self) -> dict[str, Any]:
+        """What `/v1/status` says of nodes."""
+        seen = self._plane.follower.revision
+        return {
+            "name": self._name,
+            "leader": self._leadership.leader,
+            "token": self._leadership.token,
+            "shared": True,
+            "revision": seen,
+            "nodes": [
+                {k: v for k, v in asdict(node).items() if k not in {"home", "certificate"}}
+                for node in self._roster.nodes()
+            ],
+        }
+
+    def is_leader(self) -> bool:
+        """Whether this node leads now."""
+        return self._leadership.token is not None
+
+    def count(self) -> int:
+        """How many nodes live, as far as this one knows."""
+        return len(self._roster.nodes())
+
+    def _about(self) -> Node:
+        publisher = self._plane.publisher
+        if publisher.settled:
+            self._applied = self._plane.follower.revision
+        refused = sorted(publisher.refused.items())[:_REJECTED_MAX]
+        return Node(
+            name=self._name,
+            home=self._home.id,
+            pid=os.getpid(),
+            host=os.uname().nodename,
+            version=__version__,
+            api=self._api,
+            certificate=self._certificate,
+            configuration=self._configuration,
+            applied=self._applied,
+            rejected={str(key): each.reason for key, each in refused},
+        )
+
+    async def _listen(self) -> None:
+        """Tell whenever something came into force, was refused or was edited."""
+        plane = self._plane
+        while True:
+            events = (plane.publisher.next_change(), plane.follower.next_move())
+            await plane.publisher.wait_published()
+            await self._take_prints()
+            self._presence.touch()
+            waits = [asyncio.ensure_future(each.wait()) for each in events]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+
+    async def _take_prints(self) -> None:
+        settings = self._plane.settings
+        if settings is not self._settings:
+            prints = await asyncio.to_thread(lambda: fingerprints(definitions(settings)))
+            self._settings, self._prints = settings, prints
+            self._configuration = digest_of(prints)
+
+    def _remember_peers(self) -> None:
+        others = [
+            Peer(node.name, node.api, node.certificate)
+            for node in self._roster.nodes()
+            if node.api and node.name != self._name
+        ]
+        home = self._home.with_peers(others)
+        if home != self._home:
+            self._home = home
+            with contextlib.suppress(OSError):  # on a full disk commands know fewer addresses
+                home.write(self._folder)
+
+
+def node_name(configured: str | None) -> str:
+    """The node's name: as *configured*, else the machine's."""
+    return configured or _HOSTNAME_ODD.sub("-", os.uname().nodename).strip("-._") or "node"
+
+
+def duties_for(plane: Plane, url: str) -> list[Duty]:
+    """What the leader of the nodes at the store *url* has to do.
+
+    An etcd keeps its history until it is told otherwise. One that has a prefix for us is
+    someone else's, who has his own ideas about that.
+    """
+    parts = urlsplit(url)
+    own_etcd = parts.scheme in {"etcd", "etcds"} and parts.path in {"", "/"}
+    return [compaction(plane.store)] if own_etcd else []

@@ -1,0 +1,106 @@
+"""Everything known before a proxy is told: the store reached, its cluster joined, all published."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moreton.controlplane.cluster.joining import Membership, join, reach, shown_url
+from moreton.controlplane.life.places import state_of
+from moreton.controlplane.settings import Settings
+from moreton.controlplane.state_folder import StateFolder
+from moreton.envoy.last_good import NoLastGood, start_last_good
+from moreton.envoy.supervisor import EnvoySupervisor
+from moreton.kernel.errors import MoretonError
+from moreton.store import Store, is_shared
+
+if TYPE_CHECKING:
+    from moreton.controlplane.assembly.plane import Plane
+
+GROUP = "moreton"
+_CERTIFICATES_SECONDS = 1.0
+_LOG = logging.getLogger("moreton.controlplane")
+
+
+async def join_shared(
+    store: Store, url: str, settings: Settings, folder: StateFolder, binary: Path, *, serves: bool
+) -> Membership | None:
+    """Be of the cluster in the *store* at *url*; `None` when nobody can share it.
+
+    *serves*: an Envoy runs. If none does while the store is waited for, the last good
+    configuration is served. Raises `OtherCluster`, `StoreNotReached`, and the store's errors.
+    """
+    if not is_shared(url):
+        return None
+    shown = shown_url(url)
+
+    async def serve_meanwhile() -> bool:
+        return serves or await _serve_last_good(settings, binary)
+
+    return await reach(
+        lambda: join(store, folder, shown=shown), store=shown, serve_meanwhile=serve_meanwhile
+    )
+
+
+async def _serve_last_good(settings: Settings, binary: Path) -> bool:
+    try:
+        pid = await start_last_good(
+            state_of(settings) / "envoy",
+            binary=binary,
+            drain_time=settings.envoy.drain_time,
+            concurrency=settings.envoy.concurrency,
+        )
+    except NoLastGood:
+        return False
+    except MoretonError as error:
+        _LOG.warning("the last good configuration cannot be served: %s", error)
+        return False
+    _LOG.warning("Envoy serves the last good configuration meanwhile, pid %d", pid)
+    return True
+
+
+async def load(
+    settings: Settings, store: Store, binary: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
+) -> Plane:
+    """Everything known, published, and followed from now on.
+
+    The xDS server listens before Envoy starts: an Envoy that finds nobody waits before it tries
+    again, and it is there in less time than that.
+    """
+    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
+    from moreton.controlplane.assembly.edits import files_of, watch_edits  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.last_good import keep_last_good  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.plane import put_together  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.preflight import preflight_with  # noqa: PLC0415 - as above
+    from moreton.envoy.xds import XdsServer  # noqa: PLC0415 - as above
+
+    state = state_of(settings)
+
+    def on_change() -> None:
+        plane.publisher.check_proxies()
+
+    xds = XdsServer(on_change=on_change)
+    plane = put_together(settings, store, xds, preflight=preflight_with(binary))
+    await plane.discovery.load()
+    await plane.follower.load()
+    plane.apply(settings)
+    # Before a proxy can ask: one that is told of nothing would drop everything.
+    plane.publisher.publish_now()
+    envoy.xds_socket.parent.mkdir(parents=True, exist_ok=True)
+    await xds.start(f"unix:{envoy.xds_socket}")
+    stack.push_async_callback(xds.stop)
+    await stack.enter_async_context(plane.publisher.running())
+    await stack.enter_async_context(plane.follower.running())
+    await stack.enter_async_context(plane.discovery.running(plane.publisher))
+    saving = keep_last_good(plane, state / "envoy", group=GROUP)
+    editor = Editor(plane)
+    edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)
+    certificates = watch_edits(
+        editor.certificates, editor.on_certificates, seconds=_CERTIFICATES_SECONDS
+    )
+    for work in (edits, certificates, saving):
+        stack.callback(asyncio.create_task(work).cancel)
+    return plane
