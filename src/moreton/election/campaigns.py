@@ -62,25 +62,24 @@ class Election:
     ) -> _Done:
         """Run *duty* whenever this process leads, until it returns; what it returned.
 
-        When the leadership is lost, *duty* is cancelled, and called again with the next term. While
-        the store cannot be reached it is asked again and again. What *duty* raises ends this.
+        When the leadership is lost, *duty* is cancelled, and called again with the next term. What
+        it raises ends this, but for the store's errors: those end the term, and after a while a
+        campaign is begun anew, as often as it takes.
         """
         failures = 0
         while True:
             term: Term | None = None
             try:
                 async with self.campaign(value) as term:
-                    failures = 0
                     return await duty(term)
             except (LeadershipLost, FencedOff) as error:
                 if term is None or error.token != term.token:
                     raise
-                _LOG.info("%s; campaigning again", error)
             except StoreError as error:
-                if term is not None or isinstance(error, StoreClosed):
+                if isinstance(error, StoreClosed):
                     raise
-                failures += 1
-                _LOG.warning("%s: no campaign, %s", self._queue.what, error)
+                failures = failures + 1 if term is None else 1
+                _LOG.warning("%s: campaigning again in a while, %s", self._queue.what, error)
                 await asyncio.sleep(BACKOFF.seconds(failures, self._queue.rng))
 
     async def leader(self) -> Holder | None:

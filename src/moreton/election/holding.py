@@ -86,7 +86,9 @@ class Holding(AbstractAsyncContextManager[Term]):
     async def __aenter__(self) -> Term:
         """Raises `StillHeld`, `AlreadyHeld` and the store's errors; then nothing is held."""
         if self._task is not None:
-            raise RuntimeError(f"{self._bid.queue.what} was entered here before; ask for it anew")
+            raise RuntimeError(
+                f"{self._bid.queue.what} was asked for once and entered twice; ask again each time"
+            )
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         self._task = task

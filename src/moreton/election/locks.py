@@ -42,7 +42,12 @@ class Lockable(AbstractAsyncContextManager[Term]):
         trace: TracebackType | None,
     ) -> None:
         task = asyncio.current_task()
-        entered = self._holdings[task]
+        entered = self._holdings.get(task)
+        if entered is None:
+            raise RuntimeError(
+                f"{self._bid.queue.what} is not held by the task that lets it go: nothing was let "
+                "go; enter and leave it in one task"
+            )
         holding = entered.pop()
         if not entered:
             del self._holdings[task]
