@@ -1,0 +1,1 @@
+"""What the nodes of a cluster put on a wire, and how they prove who they are. Pure."""
