@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_write_that_was_received_is_made_once(gateway: str, asked: FlakyServer) 
 def test_attempt_of_envoy_ends_in_its_time(gateway: str, asked: FlakyServer) -> None:
     asked.will(HANG)
     assert httpx.get(f"{gateway}/short", timeout=5).status_code == 504
+
+
+def test_envoy_waits_as_long_as_the_service_asks(gateway: str, asked: FlakyServer) -> None:
+    asked.will(Answer(503, (("retry-after", "1"),), b"busy"))
+    begun = time.monotonic()
+    assert httpx.get(f"{gateway}/a").status_code == 200
+    assert time.monotonic() - begun >= 1  # by itself it waits 5 ms at most
+    assert len(asked.seen) == 2
 
 
 def test_client_does_not_try_again_where_envoy_did(gateway: str, asked: FlakyServer) -> None:

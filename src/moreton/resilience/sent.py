@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.core.headers import NEVER, RETRY
 from moreton.resilience.core.retry_after import retry_after_of
+from moreton.resilience.core.retrying import RETRIABLE_STATUSES
 from moreton.resilience.errors import Refused
 
 # By name: the libraries themselves need not be there. Each is raised before a byte is written.
@@ -46,14 +47,34 @@ _NOTHING_ASKED = (0.0, False)
 
 
 def is_transient(error: BaseException) -> bool:
-    """The default of what to retry on: trouble of connections and time, and what advises it."""
+    """The default of what to retry on: trouble of connections and time, and what advises it.
+
+    Also answers 429, 502, 503 and 504, where a library raises them.
+    """
     if isinstance(error, Refused):
         return False  # a layer said no on purpose
     if isinstance(error, MoretonError):
         return error.retry is not RetryAdvice.NEVER
     if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
         return True
+    status = status_of(error)
+    if status is not None:
+        return status in RETRIABLE_STATUSES
+    reason = getattr(error, "reason", None)  # of urllib
+    if isinstance(reason, ConnectionError | TimeoutError | socket.gaierror):
+        return True
     return _named(error, _TRANSIENT)
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that *error*, or the response it carries, stands for."""
+    response = getattr(error, "response", None)
+    holder = error if response is None else response
+    for name in ("status_code", "status"):
+        status = getattr(holder, name, None)
+        if isinstance(status, int):
+            return status
+    return None
 
 
 def proves_unsent(error: BaseException) -> bool:

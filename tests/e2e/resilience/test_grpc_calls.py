@@ -1,69 +1,38 @@
-"""Deadlines and retries hold through gRPC's interceptors, against a real server."""
+"""Deadlines, retries and breakers hold through gRPC's interceptors, against real servers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
 
-from moreton.resilience import Backoff, CircuitBreaker, Policy, Retry, Timeout
+from moreton.resilience import Backoff, Bulkhead, CircuitBreaker, Policy, Retry, Timeout
 from moreton.resilience.clients.grpc import (
+    AIO_STREAM_INTERCEPTORS,
     PUSHBACK,
     AioResilientInterceptor,
     ResilientInterceptor,
 )
-from moreton.resilience.context import inbound_var, remaining
-from moreton.resilience.servers.grpc import ResilienceInterceptor
+from moreton.resilience.context import deadline
+from moreton.resilience.errors import DeadlineExceeded, Refused
+from support.flaky import closed_port
+from support.grpc_stock import HANG, SERVICE, Stock, on_asyncio, on_threads
 
 pytestmark = pytest.mark.e2e
-METHOD = "/shop.Stock/Ask"
+METHOD, LIST = f"/{SERVICE}/Ask", f"/{SERVICE}/List"
 BUSY, WRONG = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT
 SOON = Backoff.constant(timedelta(milliseconds=1))
 
 
-class Stock:
-    """Fails as it is told; remembers the attempt and the time left of each call."""
-
-    def __init__(self) -> None:
-        self.plan: deque[Any] = deque()
-        self.attempts: list[str] = []
-        self.left: list[timedelta | None] = []
-        self.trailers: tuple[tuple[str, str], ...] = ()
-        self.exhausted = False
-
-    def ask(self, request: bytes, context: Any) -> bytes:
-        fields = dict(context.invocation_metadata())
-        self.attempts.append(fields.get("x-moreton-attempt", ""))
-        self.left.append(remaining())
-        found = inbound_var.get()
-        assert found is not None
-        found.exhausted = self.exhausted
-        if self.plan:
-            context.set_trailing_metadata(self.trailers)
-            context.abort(self.plan.popleft(), "as planned")
-        return request
-
-
-@pytest.fixture
-def stock() -> Iterator[tuple[Stock, str]]:
+@pytest.fixture(params=[on_threads, on_asyncio], ids=["threads", "asyncio"])
+def stock(request: pytest.FixtureRequest) -> Iterator[tuple[Stock, str]]:
     made = Stock()
-    with ThreadPoolExecutor(4) as threads:
-        server = grpc.server(threads, interceptors=[ResilienceInterceptor()])
-        handlers = {"Ask": grpc.unary_unary_rpc_method_handler(made.ask)}
-        handler = grpc.method_handlers_generic_handler("shop.Stock", handlers)
-        server.add_generic_rpc_handlers((handler,))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            yield made, f"127.0.0.1:{port}"
-        finally:
-            server.stop(None).wait()
+    with request.param(made) as target:
+        yield made, target
 
 
 def _sync(target: str, policy: Policy, *, idempotent: bool, timeout: float | None = 10) -> bytes:
@@ -125,6 +94,49 @@ def test_server_forbids_retries_by_pushback(ask: Any, stock: tuple[Stock, str]) 
     assert len(served.attempts) == 1
 
 
+def test_attempt_ends_in_its_time_and_is_tried_again(ask: Any, stock: tuple[Stock, str]) -> None:
+    served, target = stock
+    served.plan.append(HANG)
+    breaker = CircuitBreaker()
+    policy = retrying(breaker, Timeout(timedelta(milliseconds=300)))
+    assert ask(target, policy, idempotent=True) == b"umbrella"
+    assert served.attempts == ["1", "2"]
+    assert breaker.statistics().failed == 1
+
+
+def test_time_limit_is_an_error_of_grpc(ask: Any, stock: tuple[Stock, str]) -> None:
+    served, target = stock
+    served.plan.append(HANG)
+    with pytest.raises(DeadlineExceeded) as caught:
+        ask(target, Policy(Timeout(timedelta(milliseconds=300))), idempotent=False)
+    assert isinstance(caught.value, grpc.RpcError)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(served.attempts) == 1
+
+
+def test_nothing_is_sent_after_the_deadline(ask: Any, stock: tuple[Stock, str]) -> None:
+    served, target = stock
+    with deadline(timedelta(0)), pytest.raises(DeadlineExceeded):
+        ask(target, Policy(CircuitBreaker()), idempotent=True)
+    assert not served.attempts
+
+
+def test_refusal_is_an_error_of_grpc(ask: Any) -> None:
+    breaker, bulkhead = CircuitBreaker(name="stock"), Bulkhead(1, name="stock")
+    breaker.open()
+    bulkhead.enter()
+    for gate in (breaker, bulkhead):
+        _refuses(ask, gate)
+
+
+def _refuses(ask: Any, gate: CircuitBreaker | Bulkhead) -> None:
+    with pytest.raises(Refused, match='"stock"') as caught:
+        ask(f"127.0.0.1:{closed_port()}", Policy(gate), idempotent=True)
+    assert isinstance(caught.value, grpc.RpcError)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.details() == str(caught.value)
+
+
 def test_deadline_goes_out_with_the_call(ask: Any, stock: tuple[Stock, str]) -> None:
     served, target = stock
     ask(target, retrying(Timeout(timedelta(seconds=5))), idempotent=True, timeout=None)
@@ -152,3 +164,45 @@ def test_server_whose_calls_were_retried_in_vain_says_so(
     with pytest.raises(grpc.RpcError):
         ask(target, retrying(), idempotent=True)
     assert len(served.attempts) == 1
+
+
+def test_trailers_of_the_application_are_kept(ask: Any, stock: tuple[Stock, str]) -> None:
+    served, target = stock
+    served.plan.append(BUSY)
+    served.exhausted = True
+    served.trailers = (("shelf", "7"),)
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(target, retrying(), idempotent=True)
+    trailers = dict(caught.value.trailing_metadata() or ())
+    assert (trailers["shelf"], trailers["x-moreton-retry"]) == ("7", "never")
+
+
+def test_stream_carries_the_deadline_and_is_not_repeated(stock: tuple[Stock, str]) -> None:
+    served, target = stock
+    served.plan.append(BUSY)
+    interceptor = ResilientInterceptor(retrying(), idempotent=True)
+    with grpc.insecure_channel(target) as channel, deadline(timedelta(seconds=5)):
+        items = grpc.intercept_channel(channel, interceptor).unary_stream(LIST)(b"fig")
+        assert next(items) == b"fig"
+        with pytest.raises(grpc.RpcError) as caught:
+            next(items)
+    assert caught.value.code() is BUSY
+    _stream_was_told_its_time(served)
+
+
+async def test_stream_of_asyncio_carries_the_deadline(stock: tuple[Stock, str]) -> None:
+    served, target = stock
+    channel = grpc.aio.insecure_channel(target, interceptors=AIO_STREAM_INTERCEPTORS)
+    async with channel:
+        with deadline(timedelta(seconds=5)):
+            items = channel.unary_stream(LIST)(b"fig")
+            assert [item async for item in items] == [b"fig"]
+    _stream_was_told_its_time(served)
+
+
+def _stream_was_told_its_time(served: Stock) -> None:
+    assert served.attempts == ["1"]
+    assert len(served.left) == 2  # before its first message, and after it
+    for left in served.left:
+        assert left is not None
+        assert timedelta(0) < left < timedelta(seconds=6)

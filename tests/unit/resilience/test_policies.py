@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from datetime import timedelta
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import httpx
 import pytest
@@ -190,6 +192,11 @@ def test_a_throttle_holds_calls_back_and_counts_its_own_as_no_refusals() -> None
 REQUEST = httpx.Request("GET", "http://stock")
 
 
+def answered(status: int) -> httpx.HTTPStatusError:
+    answer = httpx.Response(status, request=REQUEST)
+    return httpx.HTTPStatusError("no", request=REQUEST, response=answer)
+
+
 @pytest.mark.parametrize(
     ("error", "transient", "unsent"),
     [
@@ -205,6 +212,14 @@ REQUEST = httpx.Request("GET", "http://stock")
         (httpx.ReadTimeout("no", request=REQUEST), True, False),
         (httpx.RemoteProtocolError("no", request=REQUEST), True, False),
         (httpx.InvalidURL("no"), False, False),
+        (answered(503), True, False),
+        (answered(429), True, False),
+        (answered(404), False, False),
+        (answered(500), False, False),
+        (HTTPError("http://stock", 503, "busy", Message(), None), True, False),
+        (HTTPError("http://stock", 404, "none", Message(), None), False, False),
+        (URLError(ConnectionRefusedError()), True, True),
+        (URLError("unknown url type"), False, False),
         (KeyError(), False, False),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),

@@ -38,6 +38,10 @@ def retry_policy(retries: Retries) -> bytes:
     policy.host_selection_retry_max_attempts = _HOST_DRAWS_MAX
     policy.retry_back_off.base_interval.FromTimedelta(retries.backoff_base)
     policy.retry_back_off.max_interval.FromTimedelta(retries.backoff_max)
+    if retries.retry_after_max is not None:
+        asked = policy.rate_limited_retry_back_off
+        asked.max_interval.FromTimedelta(retries.retry_after_max)
+        asked.reset_headers.add(name="retry-after", format=routes_pb2.RetryPolicy.SECONDS)
     return serialize(policy)
 
 

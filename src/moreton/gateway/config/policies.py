@@ -46,6 +46,7 @@ def _retries(route: Route, policy: PolicyModel, retry: RetryModel) -> Retries:
         policy.timeout,
         backoff_base=backoff.initial,
         backoff_max=backoff.cap,
+        retry_after_max=retry.retry_after_max or None,
     )
 
 
@@ -86,7 +87,11 @@ def _of_retries(policy: PolicyModel, retry: RetryModel) -> Iterator[str]:
         )
     if retry.budget.per_second != 3.0:
         yield "retry.budget.per_second: Envoy allows 3 retries at a time at least"
-    yield "retry.retry_after_max: Envoy does not look at Retry-After"
+    if retry.retry_after_max:
+        yield (
+            "retry.retry_after_max: Envoy reads seconds and no dates, takes what is longer for "
+            "nothing said, and waits even where the time limit will come first"
+        )
     if policy.total_timeout is None:
         yield "retry: without a total_timeout nothing limits all attempts together"
 

@@ -81,6 +81,8 @@ class Retries:
     # Envoy waits at random in [0, min(max, base * 2**(n-1))) before retry n.
     backoff_base: timedelta = timedelta(milliseconds=25)
     backoff_max: timedelta = timedelta(milliseconds=250)
+    # Up to this long it waits what `Retry-After` says in seconds, and up to half of it more.
+    retry_after_max: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from moreton.kernel.arguments import check_kind, check_whole
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.context import attempt_var
 from moreton.resilience.core import headers as fields
+from moreton.resilience.core.retrying import RETRIABLE_STATUSES
 
-# Overload, and a gateway that could not reach the service. A 500 is an answer of the application.
-FAILURES = frozenset({502, 503, 504})
+RETRY_ON = RETRIABLE_STATUSES
 # A destination that limits its callers is not down: its breaker stays closed.
-RETRY_ON = FAILURES | {429}
+FAILURES = RETRY_ON - {429}
 PROBLEM = "application/problem+json"
 PROBLEM_BYTES_MAX = 64 * 1024
 

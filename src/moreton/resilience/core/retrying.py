@@ -11,6 +11,8 @@ from moreton.resilience.core.budget import Budget
 
 # Source: RFC 9110, section 9.2.2.
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+# Overload, and a gateway that could not reach the service. A 500 is an answer of the application.
+RETRIABLE_STATUSES = frozenset({429, 502, 503, 504})
 
 
 class Stop(StrEnum):

@@ -17,6 +17,7 @@ from moreton.resilience.errors import LimitReached, Refused, Throttled
 from moreton.resilience.events import CallRefused, emit, listeners
 from moreton.resilience.kinds import Kinds, predicate
 from moreton.resilience.layers.layer import Gate
+from moreton.resilience.sent import status_of
 from moreton.resilience.timing import SYSTEM, Timing
 
 # The share of the limit that each level may fill: the least critical is refused first.
@@ -39,10 +40,7 @@ class AdaptiveStatistics:
 
 def is_overload(error: BaseException) -> bool:
     """The default: time-outs, and answers 429, 503 and 504."""
-    if isinstance(error, TimeoutError):
-        return True
-    response = getattr(error, "response", None)
-    return getattr(response, "status_code", getattr(error, "status", None)) in {429, 503, 504}
+    return isinstance(error, TimeoutError) or status_of(error) in {429, 503, 504}
 
 
 class AdaptiveLimit(Gate):

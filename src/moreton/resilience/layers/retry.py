@@ -64,10 +64,11 @@ class Retry(Layer):
     """Tries again what failed, after a while, as often as it makes sense.
 
     *attempts* in all. *on*: the errors to retry on, as types or a predicate (default: trouble of
-    connections and time). Unless *idempotent*, only errors that prove that nothing was sent: say
-    so when doing it twice is as good as once. *budget*: shared by who calls the same destination;
-    by default one of its own; `None` for none. What a server asks by `Retry-After` is waited for,
-    up to *retry_after_max*. An error that is not retried is raised as it came, with a note of why.
+    connections and time, answers 429, 502, 503 and 504). Unless *idempotent*, only errors that
+    prove that nothing was sent: say so when doing it twice is as good as once. *budget*: shared by
+    who calls the same destination; by default one of its own; `None` for none. What a server asks
+    by `Retry-After` is waited for, up to *retry_after_max*. An error that is not retried is raised
+    as it came, with a note of why.
 
     A generator is retried until it gave its first item: what was handed out is not handed out
     again.
