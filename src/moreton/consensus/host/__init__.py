@@ -21,7 +21,7 @@ from moreton.consensus.host.errors import (
 )
 from moreton.consensus.host.raft_host import RaftHost
 from moreton.consensus.host.replicated.members import encode_addresses
-from moreton.consensus.host.replicated.state import first_snapshot
+from moreton.consensus.host.replicated.state import first_snapshot, machine_part
 from moreton.consensus.host.settings import HostSettings, HostStatus
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "TransferFailed",
     "encode_addresses",
     "first_snapshot",
+    "machine_part",
 ]

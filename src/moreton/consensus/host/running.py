@@ -113,6 +113,7 @@ class Running:
     def status(self) -> HostStatus:
         """How things stand."""
         members = self.replicated.members
+        error = self.error or self.snapshots.error
         return HostStatus(
             raft=self.driver.node.status(),
             addresses=dict(members.addresses),
@@ -122,7 +123,7 @@ class Running:
             writes_waiting=self.driver.writer.waiting,
             snapshot_index=self.snapshots.newest.index,
             disk_bytes=self._disk.size_bytes(),
-            error=str(self.error) if self.error else None,
+            error=str(error) if error is not None else None,
         )
 
     async def close(self, error: ConsensusError) -> None:

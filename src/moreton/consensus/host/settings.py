@@ -55,7 +55,7 @@ class HostStatus:
     """How a node and its host stand at one moment.
 
     *next_node* is the lowest id that nobody ever had: the one to give to whoever joins.
-    *error* is why the node stopped, if it did.
+    *error* is why the node stopped, if it did, or why the last snapshot could not be taken.
     """
 
     raft: Status

@@ -36,6 +36,7 @@ class Snapshots:
         failed: Callable[[Exception], None],
     ) -> None:
         self.newest = newest  # that is on the disk
+        self.error: ConsensusError | None = None  # why the last one was not taken
         self._disk = disk
         self._transport = transport
         self._driver = driver
@@ -107,8 +108,11 @@ class Snapshots:
     async def _take_logged(self) -> None:
         try:
             await self.take()
+            self.error = None
         except ConsensusError as error:
-            self._failed(error)
+            # The log goes on without it, and it is tried again when as much was applied anew; if
+            # the disk itself has failed, the next write says so.
+            self.error = error
 
     async def _take(self) -> SnapshotMeta:
         index = self._driver.applied

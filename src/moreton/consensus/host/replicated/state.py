@@ -51,41 +51,52 @@ class Replicated:
 
     def freeze(self) -> Callable[[], bytes]:
         """Hold the state fast; the result writes it out, in another thread."""
-        head = first_snapshot(self.members.addresses, self.members.highest, self._sessions)
+        head = _head(self.members, self._sessions)
         machine = self._machine.freeze()
-        return lambda: b"".join((head[:-1], b"\x01", machine()))
+        return lambda: b"".join((head, b"\x01", machine()))
 
     def restore(self, index: int, data: bytes, configuration: Configuration) -> None:
         """Become what was held fast at *index*, maybe on another node."""
         try:
-            start = self._restore_own(data)
-            if data[start - 1]:
-                self._machine.restore(data[start:])
+            self.members, self._sessions, start = _open(data)
+            if data[start]:
+                self._machine.restore(data[start + 1 :])
         except ValueError as error:
             raise SnapshotRefused(index=index, reason=str(error)) from error
         self.members.keep(configuration)
 
-    def _restore_own(self, data: bytes) -> int:
-        try:
-            version, highest, length = _HEAD.unpack_from(data)
-        except struct.error as error:
-            raise ValueError(f"{len(data)} bytes are too few") from error
-        if version != SNAPSHOT_VERSION:
-            raise ValueError(f"its version is {version} and this program knows {SNAPSHOT_VERSION}")
-        end = _HEAD.size + length
-        sessions, start = Sessions.decode(data, end)
-        if start >= len(data):
-            raise ValueError(f"{len(data)} bytes end before the state machine")
-        addresses = decode_addresses(data[_HEAD.size : end])
-        self.members, self._sessions = Members(addresses, highest), sessions
-        return start + 1
+
+def first_snapshot(addresses: Mapping[NodeId, str], machine: bytes | None = None) -> bytes:
+    """The data of the snapshot that a cluster begins with: its members' addresses, no commands.
+
+    *machine* is what a state machine wrote, of another cluster that this one goes on from.
+    """
+    members = Members(addresses)
+    head = _head(members, Sessions())
+    return head + (b"\0" if machine is None else b"\x01" + machine)
 
 
-def first_snapshot(
-    addresses: Mapping[NodeId, str], highest: NodeId = 0, sessions: Sessions | None = None
-) -> bytes:
-    """The data of the snapshot that a cluster begins with: no commands, its members' addresses."""
-    where = encode_addresses(addresses)
-    highest = max([highest, *addresses])
-    known = (sessions or Sessions()).encode()
-    return b"".join((_HEAD.pack(SNAPSHOT_VERSION, highest, len(where)), where, known, b"\0"))
+def machine_part(data: bytes) -> bytes | None:
+    """What the state machine wrote, of a snapshot's *data*, if it did. Raises `ValueError`."""
+    _, _, start = _open(data)
+    return data[start + 1 :] if data[start] else None
+
+
+def _head(members: Members, sessions: Sessions) -> bytes:
+    where = encode_addresses(members.addresses)
+    head = _HEAD.pack(SNAPSHOT_VERSION, members.highest, len(where))
+    return b"".join((head, where, sessions.encode()))
+
+
+def _open(data: bytes) -> tuple[Members, Sessions, int]:
+    try:
+        version, highest, length = _HEAD.unpack_from(data)
+    except struct.error as error:
+        raise ValueError(f"{len(data)} bytes are too few") from error
+    if version != SNAPSHOT_VERSION:
+        raise ValueError(f"its version is {version} and this program knows {SNAPSHOT_VERSION}")
+    end = _HEAD.size + length
+    sessions, start = Sessions.decode(data, end)
+    if start >= len(data):
+        raise ValueError(f"{len(data)} bytes end before the state machine")
+    return Members(decode_addresses(data[_HEAD.size : end]), highest), sessions, start
