@@ -118,7 +118,9 @@ def find_running(path: Path) -> Announcement:
             None if certificate is None else Path(certificate),
         )
     except FileNotFoundError as error:
-        raise NotRunning(folder=path, reason="nothing is announced there") from error
+        holder = holder_of(path)
+        reason = "nothing is announced there" if holder is None else f"process {holder} only starts"
+        raise NotRunning(folder=path, reason=reason) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotRunning(folder=path, reason="its announcement cannot be read") from error
     if holder_of(path) is None:

@@ -11,11 +11,12 @@ from moreton.store.protocol import Store
 
 _SQLITE = "sqlite:///"
 _ETCD = ("etcd://", "etcds://")
+_RAFT = "raft:///"
 
 
 def is_shared(url: str) -> bool:
     """Whether several processes, also of several machines, may use the store at *url* at once."""
-    return url.startswith(_ETCD)
+    return url.startswith((*_ETCD, _RAFT))
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:

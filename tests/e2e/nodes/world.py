@@ -12,8 +12,11 @@ from typing import Any
 
 from e2e.up.world import Backend, World, wait_until
 from moreton.cli.client import Api, ApiRefused, ApiUnreachable
+from moreton.controlplane.errors import NotRunning
 
 NAMES = ("a", "b", "c")
+# Three at once want six times the processor time of one on a machine of two cores.
+_START_SECONDS_MAX = 120.0
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class Nodes:
         for world in self.worlds.values():
             world.spawn()
         for world in self.worlds.values():
-            world.wait_ready()
+            world.wait_ready(_START_SECONDS_MAX)
         for name in self.worlds:
             wait_until(partial(self.knows_all, name), f"{name} knows all and a leader")
 
@@ -96,7 +99,7 @@ def only(world: World) -> Api:
 
 def answers(world: World) -> bool:
     """Whether the API of *world* answers."""
-    with contextlib.suppress(ApiUnreachable, ApiRefused):
+    with contextlib.suppress(ApiUnreachable, ApiRefused, NotRunning):
         return bool(only(world).get("/v1/status"))
     return False
 

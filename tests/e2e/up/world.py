@@ -136,8 +136,8 @@ class World:
         self.spawn()
         self.wait_ready()
 
-    def wait_ready(self) -> None:
-        """Return once everything is in force."""
+    def wait_ready(self, seconds: float = DEADLINE_SECONDS) -> None:
+        """Return once everything is in force, *seconds* from now at the latest."""
 
         def ready() -> bool:
             assert self.child is not None
@@ -150,7 +150,7 @@ class World:
                     return self.health() == 200
             return False
 
-        wait_until(ready, "moreton up is ready")
+        wait_until(ready, "moreton up is ready", seconds)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal the control plane; its exit status."""

@@ -77,7 +77,7 @@ class Nodes:
         )
         self._roster = Roster(store, troubles=troubles, on_change=self._remember_peers)
         self._leadership = Leadership(store, name=name, duties=duties, troubles=troubles)
-        plane.control.elsewhere = self._roster
+        plane.control.share(self._roster)
 
     async def enter(self) -> None:
         """Be one of the nodes. Raises `NodeNameTaken`, and the store's errors."""

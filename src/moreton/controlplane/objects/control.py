@@ -74,6 +74,14 @@ class Control:
         self._clash = clash
         self._guard = guard
 
+    def share(self, elsewhere: Elsewhere) -> None:
+        """The same objects are served *elsewhere* as well: a change is in force when it is there.
+
+        A shared store's troubles are its nodes' to notice, and end by themselves.
+        """
+        self.elsewhere = elsewhere
+        self._guard = nullcontext
+
     @property
     def desired(self) -> Desired:
         """What is desired now."""

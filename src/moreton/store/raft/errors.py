@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from moreton.kernel.errors import RetryAdvice
-from moreton.store.core.errors import StoreError
+from moreton.store.core.errors import AnswerLost, StoreError
 
 __all__ = [
     "AddressTaken",
@@ -58,7 +58,7 @@ class ClusterUnreachable(StoreError):
         )
 
 
-class RaftAnswerLost(StoreError):
+class RaftAnswerLost(AnswerLost):
     """A write was not answered in time: it may have happened, or may yet, but once at most."""
 
     code = "store-raft-answer-lost"

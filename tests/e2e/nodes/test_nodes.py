@@ -1,0 +1,217 @@
+"""Three control planes over one etcd: what one is told, all do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from e2e.nodes.world import NAMES, Nodes, answers
+from e2e.up.world import World, wait_until
+from moreton.cli.client import ApiRefused
+from moreton.registry.client import register
+from support.etcd_server import EtcdServer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+WEIGHTS = "/v1/routes/everything/weights"
+# Python's `re` takes a lookahead, RE2 does not: only Envoy can say so.
+LOOKAHEAD = {"path": "/beta/*", "headers": {"x-beta": {"regex": "(?=a)b"}}, "to": "b"}
+APPLIED = {"wait": "applied", "timeout": "30"}
+
+
+def answer(world: World, path: str, expected: tuple[int, str]) -> Callable[[], bool]:
+    return lambda: world.ask(path) == expected
+
+
+def troubles(nodes: Nodes, name: str) -> dict[str, str]:
+    found = nodes.api(name).get("/v1/status")["troubles"]
+    assert isinstance(found, dict)
+    return found
+
+
+def in_trouble(nodes: Nodes, name: str, what: str) -> Callable[[], bool]:
+    return lambda: what in troubles(nodes, name)
+
+
+def well(nodes: Nodes, name: str) -> Callable[[], bool]:
+    return lambda: not troubles(nodes, name)
+
+
+def test_what_is_told_to_one_node_is_in_force_at_all_when_the_answer_comes(nodes: Nodes) -> None:
+    nodes.start()
+    a, b, c = (nodes.api(name) for name in NAMES)
+    a.call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
+    assert [world.ask() for world in nodes.worlds.values()] == [(200, "b")] * 3
+    b.call("PUT", "/v1/services/s", {"discover": True})
+    c.call("PUT", "/v1/routes/extra", {"path": "/extra/*", "to": "s"}, query=APPLIED)
+    address, port = nodes.worlds["a"].backend("c").split(":")
+    a.call("POST", "/v1/services/s/instances", {"address": address, "port": int(port)})
+    for name, world in nodes.worlds.items():
+        wait_until(answer(world, "/extra/x", (200, "c")), f"{name} sends to the instance")
+    with pytest.raises(ApiRefused, match=r"a proxy refused it .*invalid perl operator") as caught:
+        b.call("PUT", "/v1/routes/beta", LOOKAHEAD, query=APPLIED)
+    assert caught.value.status == 422
+    states = {api.get("/v1/routes/beta")["status"]["state"] for api in (a, b, c)}
+    assert states == {"rejected"}
+    leaders = {nodes.leader(name) for name in NAMES}
+    assert len(leaders) == 1
+    leader = leaders.pop()
+    for name in NAMES:
+        assert (f"moreton_controlplane_leader {float(name == leader)}") in metrics(nodes, name)
+        assert "moreton_controlplane_nodes 3.0" in metrics(nodes, name)
+    shown = nodes.worlds["b"].run("status").stdout
+    assert f"node b, leader {leader}" in shown
+    assert all(f"  {name}: http://127.0.0.1:" in shown for name in NAMES)
+
+
+def metrics(nodes: Nodes, name: str) -> str:
+    world = nodes.worlds[name]
+    token = (world.folder / ".moreton" / "token").read_text().strip()
+    request = urllib.request.Request(f"http://127.0.0.1:{world.api_port}/metrics")
+    request.add_header("authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request) as found:  # noqa: S310 - as above
+        text = found.read()
+    assert isinstance(text, bytes)
+    return text.decode()
+
+
+def test_commands_and_services_go_on_at_another_node(nodes: Nodes) -> None:
+    nodes.start()
+    world = nodes.worlds["c"]
+    world.backend("c")
+    nodes.api("a").call("PUT", "/v1/services/s", {"discover": True})
+    nodes.api("a").call("PUT", "/v1/routes/r", {"path": "/s/*", "to": "s"}, query=APPLIED)
+    address, port = world.backend("c").split(":")
+    urls = ",".join(f"http://127.0.0.1:{nodes.worlds[name].api_port}" for name in "ab")
+    token = (world.folder / ".moreton" / "token").read_text().strip()
+    with register("s", port=int(port), address=address, ttl="1s", api=urls, token=token):
+        wait_until(answer(world, "/s/x", (200, "c")), "the instance is known")
+        nodes.worlds["a"].stop(signal.SIGKILL)
+        until = time.monotonic() + 3  # thrice its time to live
+        while time.monotonic() < until:
+            assert world.ask("/s/x") == (200, "c")
+    wait_until(lambda: world.ask("/s/x")[0] == 503, "it has left, by the other node")
+    # In the folder of the node that is gone, commands ask the others.
+    moved = nodes.worlds["a"].run("weights", "everything", "a=0", "b=1", "--no-wait")
+    assert moved.returncode == 0, moved.stderr
+    wait_until(answer(nodes.worlds["b"], "/", (200, "b")), "the change arrives")
+    nodes.worlds["a"].start()
+    assert nodes.worlds["a"].ask() == (200, "b")
+
+
+def test_node_that_serves_another_file_is_shown_with_what_differs(nodes: Nodes) -> None:
+    nodes.start()
+    assert "moreton.yaml" not in troubles(nodes, "a")
+    routes: dict[str, Any] = {"everything": {"path": "/*", "to": {"a": 100, "b": 0}}}
+    nodes.write_one("b", routes={**routes, "more": {"path": "/more/*", "to": "b"}})
+    for name in NAMES:
+        wait_until(in_trouble(nodes, name, "moreton.yaml"), f"{name} shows it")
+        assert 'route "more": b has it, a, c have none' in troubles(nodes, name)["moreton.yaml"]
+    assert "trouble: moreton.yaml: the nodes do not" in nodes.worlds["c"].run("status").stdout
+    nodes.write_one("b")
+    for name in NAMES:
+        wait_until(well(nodes, name), "it is over")
+
+
+def test_node_with_the_name_of_a_living_one_is_refused(nodes: Nodes) -> None:
+    one, other = nodes.worlds["a"], nodes.worlds["b"]
+    one.start()
+    refused = other.run("up", "--node", "a")
+    assert refused.returncode == 6
+    assert f"another node is called 'a', process {one.child.pid if one.child else 0} on" in (
+        refused.stderr
+    )
+    assert "Traceback" not in refused.stderr
+    assert nodes.known_to("a") == {"a"}
+    odd = other.run("up", "--node", "a/b")
+    assert odd.returncode == 2
+    assert "is not a node's name" in odd.stderr
+    other.start()
+    wait_until(lambda: nodes.known_to("a") == {"a", "b"}, "under its own name it is welcome")
+
+
+def test_store_of_another_cluster_is_refused_and_the_proxy_goes_on(nodes: Nodes) -> None:
+    world = nodes.worlds["a"]
+    world.start()
+    nodes.api("a").call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
+    world.stop(signal.SIGKILL)
+    wrong = world.run("up", "--store", nodes.store.replace("/shop", "/other"))
+    assert wrong.returncode == 6
+    assert "is empty, and this node belongs to the cluster" in wrong.stderr
+    assert world.ask() == (200, "b")
+    world.start()
+
+
+def test_outage_of_the_store_fails_no_request_and_ends_by_itself(
+    nodes: Nodes, etcd: EtcdServer
+) -> None:
+    nodes.start()
+    etcd.kill()
+    for name in NAMES:
+        wait_until(in_trouble(nodes, name, "cut off from the store"), f"{name} notices")
+    world = nodes.worlds["a"]
+    refused = world.run("weights", "everything", "a=0", "b=1")
+    assert refused.returncode == 5
+    assert "etcd" in refused.stderr
+    assert {name: each.ask() for name, each in nodes.worlds.items()} == dict.fromkeys(
+        NAMES, (200, "a")
+    )
+    # A proxy that starts anew gets everything from its node, which knows it all.
+    pid = world.envoy_pid()
+    os.kill(pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        with contextlib.suppress(OSError):
+            return world.ask() == (200, "a")
+        return False
+
+    wait_until(is_back, "a new Envoy serves")
+    assert world.envoy_pid() != pid
+    etcd.start()
+    for name in NAMES:
+        wait_until(well(nodes, name), f"{name} is well again")
+    moved = world.run("weights", "everything", "a=0", "b=1")
+    assert moved.returncode == 0, moved.stderr
+    assert {each.ask() for each in nodes.worlds.values()} == {(200, "b")}
+
+
+def test_node_that_starts_without_its_store_serves_the_last_good_and_then_takes_over(
+    nodes: Nodes, etcd: EtcdServer
+) -> None:
+    world = nodes.worlds["a"]
+    world.start()
+    nodes.api("a").call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
+    saved = world.folder / ".moreton" / "envoy" / "last-good"
+    wait_until(lambda: list(saved.glob("*.pb")), "the last good is saved")
+    world.stop(signal.SIGTERM)
+    etcd.kill()
+    world.spawn()
+
+    def serves() -> bool:
+        with contextlib.suppress(OSError):
+            return world.ask()[0] == 200
+        return False
+
+    wait_until(serves, "the last good is served")
+    assert "waiting for the store etcd://127.0.0.1:" in world.log()
+    assert not answers(world)
+    etcd.start()
+    world.wait_ready()
+    assert world.ask() == (200, "b")
+
+
+def test_wrong_addresses_of_a_store_are_refused_at_once(nodes: Nodes) -> None:
+    world = nodes.worlds["a"]
+    for url, code in (("what://x", 6), ("etcd://host:port", 6)):
+        began = time.monotonic()
+        refused = world.run("up", "--store", url)
+        assert refused.returncode == code
+        assert refused.stderr.startswith("error: "), refused.stderr
+        assert time.monotonic() - began < 10
