@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CoroutineType
@@ -164,9 +165,23 @@ class Policy(Layer):
         return Explanation(described, tuple(rows), requests, load)
 
     def statistics(self) -> dict[str, object]:
-        """The state of each layer that keeps one, by its name."""
-        states = {layer.name: layer.statistics() for layer in self.layers}
-        return {name: state for name, state in states.items() if state is not None}
+        """The state of each layer that keeps one, by its name.
+
+        Layers of the same name, as those of moreton.yaml have, are told apart by their kind and
+        then by their number: `careful: Retry`, `bulkhead: Bulkhead 2`.
+        """
+        names = Counter(layer.name for layer in self.layers)
+        seen: Counter[str] = Counter()
+        found: dict[str, object] = {}
+        for layer in self.layers:
+            state = layer.statistics()
+            if state is None:
+                continue
+            several = names[layer.name] > 1
+            key = f"{layer.name}: {type(layer).__name__}" if several else layer.name
+            seen[key] += 1
+            found[key if seen[key] == 1 else f"{key} {seen[key]}"] = state
+        return found
 
     def describe(self) -> str:
         """The layers, from outside to inside."""

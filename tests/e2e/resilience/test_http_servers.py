@@ -19,6 +19,7 @@ import uvicorn
 from moreton.resilience import Backoff, Bulkhead, Policy, Retry
 from moreton.resilience.clients.httpx import AsyncResilientTransport, ResilientTransport
 from moreton.resilience.context import criticality_var, remaining
+from moreton.resilience.errors import DeadlineExceeded
 from moreton.resilience.servers import asgi, wsgi
 from support.flaky import Answer, FlakyServer
 
@@ -28,10 +29,14 @@ READY_SECONDS_MAX = 10
 
 
 class Application:
-    """Tells its context, streams, holds a slot until it is released, or asks a server behind."""
+    """Tells its context, streams, holds a slot until it is released, or asks a server behind.
+
+    It gives up for its time before it has begun to answer, or after.
+    """
 
     def __init__(self) -> None:
         self.behind = ""
+        self.served = 0
         self.entered = threading.Event()
         self.release = threading.Event()
 
@@ -47,7 +52,10 @@ class Application:
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
             return
+        self.served += 1
         status, parts = 200, [self.told()]
+        if scope["path"] == "/late":
+            raise DeadlineExceeded("of a call that the application made")
         if scope["path"] == "/hold":
             self.entered.set()
             while not self.release.is_set():
@@ -59,10 +67,15 @@ class Application:
         await send({"type": "http.response.start", "status": status, "headers": []})
         for part in parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})
+        if scope["path"] == "/begun":
+            raise DeadlineExceeded("of a call that the application made")
         await send({"type": "http.response.body", "body": b""})
 
     def wsgi(self, environ: Any, start: Any) -> Iterable[bytes]:
+        self.served += 1
         status = 200
+        if environ["PATH_INFO"] == "/late":
+            raise DeadlineExceeded("of a call that the application made")
         if environ["PATH_INFO"] == "/hold":
             self.entered.set()
             assert self.release.wait(READY_SECONDS_MAX)
@@ -142,6 +155,32 @@ def test_request_that_is_not_let_in_is_told_when_to_return(serve: Serve) -> None
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.json()["code"] == "bulkhead-full"
         assert httpx.get(url).status_code == 200  # the slot is free again
+
+
+def test_request_that_waited_too_long_is_not_served(serve: Serve) -> None:
+    application = Application()
+    with serve(application, Bulkhead(1, queue=1, queue_timeout=timedelta(seconds=20))) as url:
+        holding = threading.Thread(target=httpx.get, args=(f"{url}/hold",))
+        holding.start()
+        assert application.entered.wait(READY_SECONDS_MAX)
+        late = httpx.get(url, headers={"x-moreton-timeout-ms": "100"}, timeout=READY_SECONDS_MAX)
+        application.release.set()
+        holding.join()
+        assert late.status_code == 503  # it was told when its own time was over, not after 20 s
+        assert application.served == 1
+
+
+def test_deadline_that_passes_within_the_application_is_told_as_such(serve: Serve) -> None:
+    application = Application()
+    with serve(application, None) as url:
+        late = httpx.get(f"{url}/late")
+        assert (late.status_code, late.json()["code"]) == (504, "deadline-exceeded")
+        assert late.headers["content-type"] == "application/problem+json"
+
+
+def test_answer_that_has_begun_breaks_off_when_its_time_is_over() -> None:
+    with serve_asgi(Application(), None) as url, pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{url}/begun")
 
 
 def test_answer_forbids_retries_once_they_were_made_behind(serve: Serve) -> None:

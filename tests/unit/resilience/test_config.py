@@ -42,6 +42,11 @@ def test_layers_stand_in_the_order_in_which_they_make_sense(file: Path) -> None:
     )
 
 
+def test_statistics_tell_layers_of_one_policy_apart(file: Path) -> None:
+    kinds = ("Retry", "ClientThrottle", "CircuitBreaker", "AdaptiveLimit", "Bulkhead", "Hedge")
+    assert list(load_policies(file)["careful"].statistics()) == [f"careful: {one}" for one in kinds]
+
+
 def test_preset_is_the_series_of_two_eight_and_twenty_six_seconds(file: Path) -> None:
     schedule = load_policies(file)["patient"].explain().schedule
     assert [latest for _, _, latest in schedule] == [0, 2, 8, 26, 80]

@@ -91,7 +91,8 @@ def test_every_layer_describes_itself_in_one_line() -> None:
     policy = Policy(*layers)
     assert policy.describe().startswith("Fallback > TotalTimeout > ClientThrottle > Retry")
     assert set(policy.statistics()) == {
-        *("fallback", "throttle", "breaker", "adaptive limit", "bulkhead", "hedge"),
+        *("fallback", "throttle", "breaker", "adaptive limit", "hedge"),
+        *("bulkhead: Bulkhead", "bulkhead: Bulkhead 2"),
     }
 
 

@@ -18,7 +18,7 @@ class _Once(OnceStream, httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class ResilientTransport(SyncTransport, httpx.BaseTransport):
-    """For `httpx.Client`: see `moreton.resilience.clients.transport`."""
+    """For `httpx.Client`: see `moreton.resilience.clients.transport.Transport`."""
 
     library: ClassVar[Any] = httpx
     once = _Once
@@ -28,7 +28,7 @@ class ResilientTransport(SyncTransport, httpx.BaseTransport):
 
 
 class AsyncResilientTransport(AsyncTransport, httpx.AsyncBaseTransport):
-    """For `httpx.AsyncClient`: see `moreton.resilience.clients.transport`."""
+    """For `httpx.AsyncClient`: see `moreton.resilience.clients.transport.Transport`."""
 
     library: ClassVar[Any] = httpx
     once = _Once

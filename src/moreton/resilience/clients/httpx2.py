@@ -18,7 +18,7 @@ class _Once(OnceStream, httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
 
 class ResilientTransport(SyncTransport, httpx2.BaseTransport):
-    """For `httpx2.Client`: see `moreton.resilience.clients.transport`."""
+    """For `httpx2.Client`: see `moreton.resilience.clients.transport.Transport`."""
 
     library: ClassVar[Any] = httpx2
     once = _Once
@@ -28,7 +28,7 @@ class ResilientTransport(SyncTransport, httpx2.BaseTransport):
 
 
 class AsyncResilientTransport(AsyncTransport, httpx2.AsyncBaseTransport):
-    """For `httpx2.AsyncClient`: see `moreton.resilience.clients.transport`."""
+    """For `httpx2.AsyncClient`: see `moreton.resilience.clients.transport.Transport`."""
 
     library: ClassVar[Any] = httpx2
     once = _Once

@@ -58,7 +58,7 @@ class OnceStream:
             await self._inner.aclose()
 
 
-class _Transport:
+class Transport:
     """Sends requests through *inner* under the policy of their destination.
 
     A request is sent again if its method is idempotent, it has an Idempotency-Key or the extension
@@ -138,7 +138,7 @@ class _Transport:
         return self.once(stream)
 
 
-class SyncTransport(_Transport):
+class SyncTransport(Transport):
     """For a `Client`."""
 
     def handle_request(self, request: Any) -> Any:
@@ -182,7 +182,7 @@ class SyncTransport(_Transport):
         self._inner.close()
 
 
-class AsyncTransport(_Transport):
+class AsyncTransport(Transport):
     """For an `AsyncClient`."""
 
     async def handle_async_request(self, request: Any) -> Any:
