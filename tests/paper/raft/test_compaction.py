@@ -259,6 +259,23 @@ def test_entries_after_a_snapshot_go_on_when_it_is_reported_to_have_arrived() ->
     assert len(cluster.sent(1, InstallSnapshot)) == 1
 
 
+def test_follower_whose_snapshot_is_too_old_already_gets_a_newer_one() -> None:
+    """5.3: its own answer ends the wait, without a report, even if the log went on meanwhile."""
+    cluster = behind()
+    cluster.heal()
+    cluster.drop = lambda m: isinstance(m, AppendEntriesResponse) and not m.rejected
+    cluster.advance(ELECTION / 2)
+    assert cluster.state(1).progress[3].pending_snapshot == 5
+    late = answers(cluster)[-1]
+    cluster.drop = lambda m: m.source == 3
+    cluster.propose(1, "e", "f")
+    cluster.snapshot(1)
+    cluster.drop = lambda _: False
+    cluster.do(1, Receive(late))
+    assert [m.snapshot.index for m in cluster.sent(1, InstallSnapshot)] == [5, 8]
+    assert cluster.state(3).log.committed == 8
+
+
 def test_no_snapshot_goes_to_who_does_not_answer() -> None:
     """5.3: it would be read and sent in vain."""
     cluster = behind()

@@ -60,8 +60,15 @@ FIELDS: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
         "last_term": NUMBERS,
         "pre": st.booleans(),
         "transfer": st.booleans(),
+        "commit": NUMBERS,
+        "commit_term": NUMBERS,
     },
-    RequestVoteResponse: {"granted": st.booleans(), "pre": st.booleans()},
+    RequestVoteResponse: {
+        "granted": st.booleans(),
+        "pre": st.booleans(),
+        "commit": NUMBERS,
+        "commit_term": NUMBERS,
+    },
     AppendEntries: {
         "prev_index": NUMBERS,
         "prev_term": NUMBERS,

@@ -50,6 +50,22 @@ class Election:
         knows_leader = state.leader is not None or state.settings.lease_reads
         return knows_leader and state.now < state.leader_protected_until
 
+    def learn_commit(self, message: RequestVote | RequestVoteResponse) -> None:
+        """Commit what the sender knows to be, whatever its term: what is committed remains so.
+
+        A voter that was removed may have the longer log, so that nobody wins who does not know of
+        its removal; and it does not campaign itself. So it says what it knows to who asks.
+
+        Source: raft-rs, `maybe_commit_by_vote`.
+        """
+        state = self._state
+        if state.is_leader or not state.log.matches(message.commit, message.commit_term):
+            return
+        before = state.configuration
+        state.commit_to(message.commit)
+        if state.configuration != before and state.role is not Role.FOLLOWER:
+            state.become_follower(state.term, None)  # other votes count now: ask anew, later
+
     def receive_request(self, message: RequestVote) -> None:
         """Vote for the sender, or refuse. Its term is not behind."""
         state = self._state
@@ -114,6 +130,8 @@ class Election:
                     last_term=state.log.last_term,
                     pre=pre,
                     transfer=transfer,
+                    commit=state.log.committed,
+                    commit_term=state.log.committed_term,
                 )
             )
         # Its own vote counts like any other: once it is durable.
@@ -124,12 +142,15 @@ class Election:
         )
 
     def _answer(self, message: RequestVote, *, term: int, granted: bool) -> None:
-        self._state.send(
+        state = self._state
+        state.send(
             RequestVoteResponse(
-                source=self._state.node,
+                source=state.node,
                 target=message.source,
                 term=term,
                 granted=granted,
                 pre=message.pre,
+                commit=state.log.committed,
+                commit_term=state.log.committed_term,
             )
         )

@@ -58,6 +58,11 @@ class Log:
         """The term of the last entry."""
         return self._entries[-1].term if self._entries else self.base_term
 
+    @property
+    def committed_term(self) -> int:
+        """The term of the last entry that is committed."""
+        return self.term(self.committed) or 0
+
     def term(self, index: int) -> int | None:
         """The term of the entry at *index*; `None` if it is compacted away or not there yet."""
         if index == self.base_index:

@@ -99,20 +99,29 @@ class RequestVote(Addressed):
 
     With *pre* it only asks whether it would get one: *term* is the one it would campaign in.
     With *transfer* the leader itself asked for this election, and voters need not protect it.
+
+    *commit* and *commit_term* are of the last entry that the sender knows to be committed.
     """
 
     last_index: int
     last_term: int
     pre: bool = False
     transfer: bool = False
+    commit: int = 0
+    commit_term: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestVoteResponse(Addressed):
-    """A vote, or its refusal. A granted pre-vote repeats the term it was asked for."""
+    """A vote, or its refusal. A granted pre-vote repeats the term it was asked for.
+
+    *commit* and *commit_term* are of the last entry that the sender knows to be committed.
+    """
 
     granted: bool
     pre: bool = False
+    commit: int = 0
+    commit_term: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

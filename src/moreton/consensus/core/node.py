@@ -184,6 +184,8 @@ class RaftNode:
     def _receive(self, message: Message) -> None:
         match message:
             case RequestVote() | RequestVoteResponse() | TimeoutNow():
+                if not isinstance(message, TimeoutNow):
+                    self._election.learn_commit(message)
                 if self._heed_term(message):
                     self._receive_of_election(message)
             case AppendEntries() | Heartbeat() | InstallSnapshot():

@@ -110,12 +110,21 @@ class Proposals:
         if not state.is_voter:
             # It was removed, and that is committed (section 4.2.2): others lead from now on.
             self._replication.flush()
+            self._hand_on()
             state.become_follower(state.term, None)
             return
         if state.transferee is not None and state.transferee not in state.voter_peers():
             state.abort_transfer()
         if state.configuration.auto_leave and state.pending_change_index <= state.log.committed:
             self._append(_entry(ProposeChange(ConfigurationChange())))
+
+    def _hand_on(self) -> None:
+        """Let whoever has the most campaign at once, instead of waiting for a silent leader."""
+        state = self._state
+        heard = [node for node in state.voter_peers() if state.progress[node].recently_active]
+        if heard:
+            target = max(heard, key=lambda node: state.progress[node].match)
+            state.send(TimeoutNow(source=state.node, target=target, term=state.term))
 
     def _append(self, entry: Entry) -> None:
         self._replication.append((entry,))

@@ -148,8 +148,8 @@ class Replication:
             progress.become_replicate()
         elif progress.state is ProgressState.REPLICATE:
             progress.inflights.free_to(message.index)
-        elif progress.match + 1 >= self._state.log.first_index:
-            # It has caught up, by the snapshot or without it.
+        elif progress.match >= min(progress.pending_snapshot, self._state.log.base_index):
+            # It has caught up, by the snapshot or without it; maybe it needs a newer one by now.
             progress.become_probe()
             progress.become_replicate()
         self.maybe_commit()

@@ -40,13 +40,14 @@ from moreton.consensus.transport.errors import BadFrame
 
 # The numbers are for wires and never change.
 _APPEND, _FORWARD_PROPOSAL, _INSTALL = 1, 2, 3
+_VOTE = ("term", "last_index", "last_term", "pre", "transfer", "commit", "commit_term")
 # Messages of numbers alone: kind, format, fields.
 _PLAIN: tuple[tuple[type[Any], int, str, tuple[str, ...]], ...] = (
     (AppendEntriesResponse, 4, "<QQ?QQ", ("term", "index", "rejected", "hint_index", "hint_term")),
     (Heartbeat, 5, "<QQQ", ("term", "commit", "round")),
     (HeartbeatResponse, 6, "<QQ", ("term", "round")),
-    (RequestVote, 7, "<QQQ??", ("term", "last_index", "last_term", "pre", "transfer")),
-    (RequestVoteResponse, 8, "<Q??", ("term", "granted", "pre")),
+    (RequestVote, 7, "<QQQ??QQ", _VOTE),
+    (RequestVoteResponse, 8, "<Q??QQ", ("term", "granted", "pre", "commit", "commit_term")),
     (TimeoutNow, 9, "<Q", ("term",)),
     (ForwardTransfer, 10, "<QQ", ("term", "transferee")),
 )
