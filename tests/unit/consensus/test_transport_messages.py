@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import uvloop
 
+from moreton.consensus.core.messages import InstallSnapshot, SnapshotMeta
 from moreton.consensus.transport.errors import CannotListen
 from support.raft_peers import CREDENTIALS, SETTINGS, Peer, introduce, running, within
 
@@ -182,3 +184,20 @@ async def test_a_process_has_no_task_left_after_close() -> None:
         assert {two.node, three.node} == {2, 3}
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+def test_everything_works_on_uvloop_too() -> None:
+    """Its transports are not of asyncio's classes."""
+
+    async def scene() -> None:
+        async with running(Peer(1), Peer(2)) as (one, two):
+            message = one.append(2, bytes(3_000_000))
+            one.transport.send_nowait(message)
+            assert await two.next_message() == message
+            assert await within(two.transport.ask(1, b"?")) == b"2 asked ?"
+            snapshot = InstallSnapshot(source=1, target=2, term=3, snapshot=SnapshotMeta(9, 3))
+            one.transport.send_snapshot_nowait(snapshot, bytes(3_000_000))
+            assert await within(two.messages.get()) == (snapshot, bytes(3_000_000))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene())

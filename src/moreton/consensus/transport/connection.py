@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from moreton.consensus.transport.core.framing import Frames, frame, item, items
 from moreton.consensus.transport.core.handshake import HANDSHAKE_FRAME_MAX
@@ -181,9 +181,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=_BUFFER_BYTES)
+        # Those of uvloop are not of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_BUFFER_BYTES)
         if self._on_made is not None:
             self._on_made(self)
 
