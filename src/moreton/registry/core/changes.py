@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, assert_never
 
 from moreton.registry.core.documents import decode, parse_key
@@ -46,6 +47,7 @@ class InstanceRemoved:
     instance: Instance | None
 
 
+IpAddress: TypeAlias = IPv4Address | IPv6Address
 InstanceChange: TypeAlias = InstancesListed | InstanceRegistered | InstanceUpdated | InstanceRemoved
 
 
@@ -75,9 +77,38 @@ class InstanceView:
 
     def __init__(self) -> None:
         self._services: dict[str, dict[InstanceId, Instance]] = {}
+        self._versions: dict[str, int] = {}
+        self._changes = 0
+        self._places: dict[IpAddress, tuple[str, ...]] | None = None
 
     def apply(self, change: InstanceChange) -> frozenset[str]:
         """Take note of *change*; the services that are not as they were."""
+        changed = self._take(change)
+        if changed:
+            self._changes += 1
+            self._places = None
+        for service in changed:
+            if service in self._services:
+                self._versions[service] = self._changes
+            else:
+                self._versions.pop(service, None)
+        return changed
+
+    def version(self, service: str) -> int:
+        """A number that differs whenever the instances of *service* do; 0 if it has none."""
+        return self._versions.get(service, 0)
+
+    def services_at(self, address: IpAddress) -> tuple[str, ...]:
+        """The services that have a serving instance at *address*, in order of names."""
+        if self._places is None:
+            places: dict[IpAddress, dict[str, None]] = {}
+            for service in sorted(self._services):
+                for instance in serving(self._services[service].values()):
+                    places.setdefault(ip_address(instance.address), {})[service] = None
+            self._places = {place: tuple(services) for place, services in places.items()}
+        return self._places.get(address, ())
+
+    def _take(self, change: InstanceChange) -> frozenset[str]:
         match change:
             case InstancesListed(_, instances):
                 return self._replace(instances)
