@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.debian import need
 
 DEADLINE_SECONDS = 30.0
 # Small, so that the least time to live of a lease is one second; bcrypt as fast as it can be.
@@ -27,11 +26,7 @@ _TRIES = 5
 
 def need_etcd() -> None:
     """Skip the test, loudly, where there is no etcd; fail it in CI, which must have one."""
-    if shutil.which("etcd") is None:
-        reason = "etcd is not installed (apt-get install etcd-server): this store was NOT tested"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need("etcd", "etcd-server")
 
 
 @dataclass

@@ -196,3 +196,15 @@ class Rejected(ControlPlaneError):
             f"{what} is stored but a proxy refused it ({reason}): what it had stays in force; "
             "correct the object and put it again"
         )
+
+
+class DnsNotInstalled(ControlPlaneError):
+    """The section `dns` needs a library that is not installed."""
+
+    code = "dns-not-installed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the package dnspython is not installed: the section dns of moreton.yaml cannot be "
+            "served; pip install 'moreton[dns]', or remove the section"
+        )

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from moreton.controlplane.errors import AddressUnusable, PortInUse
@@ -20,25 +21,32 @@ def bind(host: str, port: int, *, what: str) -> socket.socket:
 
     Raises `PortInUse` with the holder where it can be known, `AddressUnusable`.
     """
-    address = f"{host}:{port}"
-    try:
+    with translated(host, port, what=what):
         family, kind, protocol, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
-        raise AddressUnusable(address=address, what=what, reason=_reason(error)) from error
-    listening = socket.socket(family, kind, protocol)
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+    listening.setblocking(False)
+    return listening
+
+
+@contextmanager
+def translated(host: str, port: int, *, what: str) -> Iterator[None]:
+    """An `OSError` of binding within as `PortInUse`, with the holder, or `AddressUnusable`."""
+    address = f"{host}:{port}"
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(where)
-        listening.listen(_BACKLOG)
+        yield
     except OSError as error:
-        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(address=address, what=what, holder=holder_of(port)) from error
         raise AddressUnusable(address=address, what=what, reason=_reason(error)) from error
-    listening.setblocking(False)
-    return listening
 
 
 def check_free(host: str, port: int, *, what: str) -> None:

@@ -24,6 +24,7 @@ from moreton.config import (
     parse,
 )
 from moreton.controlplane.checks import check_objects, check_tls, meant, tls_problem
+from moreton.controlplane.dns import DnsModel
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
 from moreton.gateway.config.policies import route_with, service_with
@@ -71,6 +72,7 @@ class SettingsModel(Section):
     controlplane: ControlPlaneModel = ControlPlaneModel()
     envoy: EnvoyModel = EnvoyModel()
     tracing: TracingModel | None = None
+    dns: DnsModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Settings:
     controlplane: ControlPlaneModel
     envoy: EnvoyModel
     tracing: TracingModel | None
+    dns: DnsModel | None
     document: Document
 
     @property
@@ -127,6 +130,7 @@ def load_settings(path: Path) -> Settings:
         controlplane=model.controlplane,
         envoy=model.envoy,
         tracing=model.tracing,
+        dns=model.dns,
         document=document,
     )
     faults = check_objects(

@@ -18,6 +18,7 @@ from moreton.controlplane.assembly.explaining import explanation
 from moreton.controlplane.assembly.nodes import Alone, Nodes, node_name
 from moreton.controlplane.assembly.plane import Plane
 from moreton.controlplane.core.objects import Kind, ObjectKey, State
+from moreton.controlplane.dns import dns_metrics
 from moreton.controlplane.errors import ObjectNotValid
 from moreton.controlplane.following import CUT_OFF
 from moreton.envoy.admin import EnvoyDoesNotAnswer
@@ -171,5 +172,6 @@ class Looks:
         yield "moreton_controlplane_nodes", "Nodes that live", {}, self._nodes.count()
         yield "moreton_watchers", "Readers of /v1/watch", {}, len(plane.events)
         yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
+        yield from dns_metrics(plane.dns)
         restarts = self._envoy.statistics().restarts
         yield "moreton_envoy_restarts", "How often Envoy was started again", {}, restarts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from moreton.controlplane.api.events import Events
 from moreton.controlplane.assembly.discovery import Discovery
@@ -28,6 +29,9 @@ from moreton.kernel.time import SystemClock
 from moreton.registry import Registry
 from moreton.store import Store
 
+if TYPE_CHECKING:
+    from moreton.registry.dns import DnsServer
+
 
 @dataclass(slots=True)
 class Plane:
@@ -48,6 +52,7 @@ class Plane:
     clashes: ClashIndex
     troubles: Troubles
     programs: DevelopmentProcesses | None = None
+    dns: DnsServer | None = None
     faults: Sequence[str] = ()  # of the last edit, when it was refused
 
     def apply(self, settings: Settings) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.development import DevelopmentProcesses
+from moreton.controlplane.dns import bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
 from moreton.controlplane.life.loading import GROUP, join_shared, load
 from moreton.controlplane.life.log import configure_logging
@@ -82,6 +83,9 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     stack.callback(folder.release)
     listening = bind_api(settings)
     stack.callback(listening.close)
+    dns = bind_dns(settings.dns)
+    if dns is not None:
+        stack.callback(dns.close)
     binary = envoy_binary(settings)
     found = _envoy_runs(state)
     if not found:
@@ -104,6 +108,9 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     name = given.node or settings.controlplane.node
     nodes = await _enter(plane, member, url, name, stack)
     await _start_programs(plane, state, stack, signals)
+    if dns is not None:
+        plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
+        _LOG.info("DNS answers at %s:%d", *dns.address)
     await start_envoy(envoy, stack, signals, found=found or _envoy_runs(state))
     for gateway_name, gateway in settings.gateways.items():
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
