@@ -6,7 +6,7 @@ a document. All faults of a document are reported at once.
 
 from moreton.config.document import Document, Pointer, load_document
 from moreton.config.faults import ConfigRefused, Fault, Location
-from moreton.config.parsing import Duration, Percentage, Section, faults_of, parse
+from moreton.config.parsing import Duration, Name, Percentage, Section, faults_of, parse
 
 __all__ = [
     "ConfigRefused",
@@ -14,6 +14,7 @@ __all__ = [
     "Duration",
     "Fault",
     "Location",
+    "Name",
     "Percentage",
     "Pointer",
     "Section",

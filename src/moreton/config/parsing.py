@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
@@ -51,6 +52,25 @@ Percentage = Annotated[
     BeforeValidator(_quantity(parse_percentage, "25%")),
     PlainSerializer(lambda share: f"{share * 100:g}%", return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}),
+]
+
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+def _read_name(value: Any) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a name; use up to 63 letters, digits, dots, hyphens and underscores"
+        )
+    return value
+
+
+# Of a gateway, a service, a route, a policy.
+Name = Annotated[
+    str,
+    BeforeValidator(_read_name),
+    WithJsonSchema({"type": "string", "examples": ["orders"]}),
 ]
 
 

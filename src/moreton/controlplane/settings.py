@@ -17,6 +17,7 @@ from moreton.config import (
     Duration,
     Fault,
     Location,
+    Name,
     Percentage,
     Section,
     faults_of,
@@ -28,9 +29,9 @@ from moreton.controlplane.dns import DnsModel
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
 from moreton.gateway.config.policies import route_with, service_with
-from moreton.gateway.config.words import AddressText, Name
+from moreton.gateway.config.words import AddressText
 from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service, TlsFiles
-from moreton.resilience.config import PolicyModel, PolicyName
+from moreton.resilience.config import PolicyModel
 
 DEFAULT_API = Address("127.0.0.1", 7400)
 
@@ -68,7 +69,7 @@ class SettingsModel(Section):
     gateways: dict[Name, GatewayModel] = {}
     services: dict[Name, ServiceModel] = {}
     routes: dict[Name, RouteModel] = {}
-    policies: dict[PolicyName, PolicyModel] = {}
+    policies: dict[Name, PolicyModel] = {}
     controlplane: ControlPlaneModel = ControlPlaneModel()
     envoy: EnvoyModel = EnvoyModel()
     tracing: TracingModel | None = None

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from moreton.config import Duration, Percentage, Section, load_document, parse
+from moreton.config import Duration, Name, Percentage, Section, load_document, parse
 from moreton.resilience.core.backoff import Backoff, Growth, Jitter
 from moreton.resilience.core.breaker import BreakerPolicy
 from moreton.resilience.core.limits import ConcurrencyLimit, Gradient2, Vegas
@@ -29,9 +29,6 @@ from moreton.resilience.layers.timeout import Timeout, TotalTimeout
 from moreton.resilience.policy import Policy
 
 DEFAULT_FILE = Path("moreton.yaml")
-PolicyName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$", max_length=63)
-]
 
 
 class BackoffModel(Section):
@@ -291,7 +288,7 @@ class PoliciesSection(BaseModel):
     """Only the section that concerns a service; the control plane checks the others."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
-    policies: dict[PolicyName, PolicyModel] = {}
+    policies: dict[Name, PolicyModel] = {}
 
 
 def load_policies(path: Path | str = DEFAULT_FILE) -> NamedPolicies:

@@ -82,6 +82,8 @@ listeners: list[Listener] = []
 
 def subscribe(listener: Listener) -> None:
     """Call *listener* with every event from now on, in the thread where it happens."""
+    if not callable(listener):
+        raise TypeError(f"listener is {listener!r}: give a function that takes an event")
     listeners.append(listener)
 
 

@@ -193,7 +193,11 @@ class Policy(Layer):
                 f"{getattr(function, '__qualname__', function)} is a generator function: its items "
                 "come after the call; decorate it with the policy"
             )
-        caller = self.wrap_async(_call_async) if kind else self.wrap(_call)
+        try:
+            caller = self.wrap_async(_call_async) if kind else self.wrap(_call)
+        except TypeError:
+            self.around(function)  # says the same of the function that was given
+            raise
         self._calls[kind] = caller
         return caller
 

@@ -42,6 +42,16 @@ _TRANSIENT = frozenset(
         "aiohttp.client_exceptions.ClientPayloadError",
     }
 )
+# Mistakes of one's own, though of those kinds.
+_OWN_FAULTS = frozenset(
+    {
+        "httpx.LocalProtocolError",
+        "httpx.UnsupportedProtocol",
+        "httpx2.LocalProtocolError",
+        "httpx2.UnsupportedProtocol",
+        "urllib3.exceptions.LocationValueError",
+    }
+)
 _CHAIN_MAX = 8
 _NOTHING_ASKED = (0.0, False)
 
@@ -63,7 +73,7 @@ def is_transient(error: BaseException) -> bool:
     reason = getattr(error, "reason", None)  # of urllib
     if isinstance(reason, ConnectionError | TimeoutError | socket.gaierror):
         return True
-    return _named(error, _TRANSIENT)
+    return _named(error, _TRANSIENT) and not _named(error, _OWN_FAULTS)
 
 
 def status_of(error: BaseException) -> int | None:

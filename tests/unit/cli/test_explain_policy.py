@@ -26,7 +26,7 @@ def test_policy_is_explained_for_people_and_programs(config: str) -> None:
     told = call("explain", "--policy", "careful", "--config", config)
     assert told.exit_code == 0
     assert "one call makes at most 2 requests" in told.output
-    assert "Envoy does not look at Retry-After" in told.output
+    assert "Envoy reads seconds and no dates" in told.output
     found = call("explain", "--policy", "careful", "--config", config, "--json")
     document = json.loads(found.output)
     assert document["requests_max"] == 2

@@ -244,7 +244,7 @@ def test_layers_for_coroutines_refuse_plain_functions_with_the_reason() -> None:
             layer(plain)
     with pytest.raises(TypeError, match="is a coroutine function and"):
         Fallback(answer)(plain)
-    with pytest.raises(TypeError, match="no coroutine function"):
+    with pytest.raises(TypeError, match="plain is no coroutine function"):
         Policy(hedge()).call(plain)
 
 

@@ -213,6 +213,7 @@ def answered(status: int) -> httpx.HTTPStatusError:
         (httpx.ReadTimeout("no", request=REQUEST), True, False),
         (httpx.RemoteProtocolError("no", request=REQUEST), True, False),
         (httpx.InvalidURL("no"), False, False),
+        (httpx.UnsupportedProtocol("no", request=REQUEST), False, False),
         (answered(503), True, False),
         (answered(429), True, False),
         (answered(404), False, False),
@@ -238,6 +239,17 @@ def test_an_error_tells_what_its_answer_asks_for() -> None:
     error = httpx.HTTPStatusError("no", request=REQUEST, response=answer)
     assert asked_of(error) == (7, True)
     assert asked_of(KeyError()) == (0, False)
+
+
+def test_a_listener_is_a_function() -> None:
+    with pytest.raises(TypeError, match="listener is 3: give a function"):
+        subscribe(3)  # type: ignore[arg-type]
+
+
+def test_a_layer_shows_what_it_does() -> None:
+    assert repr(Bulkhead(3, name="stock")) == (
+        '<Bulkhead "stock": at most 3 calls at a time, others are refused>'
+    )
 
 
 def test_a_listener_that_fails_spoils_no_call(caplog: pytest.LogCaptureFixture) -> None:

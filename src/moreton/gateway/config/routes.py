@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from moreton.config import Duration, Percentage, Section
+from moreton.config import Duration, Name, Percentage, Section
 from moreton.gateway.config.words import (
     HostText,
-    Name,
     PathText,
     read_header_name,
     read_header_value,

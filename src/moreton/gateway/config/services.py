@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moreton.config import Duration, Section
-from moreton.gateway.config.words import AddressText, Name
+from moreton.config import Duration, Name, Section
+from moreton.gateway.config.words import AddressText
 from moreton.gateway.core.model import Protocol, Service
 
 

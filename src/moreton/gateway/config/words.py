@@ -13,7 +13,6 @@ from moreton.gateway.core.model import Address, PathKind, PathPattern
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _VARIABLE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _PORT_MAX = 65_535
 
@@ -102,15 +101,6 @@ def read_header_value(value: Any) -> str:
     return value
 
 
-def read_name(value: Any) -> str:
-    """The name of a gateway, service or route."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is not a name; use up to 63 letters, digits, dots, hyphens and underscores"
-        )
-    return value
-
-
 def _text(read: Any, example: str) -> Any:
     return (BeforeValidator(read), WithJsonSchema({"type": "string", "examples": [example]}))
 
@@ -118,4 +108,3 @@ def _text(read: Any, example: str) -> Any:
 AddressText = Annotated[Address, *_text(read_address, "127.0.0.1:8000")]
 HostText = Annotated[str, *_text(read_host, "shop.example")]
 PathText = Annotated[PathPattern, *_text(read_path, "/orders/*")]
-Name = Annotated[str, *_text(read_name, "orders")]

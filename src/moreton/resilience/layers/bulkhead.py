@@ -226,7 +226,9 @@ class Bulkhead(Gate):
 
     def _settle(self, waiter: _Waiter) -> None:
         if not waiter.granted and self._gave_up(waiter):
-            self._refuse(f"none was free for {format_duration(self.queue_timeout)}")
+            self._refuse(
+                f"none was free within {format_duration(self.queue_timeout)} or the deadline"
+            )
 
     def _refuse(self, why: str) -> None:
         self._refused += 1

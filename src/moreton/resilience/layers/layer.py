@@ -66,6 +66,9 @@ class Layer(ABC):
     def wrap_async_generator(self, call: AsyncGeneratorCall) -> AsyncGeneratorCall:
         """As `wrap`, for asynchronous generator functions."""
 
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} "{self.name}": {self.describe()}>'
+
     @abstractmethod
     def describe(self) -> str:
         """What it does, in one line."""
