@@ -24,7 +24,10 @@ def test_module_imports(name: str) -> None:
     importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", ["moreton", "moreton.kernel", "moreton.store", "moreton.registry"])
+@pytest.mark.parametrize(
+    "name",
+    ["moreton", "moreton.kernel", "moreton.store", "moreton.registry", "moreton.election.sync"],
+)
 def test_what_a_service_imports_is_light(name: str) -> None:
     script = f"import {name}, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(

@@ -7,7 +7,7 @@ an outdated write would do harm: pass the token on and let the other side refuse
 Guarantees, on every store: at most one leader by tokens, which only grow; whoever cannot renew its
 lease stops before others may begin; a write with an old token is refused; first come, first in; a
 leader that ends well hands over at once, one that dies after its ttl at the latest; renewing writes
-nothing to the store.
+nothing to the store::
 
     store = open_store("etcd://10.0.0.5:2379")
     async with Election(store, "rollouts", ttl=timedelta(seconds=10)).campaign(b"node-1") as term:

@@ -151,7 +151,7 @@ class Holding(AbstractAsyncContextManager[Term]):
         assert self._life is not None
         assert self._task is not None
         self._life.end(reason)
-        _LOG.warning("%s", self._life.error())
+        _LOG.info("%s", self._life.error())
         self._cancelled = True
         self._task.cancel()
 

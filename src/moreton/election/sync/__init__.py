@@ -4,7 +4,7 @@ Use it in code without asyncio: views of Django or Flask, tasks of Celery, scrip
 own renews, so that a long computation does not end the lease.
 
 One thing differs: nobody can cancel a thread. When what is held is lost, `Term.check` raises, and
-so does the end of the body; call `check` before each step, and let writes be fenced.
+so does the end of the body; call `check` before each step, and let writes be fenced::
 
     from moreton.election.sync import Lock, SyncStore
 

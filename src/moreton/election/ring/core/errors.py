@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moreton.election.core.errors import FencedOff as Outdated
 from moreton.kernel.errors import MoretonError, RetryAdvice
 
 _SHOWN_MAX = 5
@@ -40,19 +41,13 @@ class NotAMember(RingError):
         )
 
 
-class FencedOff(RingError):
+class FencedOff(RingError, Outdated):
     """The holder of an old token tried to act as the leader."""
 
     code = "ring-fenced-off"
 
     def __init__(self, *, ring: str, token: int, current: int | None) -> None:
-        self.token = token
-        self.current = current
-        held = "nobody holds it" if current is None else f"the token is {current} by now"
-        super().__init__(
-            f'token {token} of ring "{ring}" is out of date, {held}: nothing was written; '
-            "stop acting as the leader and wait for the ring's next decision"
-        )
+        Outdated.__init__(self, what=f'ring "{ring}"', token=token, current=current)
 
 
 class ClaimContested(RingError):
