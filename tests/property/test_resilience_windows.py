@@ -115,21 +115,29 @@ BUDGETS = st.tuples(st.floats(0.05, 1.0), st.floats(0.0, 5.0))
 LOADS = st.lists(st.tuples(GAPS, st.integers(0, 30), st.integers(0, 30)), max_size=60)
 
 
-@given(BUDGETS, LOADS)
-def test_retries_in_ten_seconds_stay_below_the_share_or_the_minimum(
-    shape: tuple[float, float], load: list[tuple[float, int, int]]
-) -> None:
-    share, per_second = shape
-    budget = Budget(share, per_second)
+def spend(
+    budget: Budget, load: list[tuple[float, int, int]], *, since: float
+) -> tuple[list[float], list[float]]:
+    """When calls and retries were made, of those that *load* wants."""
     calls: list[float] = []
     retries: list[float] = []
-    now = 1000.0
+    now = since
     for gap, wanted_calls, wanted_retries in load:
         now += gap
         for _ in range(wanted_calls):
             budget.deposit(now)
             calls.append(now)
         retries += [now] * sum(budget.withdraw(now) for _ in range(wanted_retries))
+    return calls, retries
+
+
+@given(BUDGETS, LOADS)
+def test_retries_in_ten_seconds_stay_below_the_share_or_the_minimum(
+    shape: tuple[float, float], load: list[tuple[float, int, int]]
+) -> None:
+    share, per_second = shape
+    budget = Budget(share, per_second)
+    calls, retries = spend(budget, load, since=1000.0)
     # What the budget sees is nine to ten seconds; a window of nine is surely all seen, and a call
     # that pays for a retry is at most ten seconds older than it.
     for end in retries:
@@ -143,15 +151,7 @@ def test_the_default_budget_adds_a_fifth_or_three_a_second_give_or_take_a_bucket
     load: list[tuple[float, int, int]],
 ) -> None:
     budget = Budget(0.2, 3.0)
-    calls: list[float] = []
-    retries: list[float] = []
-    now = 0.0
-    for gap, wanted_calls, wanted_retries in load:
-        now += gap
-        for _ in range(wanted_calls):
-            budget.deposit(now)
-            calls.append(now)
-        retries += [now] * sum(budget.withdraw(now) for _ in range(wanted_retries))
+    calls, retries = spend(budget, load, since=0.0)
     for end in retries:
         window = [at for at in retries if end - 10 < at <= end]
         one_bucket = [at for at in window if at <= window[0] + 1]

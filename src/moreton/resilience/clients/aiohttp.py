@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from typing import cast
 
 from aiohttp import (
     ClientConnectionError,
@@ -71,11 +72,10 @@ class ResilientMiddleware:
         """Send *request*; raises what aiohttp raises, and `Refused` of a layer."""
         url = request.url
         policy = self._destinations[f"{url.scheme}://{url.host}:{url.port}"]
-        answers = Answers()
+        answers = Answers(ClientResponse.release)
 
         async def send() -> ClientResponse:
-            for answer in answers.stale():
-                answer.release()
+            await answers.close_earlier_async()
             async with self._attempt(request):
                 answer = await handler(request)
                 answers.keep(answer)
@@ -84,17 +84,8 @@ class ResilientMiddleware:
             return answer
 
         may = may_repeat(request.method, request.headers, said=self._idempotent)
-        handed_on: ClientResponse | None = None
         with repeatable(may=may), foreign(ClientConnectionError, ServerTimeoutError):
-            try:
-                handed_on = await policy.call(send)
-            except AnswerFailed as failed:
-                handed_on = failed.response
-            finally:
-                for other in answers.others(handed_on):
-                    other.release()
-        assert handed_on is not None
-        return handed_on
+            return cast("ClientResponse", await answers.hand_on_async(policy, send))
 
     @contextlib.asynccontextmanager
     async def _attempt(self, request: ClientRequest) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from moreton.kernel.arguments import check_kind, check_whole
@@ -11,6 +11,7 @@ from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.resilience.context import attempt_var
 from moreton.resilience.core import headers as fields
 from moreton.resilience.core.retrying import RETRIABLE_STATUSES
+from moreton.resilience.policy import Policy
 
 RETRY_ON = RETRIABLE_STATUSES
 # A destination that limits its callers is not down: its breaker stays closed.
@@ -77,26 +78,66 @@ def _statuses(name: str, statuses: Iterable[int]) -> frozenset[int]:
 class Answers:
     """What the attempts of one request were answered: all but the one handed on are closed.
 
-    A hedged request has several at once.
+    A hedged request has several at once. *close* closes one, or returns what is to be awaited for
+    it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, close: Callable[[Any], Any]) -> None:
+        self._close = close
         self._kept: list[tuple[int, Any]] = []
+
+    def hand_on(self, policy: Policy, send: Callable[[], Any]) -> Any:
+        """Send under *policy*; the last answer, also if it counts as a failure."""
+        handed_on = None
+        try:
+            handed_on = policy.call(send)
+        except AnswerFailed as failed:
+            handed_on = failed.response
+        finally:
+            self._close_all(self._others(handed_on))
+        return handed_on
+
+    async def hand_on_async(self, policy: Policy, send: Callable[[], Awaitable[Any]]) -> Any:
+        """As `hand_on`."""
+        handed_on = None
+        try:
+            handed_on = await policy.call(send)
+        except AnswerFailed as failed:
+            handed_on = failed.response
+        finally:
+            await self._close_all_async(self._others(handed_on))
+        return handed_on
 
     def keep(self, answer: Any) -> None:
         """An attempt got *answer*."""
         self._kept.append((attempt_var.get(), answer))
 
-    def stale(self) -> list[Any]:
-        """The answers to earlier attempts, to be closed before the next one."""
-        now = attempt_var.get()
-        stale = [answer for number, answer in self._kept if number != now]
-        self._kept = [one for one in self._kept if one[0] == now]
-        return stale
+    def close_earlier(self) -> None:
+        """Close the answers to earlier attempts, before the next one."""
+        self._close_all(self._earlier())
 
-    def others(self, handed_on: Any) -> list[Any]:
-        """All that are left but the one that is *handed_on*."""
+    async def close_earlier_async(self) -> None:
+        """As `close_earlier`."""
+        await self._close_all_async(self._earlier())
+
+    def _earlier(self) -> list[Any]:
+        now = attempt_var.get()
+        earlier = [answer for number, answer in self._kept if number != now]
+        self._kept = [one for one in self._kept if one[0] == now]
+        return earlier
+
+    def _others(self, handed_on: Any) -> list[Any]:
         return [answer for _, answer in self._kept if answer is not handed_on]
+
+    def _close_all(self, answers: Iterable[Any]) -> None:
+        for answer in answers:
+            self._close(answer)
+
+    async def _close_all_async(self, answers: Iterable[Any]) -> None:
+        for answer in answers:
+            closing = self._close(answer)
+            if closing is not None:
+                await closing
 
 
 def tells_in_body(headers: Mapping[str, str]) -> bool:

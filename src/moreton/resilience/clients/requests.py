@@ -78,12 +78,11 @@ class ResilientAdapter(HTTPAdapter):
         """Send *request*; raises what requests raises, and `Refused` of a layer."""
         policy = self._destinations[_destination(request)]
         body = None if _replayable(request) else _OnceBody(request.body)
-        answers = Answers()
+        answers = Answers(lambda answer: answer.close())
         sending = super().send
 
         def attempt() -> Response:
-            for answer in answers.stale():
-                answer.close()
+            answers.close_earlier()
             with self._attempt(request, body) as sent:
                 answer = sending(sent, stream, _timeout(timeout), verify, cert, proxies)
                 answers.keep(answer)
@@ -92,19 +91,11 @@ class ResilientAdapter(HTTPAdapter):
             return answer
 
         may = may_repeat(request.method or "", _headers(request), said=self._idempotent)
-        handed_on: Response | None = None
         with (
             repeatable(may=may),
             foreign(RequestsConnectionError, ReadTimeout, request=request, response=None),
         ):
-            try:
-                handed_on = policy.call(attempt)
-            except AnswerFailed as failed:
-                handed_on = cast("Response", failed.response)
-            finally:
-                for other in answers.others(handed_on):
-                    other.close()
-        return handed_on
+            return cast("Response", answers.hand_on(policy, attempt))
 
     @contextlib.contextmanager
     def _attempt(

@@ -145,11 +145,10 @@ class SyncTransport(Transport):
         """Send *request*; raises what the library raises, and `Refused` of a layer."""
         policy = self._destinations[_destination(request)]
         body = self._body(request)
-        answers = Answers()
+        answers = Answers(lambda answer: answer.close())
 
         def send() -> Any:
-            for answer in answers.stale():
-                answer.close()
+            answers.close_earlier()
             with self._attempt(request, body) as sent:
                 answer = self._inner.handle_request(sent)
                 answers.keep(answer)
@@ -157,16 +156,8 @@ class SyncTransport(Transport):
                     raise self._failure(answer)
             return answer
 
-        answer = None
         with self._around(request):
-            try:
-                answer = policy.call(send)
-            except AnswerFailed as failed:
-                answer = failed.response
-            finally:
-                for other in answers.others(answer):
-                    other.close()
-        return answer
+            return answers.hand_on(policy, send)
 
     def _failure(self, answer: Any) -> AnswerFailed:
         problem = None
@@ -189,11 +180,10 @@ class AsyncTransport(Transport):
         """Send *request*; raises what the library raises, and `Refused` of a layer."""
         policy = self._destinations[_destination(request)]
         body = self._body(request)
-        answers = Answers()
+        answers = Answers(lambda answer: answer.aclose())
 
         async def send() -> Any:
-            for answer in answers.stale():
-                await answer.aclose()
+            await answers.close_earlier_async()
             with self._attempt(request, body) as sent:
                 answer = await self._inner.handle_async_request(sent)
                 answers.keep(answer)
@@ -201,16 +191,8 @@ class AsyncTransport(Transport):
                     raise await self._failure(answer)
             return answer
 
-        answer = None
         with self._around(request):
-            try:
-                answer = await policy.call(send)
-            except AnswerFailed as failed:
-                answer = failed.response
-            finally:
-                for other in answers.others(answer):
-                    await other.aclose()
-        return answer
+            return await answers.hand_on_async(policy, send)
 
     async def _failure(self, answer: Any) -> AnswerFailed:
         problem = None
