@@ -74,6 +74,7 @@ class Running:
         self.leader: NodeId | None = None
         self.news = asyncio.Event()  # set when the leader changes, or the node fails
         self._closing = False
+        self._silencing: asyncio.Task[None] | None = None
         self._session = session
         self._disk = disk
         self._transport = transport
@@ -133,7 +134,10 @@ class Running:
         self._closing = True
         self._stop(error)
         await self.snapshots.close()
-        await self._transport.close()
+        if self._silencing is not None:
+            await self._silencing
+        else:
+            await self._transport.close()
         self.driver.writer.close_nowait()
         await asyncio.to_thread(self.driver.writer.join)
         await asyncio.to_thread(self._disk.close)
@@ -228,8 +232,8 @@ class Running:
         reason = str(error) or type(error).__name__
         failure = NodeFailed(node=self.node, reason=reason)
         failure.__cause__ = error
-        self._transport.set_peers({})
         self._stop(failure)
+        self._silencing = asyncio.create_task(self._transport.close())
 
     def _stop(self, error: ConsensusError) -> None:
         if self.error is not None:
@@ -250,8 +254,7 @@ class Running:
     def _set_peers(self) -> None:
         addresses = {**self._configured, **self.replicated.members.addresses}
         members = self._configuration.members() or list(addresses)
-        peers = {n: addresses[n] for n in members if n != self.node and n in addresses}
-        self._transport.set_peers(peers)
+        self._transport.set_peers({n: addresses[n] for n in members if n in addresses})
 
 
 def check_addresses(node: NodeId, addresses: Mapping[NodeId, str]) -> None:
