@@ -151,15 +151,14 @@ class SnapshotRefused(ConsensusError):
 
 
 class RejoinedUnderOldId(ConsensusError):
-    """A node without a past is told that it has been a voter: its disk was lost."""
+    """A node without a past is told what it has done: its disk was lost."""
 
     code = "raft-rejoined-under-old-id"
 
-    def __init__(self, *, node: NodeId, next_node: NodeId) -> None:
+    def __init__(self, *, node: NodeId) -> None:
         self.node = node
-        self.next_node = next_node
         super().__init__(
-            f"node {node} starts with an empty disk, but the cluster knows it as a voter: it "
-            "could vote a second time in a term it has forgotten, so it stopped; remove node "
-            f"{node} from the cluster and join again under a new id, {next_node} or above"
+            f"node {node} starts with an empty disk, but the cluster knows it as a member that "
+            "had one: it could vote a second time in a term it has forgotten, so it stopped; "
+            f"remove node {node} from the cluster and join again under a new id"
         )

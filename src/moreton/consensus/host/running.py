@@ -19,6 +19,7 @@ from moreton.consensus.core.events import (
 from moreton.consensus.core.messages import (
     Entry,
     EntryKind,
+    Heartbeat,
     InstallSnapshot,
     Message,
     NodeId,
@@ -148,11 +149,10 @@ class Running:
         """*message* arrived, with the *data* of its snapshot if it carries one."""
         if self.error is not None or message.target != self.node:
             return
-        if isinstance(message, InstallSnapshot):
-            if self._is_lost_disk(message):
-                self.failed(RejoinedUnderOldId(node=self.node, next_node=self._next_node(message)))
-            else:
-                self.snapshots.install(message, data or b"")
+        if self._has_forgotten(message):
+            self.failed(RejoinedUnderOldId(node=self.node))
+        elif isinstance(message, InstallSnapshot):
+            self.snapshots.install(message, data or b"")
         elif isinstance(message, RequestVote) and not self._configuration.members():
             return  # it has no past that it could vouch for: see `RejoinedUnderOldId`
         else:
@@ -166,14 +166,16 @@ class Running:
         """Messages to *target* were dropped."""
         self.driver.tell(Unreachable(target))
 
-    def _is_lost_disk(self, message: InstallSnapshot) -> bool:
-        # Nobody becomes a voter before it has the log: so whoever joins is not one yet.
-        configuration = message.snapshot.configuration
-        voters = configuration.voters | configuration.outgoing
-        return self._began_empty and not self._configuration.members() and self.node in voters
-
-    def _next_node(self, message: InstallSnapshot) -> NodeId:
-        return max(message.snapshot.configuration.members()) + 1
+    def _has_forgotten(self, message: Message) -> bool:
+        """Whether this node began with nothing, and *message* shows that it had something."""
+        if not self._began_empty or self._configuration.members():
+            return False
+        if isinstance(message, InstallSnapshot):
+            # Nobody becomes a voter before it has the log: so whoever joins is not one yet.
+            configuration = message.snapshot.configuration
+            return self.node in configuration.voters | configuration.outgoing
+        # Its leader names no more than it knows this log to have.
+        return isinstance(message, Heartbeat) and message.commit > 0
 
     # --- effects ------------------------------------------------------------------------------
 

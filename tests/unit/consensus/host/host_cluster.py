@@ -54,6 +54,7 @@ class Cluster:
         self.disks = {n: MemoryDisk.founded(configuration, self.addresses) for n in nodes}
         self.machines: dict[NodeId, Register] = {}
         self.hosts: dict[NodeId, RaftHost] = {}
+        self._ends = 0
         self.heard: dict[NodeId, list[tuple[int, NodeId | None]]] = {}
 
     async def start(self, node: NodeId) -> RaftHost:
@@ -114,11 +115,13 @@ class Cluster:
     async def same_everywhere(self) -> list[str]:
         """What every running node has, once they agree."""
         host = next(iter(self.hosts.values()))
-        await host.propose(b"end")
-        await self.until(lambda: all(self.machines[n].commands[-1:] == ["end"] for n in self.hosts))
+        self._ends += 1
+        end = f"end {self._ends}"
+        await host.propose(end.encode())
+        await self.until(lambda: all(end in self.machines[n].commands for n in self.hosts))
         lists = [self.machines[node].commands for node in self.hosts]
         assert all(one == lists[0] for one in lists)
-        return lists[0][:-1]
+        return [one for one in lists[0] if not one.startswith("end ")]
 
 
 @asynccontextmanager

@@ -246,9 +246,9 @@ async def test_the_leader_answers_questions_of_every_node_and_says_what_failed()
 
 async def test_what_waits_when_a_host_is_closed_is_told_and_nothing_comes_after() -> None:
     async with cluster(1, 2) as raft:
-        await raft.leader()
-        raft.isolate(1)
-        host = raft.hosts.pop(1)
+        (node,) = await raft.followers()
+        raft.isolate(node)
+        host = raft.hosts.pop(node)
         waiting = [
             asyncio.create_task(host.propose(b"x")),
             asyncio.create_task(host.read_barrier()),
@@ -262,10 +262,10 @@ async def test_what_waits_when_a_host_is_closed_is_told_and_nothing_comes_after(
         with pytest.raises(HostClosed):
             await waiting[2]
         await asyncio.gather(waiting[3], return_exceptions=True)
-        with pytest.raises(HostClosed, match="node 1 is not running"):
+        with pytest.raises(HostClosed, match=f"node {node} is not running"):
             await host.propose(b"y")
-        assert raft.disks[1].closed
-        assert raft.heard[1][-1][1] is None
+        assert raft.disks[node].closed
+        assert raft.heard[node][-1][1] is None
 
 
 async def test_a_host_that_was_not_started_says_so() -> None:
