@@ -37,20 +37,25 @@ _REASONS = {
     Refusal.CHANGE_PENDING: "another change is under way",
     Refusal.NOT_A_VOTER: "it is not another voter",
     Refusal.TRANSFERRING: "leadership is being handed over",
+    Refusal.TOO_MUCH_UNCOMMITTED: "too much waits to be committed",
 }
+# They pass: a new leader, too, takes no change until it knows which ones it found.
+_PASSING = frozenset({Refusal.CHANGE_PENDING, Refusal.TRANSFERRING, Refusal.TOO_MUCH_UNCOMMITTED})
 
 
 @dataclass(slots=True, eq=False)
 class _Change:
     done: asyncio.Future[Configuration]
     applied: bool = False
+    refused: str = ""  # why not yet; it is asked for again
 
 
 class Changes:
     """The changes that this node was asked for as the leader, and are not done."""
 
-    def __init__(self, driver: Driver, *, nonce: int) -> None:
+    def __init__(self, driver: Driver, *, nonce: int, again_after: timedelta) -> None:
         self._driver = driver
+        self._again_after = again_after.total_seconds()
         self._nonce = nonce
         self._number = 0
         self._loop = asyncio.get_running_loop()
@@ -76,6 +81,8 @@ class Changes:
             async with asyncio.timeout(within.total_seconds()):
                 return await waiting.done
         except TimeoutError as error:
+            if waiting.refused:
+                raise ChangeRefused(detail=waiting.refused) from error
             me = node.status().node
             raise OutcomeUnknown(node=me, what="a change of members", waited=within) from error
         finally:
@@ -150,8 +157,17 @@ class Changes:
         if effect.refusal in {Refusal.NO_LEADER, Refusal.NOT_LEADER}:
             node = self._driver.node.status().node
             waiting.done.set_exception(NoLeader(node=node, waited=timedelta(0), why=detail))
+        elif effect.refusal in _PASSING:
+            waiting.refused = detail
+            self._loop.call_later(self._again_after, self._ask_again, change)
         else:
             waiting.done.set_exception(ChangeRefused(detail=detail))
+
+    def _ask_again(self, change: ConfigurationChange) -> None:
+        waiting = self._changes.get(token_of(change.context))
+        if waiting is not None and not waiting.done.done():
+            waiting.refused = ""
+            self._driver.tell(ProposeChange(change))
 
     def _settle(self) -> None:
         configuration = self._driver.node.status().configuration

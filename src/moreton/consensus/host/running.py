@@ -64,12 +64,6 @@ class Running:
         self, session: SessionId, loaded: tuple[Recovered, bytes | None], parts: Parts
     ) -> None:
         recovered, data = loaded
-        disk, transport, settings, bounds = (
-            parts.disk,
-            parts.transport,
-            parts.settings,
-            parts.bounds,
-        )
         self.node, nonce = session
         self.error: ConsensusError | None = None
         self.leader: NodeId | None = None
@@ -77,32 +71,29 @@ class Running:
         self._closing = False
         self._silencing: asyncio.Task[None] | None = None
         self._session = session
-        self._disk = disk
-        self._transport = transport
-        self._configured = dict(parts.addresses)
-        self._on_leader = parts.on_leader
+        self._parts = parts
         self._configuration = recovered.snapshot.configuration
         self._began_empty = not recovered.snapshot.index and not recovered.entries
         self._term = recovered.hard_state.term
-        again_after = settings.election_timeout
+        bounds, again_after = parts.bounds, parts.settings.election_timeout
         self.proposals = Proposals(session, settings=bounds, again_after=again_after)
         self.reads = Reads(self.node, nonce, settings=bounds, again_after=again_after)
-        members = recovered.snapshot.configuration.members()
-        known = {node: parts.addresses[node] for node in members if node in parts.addresses}
-        self.replicated = Replicated(parts.machine, known)
+        known = {n: parts.addresses.get(n, "") for n in self._configuration.members()}
+        self.replicated = Replicated(parts.machine, {n: at for n, at in known.items() if at})
         self.driver = Driver(
-            RaftNode(self.node, recovered, rng=parts.rng, settings=settings),
-            disk=disk,
-            settings=settings,
+            RaftNode(self.node, recovered, rng=parts.rng, settings=parts.settings),
+            disk=parts.disk,
+            settings=parts.settings,
             clock=parts.clock,
             proposals=self.proposals,
             reads=self.reads,
             handlers=self,
         )
-        self.changes = Changes(self.driver, nonce=nonce)
+        heartbeat = parts.settings.heartbeat_interval
+        self.changes = Changes(self.driver, nonce=nonce, again_after=heartbeat)
         self.snapshots = Snapshots(
-            disk,
-            transport,
+            parts.disk,
+            parts.transport,
             driver=self.driver,
             replicated=self.replicated,
             settings=bounds,
@@ -124,7 +115,7 @@ class Running:
             reads_waiting=len(self.reads),
             writes_waiting=self.driver.writer.waiting,
             snapshot_index=self.snapshots.newest.index,
-            disk_bytes=self._disk.size_bytes(),
+            disk_bytes=self._parts.disk.size_bytes(),
             error=str(error) if error is not None else None,
         )
 
@@ -138,10 +129,10 @@ class Running:
         if self._silencing is not None:
             await self._silencing
         else:
-            await self._transport.close()
+            await self._parts.transport.close()
         self.driver.writer.close_nowait()
         await asyncio.to_thread(self.driver.writer.join)
-        await asyncio.to_thread(self._disk.close)
+        await asyncio.to_thread(self._parts.disk.close)
 
     # --- arrivals -----------------------------------------------------------------------------
 
@@ -181,7 +172,7 @@ class Running:
 
     def send(self, message: Message) -> None:
         """Send *message* now."""
-        self._transport.send_nowait(message)
+        self._parts.transport.send_nowait(message)
 
     def send_snapshot(self, message: InstallSnapshot) -> None:
         """Send *message* with the newest snapshot's data."""
@@ -221,7 +212,7 @@ class Running:
 
     def compact(self, effect: Compact) -> None:
         """Let the disk drop what a snapshot covers."""
-        self.driver.writer.after(lambda: self._disk.compact(effect.index))
+        self.driver.writer.after(lambda: self._parts.disk.compact(effect.index))
 
     def refused(self, effect: Refuse) -> None:
         """A change or a transfer was not done."""
@@ -235,7 +226,7 @@ class Running:
         failure = NodeFailed(node=self.node, reason=reason)
         failure.__cause__ = error
         self._stop(failure)
-        self._silencing = asyncio.create_task(self._transport.close())
+        self._silencing = asyncio.create_task(self._parts.transport.close())
 
     def _stop(self, error: ConsensusError) -> None:
         if self.error is not None:
@@ -251,12 +242,12 @@ class Running:
         self._term, self.leader = term, leader
         self.news.set()
         self.news.clear()
-        self._on_leader(term, leader)
+        self._parts.on_leader(term, leader)
 
     def _set_peers(self) -> None:
-        addresses = {**self._configured, **self.replicated.members.addresses}
+        addresses = {**self._parts.addresses, **self.replicated.members.addresses}
         members = self._configuration.members() or list(addresses)
-        self._transport.set_peers({n: addresses[n] for n in members if n in addresses})
+        self._parts.transport.set_peers({n: addresses[n] for n in members if n in addresses})
 
 
 def check_addresses(node: NodeId, addresses: Mapping[NodeId, str]) -> None:
