@@ -27,6 +27,11 @@ def etcd_raft_folder() -> Path | None:
     return next((place for place in places if (place / "quorum" / "testdata").is_dir()), None)
 
 
+def is_newer(folder: Path) -> bool:
+    """Whether *folder* is of a version after etcd 3.5: raft is a module of its own since."""
+    return (folder / "go.mod").exists()
+
+
 def need_etcd_raft() -> Path:
     """The folder; without one the test is skipped, loudly, and fails in CI, which must have it."""
     folder = etcd_raft_folder()

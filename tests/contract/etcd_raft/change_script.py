@@ -20,11 +20,15 @@ from moreton.sim.script import Command
 
 @dataclass
 class ChangeScript:
-    """A leader's configuration and what it knows of each member; one command is one log entry."""
+    """A leader's configuration and what it knows of each member; one command is one log entry.
+
+    *newer* versions of etcd never begin before the first entry.
+    """
 
     configuration: Configuration = field(default_factory=Configuration)
     progress: dict[NodeId, Progress] = field(default_factory=dict)
     last_index: int = 0
+    newer: bool = False
 
     def run(self, command: Command) -> str:
         """What etcd's harness prints for *command*."""
@@ -36,7 +40,7 @@ class ChangeScript:
             self.progress = reconcile(
                 self.progress,
                 self.configuration.members(),
-                next_index=self.last_index,
+                next_index=max(self.last_index, int(self.newer)),
                 messages_max=10,
                 bytes_max=1,
             )

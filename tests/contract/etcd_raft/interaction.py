@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from contract.etcd_raft.change_script import parse_changes
-from contract.etcd_raft.peer import Peer
+from contract.etcd_raft.peer import ELECTION_TICKS, SETTINGS, TICK, Peer
 from contract.etcd_raft.words import (
+    ROLES,
     V1_CONTEXT,
     entry_words,
+    kind_of,
     message_words,
     progress_lines,
 )
 from moreton.consensus.core.configuration import ConfigurationChange, Transition
-from moreton.consensus.core.events import Campaign, Event, Propose, ProposeChange, Receive
-from moreton.consensus.core.messages import Configuration, HardState, Message, SnapshotMeta
+from moreton.consensus.core.events import (
+    Campaign,
+    Event,
+    Propose,
+    ProposeChange,
+    Receive,
+    TransferLeadership,
+    Unreachable,
+)
+from moreton.consensus.core.messages import (
+    Configuration,
+    HardState,
+    InstallSnapshot,
+    Message,
+    SnapshotMeta,
+)
 from moreton.consensus.core.state import Recovered
 from moreton.sim.script import Command
 
@@ -23,9 +40,13 @@ _QUIET = "none"
 
 
 class Interaction:
-    """The nodes of one file, and the messages between them that nobody has delivered yet."""
+    """The nodes of one file, and the messages between them that nobody has delivered yet.
 
-    def __init__(self) -> None:
+    *newer*: the file is of a version after etcd 3.4.
+    """
+
+    def __init__(self, *, newer: bool = False) -> None:
+        self.newer = newer
         self.peers: dict[int, Peer] = {}
         self.messages: list[Message] = []
         self._level = ""
@@ -43,15 +64,26 @@ class Interaction:
             "stabilize": self._stabilize,
             "status": self._print_status,
             "tick-heartbeat": lambda command: self._peer(command).tick(),
+            # Those that newer versions have too.
+            "raft-state": self._print_states,
+            "report-unreachable": self._report_unreachable,
+            "send-snapshot": self._send_snapshot,
+            "set-randomized-election-timeout": self._set_timeout,
+            "tick-election": lambda command: self._peer(command).tick(ELECTION_TICKS),
+            "transfer-leadership": self._transfer,
         }
 
     def run(self, command: Command) -> str:
         """What etcd's harness prints for *command*, but for lines of etcd's own logging."""
         self._lines = []
+        if command.name not in self._commands:
+            return f"{command.name} is nothing that our core knows"
         self._commands[command.name](command)
         if not self._lines:
             return "ok"
-        return "ok (quiet)" if self._level == _QUIET else "\n".join(self._lines)
+        if _QUIET in {self._level, command.options.get("log-level")}:
+            return "ok" if self.newer else "ok (quiet)"
+        return "\n".join(self._lines)
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -65,9 +97,16 @@ class Interaction:
         if index:
             snapshot = SnapshotMeta(index, 1, configuration)
             recovered = Recovered(HardState(commit=index), snapshot, applied=index)
+        settings = replace(
+            SETTINGS,
+            pre_vote=command.options.get("prevote") == "true",
+            check_quorum=command.options.get("checkquorum") == "true",
+            lease_reads=command.options.get("read-only") == "lease-based",
+            inflight_messages_max=command.number("inflight", SETTINGS.inflight_messages_max),
+        )
         for _ in range(int(command.words[0])):
             node = 1 + len(self.peers)
-            self.peers[node] = Peer(node, recovered)
+            self.peers[node] = Peer(node, recovered, settings=settings, at_once=not self.newer)
 
     def _compact(self, command: Command) -> None:
         peer = self._peer(command)
@@ -75,10 +114,11 @@ class Interaction:
         self._print_log(peer)
 
     def _deliver_messages(self, command: Command) -> None:
-        count = sum(self._deliver(int(word)) for word in command.words)
+        kind = command.options.get("type")
+        count = sum(self._deliver(int(word), kind) for word in command.words)
         for target in command.items("drop"):
-            for message in self._take_messages(int(target)):
-                self._lines.append(f"dropped: {message_words(message)}")
+            for message in self._take_messages(int(target), kind):
+                self._print(f"dropped: {self._words(message)}")
                 count += 1
         if not count:
             self._lines.append("no messages")
@@ -115,6 +155,36 @@ class Interaction:
         if state.is_leader:
             self._lines += progress_lines(state.progress, state.configuration)
 
+    def _print_states(self, _: Command) -> None:
+        for node, peer in self.peers.items():
+            status = peer.node.status()
+            voter = "(Voter)" if peer.state.is_voter else "(Non-Voter)"
+            self._print(
+                f"{node}: {ROLES[status.role]} {voter} Term:{status.term} Lead:{status.leader or 0}"
+            )
+
+    def _report_unreachable(self, command: Command) -> None:
+        self._peer(command).tell(Unreachable(int(command.words[1])))
+
+    def _send_snapshot(self, command: Command) -> None:
+        peer = self._peer(command)
+        message = InstallSnapshot(
+            source=peer.id,
+            target=int(command.words[1]),
+            term=peer.state.term,
+            snapshot=peer.state.log.snapshot,
+        )
+        self.messages.append(message)
+        self._print(self._words(message))
+
+    def _set_timeout(self, command: Command) -> None:
+        peer = self._peer(command)
+        peer.state.election_due = peer.now + command.number("timeout") * TICK
+
+    def _transfer(self, command: Command) -> None:
+        peer = self.peers[command.number("from")]
+        peer.tell(TransferLeadership(command.number("to")))
+
     # --- what they are made of ----------------------------------------------------------------
 
     def _peer(self, command: Command) -> Peer:
@@ -129,20 +199,30 @@ class Interaction:
 
     def _process(self, peer: Peer) -> None:
         ready = peer.process()
-        self._lines += ready.lines()
+        self._lines += ready.lines(newer=self.newer)
         self.messages += ready.messages
 
-    def _deliver(self, target: int) -> int:
-        messages = self._take_messages(target)
+    def _deliver(self, target: int, kind: str | None = None) -> int:
+        messages = self._take_messages(target, kind)
         for message in messages:
-            self._lines.append(message_words(message))
+            self._print(self._words(message))
             self.peers[target].tell(Receive(message))
         return len(messages)
 
-    def _take_messages(self, target: int) -> list[Message]:
-        taken = [message for message in self.messages if message.target == target]
-        self.messages = [message for message in self.messages if message.target != target]
+    def _take_messages(self, target: int, kind: str | None = None) -> list[Message]:
+        taken = [
+            message
+            for message in self.messages
+            if message.target == target and kind in {None, kind_of(message)}
+        ]
+        self.messages = [message for message in self.messages if message not in taken]
         return taken
+
+    def _words(self, message: Message) -> str:
+        return message_words(message, newer=self.newer)
+
+    def _print(self, text: str) -> None:
+        self._lines += text.split("\n")
 
     def _print_log(self, peer: Peer) -> None:
         log = peer.state.log

@@ -15,6 +15,7 @@ from pathlib import Path
 from contract.etcd_raft.facts import Told
 from contract.etcd_raft.interaction import Interaction
 from moreton.sim.script import Command, read_script
+from support.etcd_raft import is_newer
 
 _LOGGING = re.compile(r"\s*(?:DEBUG|INFO|WARN|ERROR) ")
 
@@ -36,7 +37,7 @@ class Case:
 
 def run_file(path: Path) -> Iterator[Case]:
     """Every case of *path*, run on our nodes."""
-    ours, told = Interaction(), Told()
+    ours, told = Interaction(newer=is_newer(path.parents[1])), Told()
     for command, expected in read_script(path):
         printed = ours.run(command)
         told.read(command, expected)

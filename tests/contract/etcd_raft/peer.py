@@ -38,17 +38,17 @@ TICK = timedelta(seconds=1)
 ELECTION_TICKS = 3
 
 
-def etcd_settings() -> Settings:
-    """What etcd's harness sets: neither pre-vote nor check quorum, and no limit that matters."""
-    return Settings(
-        election_timeout=ELECTION_TICKS * TICK,
-        heartbeat_interval=TICK,
-        pre_vote=False,
-        check_quorum=False,
-        inflight_messages_max=2**31,
-        inflight_bytes_max=2**63,
-        kept_entries=2**31,
-    )
+# What etcd's harness sets: neither pre-vote nor check quorum, and no limit that matters.
+SETTINGS = Settings(
+    election_timeout=ELECTION_TICKS * TICK,
+    heartbeat_interval=TICK,
+    pre_vote=False,
+    check_quorum=False,
+    clock_drift_max=0,
+    inflight_messages_max=2**31,
+    inflight_bytes_max=2**63,
+    kept_entries=2**31,
+)
 
 
 @dataclass
@@ -62,8 +62,9 @@ class Ready:
     committed: list[Entry] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     must_sync: bool = False
+    writes: list[int] = field(default_factory=list)
 
-    def lines(self) -> list[str]:
+    def lines(self, *, newer: bool = False) -> list[str]:
         """As etcd prints it."""
         lines = [f"Ready MustSync={str(self.must_sync).lower()}:"]
         lines += [self.soft] if self.soft else []
@@ -73,16 +74,28 @@ class Ready:
         if self.committed:
             lines += ["CommittedEntries:", *map(entry_words, self.committed)]
         if self.messages:
-            lines += ["Messages:", *map(message_words, self.messages)]
+            words = [message_words(message, newer=newer) for message in self.messages]
+            lines += ["Messages:", *"\n".join(words).split("\n")]
         return lines
 
 
 class Peer:
-    """A node whose writes count as durable at once: in etcd 3.4 a leader counts its own log so."""
+    """A node whose writes are durable once they are processed; or *at_once*.
 
-    def __init__(self, node: NodeId, recovered: Recovered) -> None:
+    In etcd 3.4 a leader counts its own log and vote at once, in newer versions as we do.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        recovered: Recovered,
+        *,
+        settings: Settings = SETTINGS,
+        at_once: bool = True,
+    ) -> None:
         self.id = node
-        self.node = RaftNode(node, recovered, rng=seeded_rng(node), settings=etcd_settings())
+        self.node = RaftNode(node, recovered, rng=seeded_rng(node), settings=settings)
+        self.at_once = at_once
         self.now = Instant(0)
         self.pending = Ready()
         self.changed = False
@@ -105,10 +118,11 @@ class Peer:
         """What follows waits."""
         self._note(self.node.handle(event, self.now))
 
-    def tick(self) -> None:
-        """Let a heartbeat's time pass."""
-        self.now += TICK
-        self._note(self.node.wake(self.now))
+    def tick(self, count: int = 1) -> None:
+        """Let the time of so many heartbeats pass."""
+        for _ in range(count):
+            self.now += TICK
+            self._note(self.node.wake(self.now))
 
     def process(self) -> Ready:
         """What has followed; it is done now, which is told to the node."""
@@ -116,6 +130,8 @@ class Peer:
         if self._soft != self._soft_words():
             self._soft = ready.soft = self._soft_words()
         self._learn(ready)
+        for number in ready.writes:
+            self.tell(Persisted(number))
         if ready.snapshot is not None:
             self.tell(Applied(ready.snapshot.index))
         if ready.committed:
@@ -141,7 +157,7 @@ class Peer:
         for effect in effects:
             self._note_one(effect)
         for effect in effects:
-            if isinstance(effect, Persist):
+            if isinstance(effect, Persist) and self.at_once:
                 self.tell(Persisted(effect.number))
 
     def _note_one(self, effect: Effect) -> None:
@@ -165,6 +181,8 @@ class Peer:
     def _note_write(self, persist: Persist) -> None:
         ready = self.pending
         ready.must_sync |= persist.sync
+        if not self.at_once:
+            ready.writes.append(persist.number)
         if persist.hard_state is not None:
             ready.hard = persist.hard_state
         if persist.entries:

@@ -25,8 +25,11 @@ _RESULTS = {
 }
 
 
-def run_quorum(command: Command) -> str:
-    """What etcd's harness prints for *command*, with its cross-checks as assertions."""
+def run_quorum(command: Command, *, newer: bool = False) -> str:
+    """What etcd's harness prints for *command*, with its cross-checks as assertions.
+
+    *newer* versions draw equal bars for equal voters.
+    """
     voters, outgoing = _nodes(command, "cfg"), _nodes(command, "cfgj")
     both = list(dict.fromkeys([*voters, *outgoing]))
     given = command.items("votes" if command.name == "vote" else "idx")
@@ -35,7 +38,10 @@ def run_quorum(command: Command) -> str:
     joint = Configuration(frozenset(voters), frozenset(outgoing))
     if command.name == "vote":
         return _vote(joint, {node: _VOTES[word] for node, word in known.items()})
-    return _committed(joint, {node: int(word) for node, word in known.items()})
+    acked = {node: int(word) for node, word in known.items()}
+    index = _committed(joint, acked)
+    table = _table(joint.voters | joint.outgoing, acked, newer=newer)
+    return table + (_INFINITE if index is None else str(index))
 
 
 def _nodes(command: Command, key: str) -> list[NodeId]:
@@ -54,7 +60,7 @@ def _vote(joint: Configuration, votes: Mapping[NodeId, bool]) -> str:
     return _RESULTS[result]
 
 
-def _committed(joint: Configuration, acked: Mapping[NodeId, int]) -> str:
+def _committed(joint: Configuration, acked: Mapping[NodeId, int]) -> int | None:
     index = committed_index(joint, acked)
     assert index == committed_index(_swapped(joint), acked)
     if not joint.outgoing:
@@ -64,22 +70,22 @@ def _committed(joint: Configuration, acked: Mapping[NodeId, int]) -> str:
             if 0 < acked.get(node, 0) < (index or 0):
                 # Whoever is behind already may fall back further without any difference.
                 assert majority_index(joint.voters, {**acked, node: 0}) == index
-    table = _table(joint.voters | joint.outgoing, acked)
-    return table + (_INFINITE if index is None else str(index))
+    return index
 
 
-def _table(voters: AbstractSet[NodeId], acked: Mapping[NodeId, int]) -> str:
+def _table(voters: AbstractSet[NodeId], acked: Mapping[NodeId, int], *, newer: bool) -> str:
     """A bar for each voter, the longer the more are behind it; `?` for one unheard of."""
     if not voters:
         return "<empty majority quorum>"
     width = len(voters)
     order = sorted(voters, key=lambda node: (acked.get(node, 0), node))
     numbers = [acked.get(node, 0) for node in order]
-    bars = {
-        # Of equals only the first has its bar.
-        node: place if place and numbers[place - 1] < numbers[place] else 0
-        for place, node in enumerate(order)
-    }
+    bars = {}
+    for place, node in enumerate(order):
+        if newer:
+            bars[node] = numbers.index(numbers[place])
+        else:  # of equals only the first has its bar
+            bars[node] = place if place and numbers[place - 1] < numbers[place] else 0
     lines = [" " * width + "    idx"]
     for node in sorted(voters):
         head = "x" * bars[node] + ">" if node in acked else "?"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from contract.etcd_raft.change_script import ChangeScript
 from contract.etcd_raft.quorum_script import run_quorum
 from moreton.sim.script import run_script
-from support.etcd_raft import need_etcd_raft
+from support.etcd_raft import is_newer, need_etcd_raft
 
 # The files and how many cases each has at least: a file that is read half would be no proof.
 QUORUM = {
@@ -31,14 +33,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", QUORUM)
 def test_quorums_decide_as_those_of_etcd(name: str) -> None:
-    path = need_etcd_raft() / "quorum" / "testdata" / f"{name}.txt"
-    assert run_script(path, run_quorum) >= QUORUM[name]
+    folder = need_etcd_raft()
+    path = folder / "quorum" / "testdata" / f"{name}.txt"
+    assert run_script(path, partial(run_quorum, newer=is_newer(folder))) >= QUORUM[name]
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_configurations_change_as_those_of_etcd(name: str) -> None:
-    path = need_etcd_raft() / "confchange" / "testdata" / f"{name}.txt"
-    assert run_script(path, ChangeScript().run) >= CHANGES[name]
+    folder = need_etcd_raft()
+    path = folder / "confchange" / "testdata" / f"{name}.txt"
+    assert run_script(path, ChangeScript(newer=is_newer(folder)).run) >= CHANGES[name]
 
 
 def test_no_file_of_etcd_is_left_out() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 from moreton.consensus.core.configuration import decode_change
 from moreton.consensus.core.messages import (
@@ -66,8 +67,11 @@ def kind_of(message: Message) -> str:
     return _KINDS[type(message)]
 
 
-def message_words(message: Message) -> str:
-    """Such as `1->2 MsgApp Term:1 Log:1/2 Commit:2 Entries:[1/3 EntryNormal ""]`."""
+def message_words(message: Message, *, newer: bool = False) -> str:
+    """Such as `1->2 MsgApp Term:1 Log:1/2 Commit:2 Entries:[1/3 EntryNormal ""]`.
+
+    *newer* versions of etcd write several entries, and a snapshot, on lines of their own.
+    """
     term, index, rest = 0, 0, ""
     match message:
         case RequestVote():
@@ -78,23 +82,33 @@ def message_words(message: Message) -> str:
             term, index = message.prev_term, message.prev_index
             rest = f" Commit:{message.commit}" if message.commit else ""
             if message.entries:
-                rest += f" Entries:[{', '.join(map(entry_words, message.entries))}]"
+                rest += f" Entries:{_entries_words(message.entries, newer=newer)}"
         case AppendEntriesResponse():
             term, index = message.hint_term, message.index
             rest = f" Rejected (Hint: {message.hint_index})" if message.rejected else ""
         case Heartbeat():
             rest = f" Commit:{message.commit}" if message.commit else ""
         case InstallSnapshot():
-            rest = f" Snapshot: {snapshot_words(message.snapshot)}"
+            rest = "\n  " if newer else " "
+            rest += f"Snapshot: {snapshot_words(message.snapshot)}"
+        case ForwardProposal():
+            rest = f" Entries:{_entries_words(message.entries, newer=newer)}"
+    shown = 0 if isinstance(message, ForwardProposal) else message.term
     head = f"{message.source}->{message.target} {kind_of(message)}"
-    return f"{head} Term:{message.term} Log:{term}/{index}{rest}"
+    return f"{head} Term:{shown} Log:{term}/{index}{rest}"
+
+
+def _entries_words(entries: Sequence[Entry], *, newer: bool) -> str:
+    if newer and len(entries) > 1:
+        return "[" + "".join(f"\n  {entry_words(entry)}" for entry in entries) + "\n]"
+    return f"[{', '.join(map(entry_words, entries))}]"
 
 
 def entry_words(entry: Entry) -> str:
     """Such as `1/4 EntryConfChangeV2 v2 v3`."""
     place = f"{entry.term}/{entry.index}"
     if entry.kind is not EntryKind.CONFIGURATION:
-        return f'{place} EntryNormal "{entry.data.decode()}"'
+        return f"{place} EntryNormal {json.dumps(entry.data.decode())}"
     change = decode_change(entry.data)
     kind = "EntryConfChange" if change.context == V1_CONTEXT else "EntryConfChangeV2"
     words = [f"{one.kind.value}{one.node}" for one in change.changes]

@@ -160,15 +160,28 @@ def test_answer_opens_the_window_again() -> None:
     assert cluster.state(1).progress[2].match == 4
 
 
-def test_heartbeat_opens_a_full_window_for_one_message() -> None:
-    """etcd: the answer to the first may have been lost for ever."""
+def test_answered_heartbeat_lets_a_full_window_ask_what_has_arrived() -> None:
+    """etcd, MsgAppFlowPaused: without entries; a follower that lost them rejects it."""
     cluster = led(replace(SETTINGS, inflight_messages_max=2))
     hold(cluster)
     for _ in range(5):
         cluster.tell(1, Propose(b"x"))
     before = len(cluster.sent(1, AppendEntries))
     cluster.tell(1, Receive(HeartbeatResponse(source=2, target=1, term=2, round=1)))
-    assert len(cluster.sent(1, AppendEntries)) - before == 1
+    (asked,) = cluster.sent(1, AppendEntries)[before:]
+    assert (asked.target, asked.prev_index, asked.entries) == (2, 4, ())
+    cluster.drop = lambda _: False
+    cluster.do(2, Receive(asked))
+    assert cluster.data(2) == ["x"] * 5
+
+
+def test_heartbeat_takes_a_follower_that_has_everything_out_of_probing() -> None:
+    """etcd: so that the next entries need not go one by one."""
+    cluster = led()
+    cluster.tell(1, Unreachable(2))
+    assert cluster.state(1).progress[2].state is ProgressState.PROBE
+    cluster.advance(SETTINGS.heartbeat_interval * 2)
+    assert cluster.state(1).progress[2].state is ProgressState.REPLICATE
 
 
 def test_full_window_does_not_stall_a_follower_that_comes_back() -> None:

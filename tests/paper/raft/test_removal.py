@@ -10,6 +10,7 @@ from moreton.consensus.core.configuration import (
     ChangeKind,
     ConfigurationChange,
     NodeChange,
+    Transition,
     encode_change,
 )
 from moreton.consensus.core.events import Campaign, ProposeChange, Receive
@@ -86,6 +87,22 @@ def test_candidate_that_learns_of_another_configuration_begins_anew() -> None:
     assert cluster.role(2) is Role.FOLLOWER
     cluster.do(2, Campaign())
     assert cluster.role(2) is Role.LEADER
+
+
+@pytest.mark.parametrize("transition", Transition)
+def test_removed_node_is_told_once_and_rests(transition: Transition) -> None:
+    """4.2.3: it would begin elections otherwise, as nobody sends it heartbeats any more."""
+    cluster = Cluster(settings=SETTINGS)
+    cluster.elect(1)
+    change = ConfigurationChange((NodeChange(ChangeKind.REMOVE, 3),), transition)
+    cluster.do(1, ProposeChange(change))
+    if transition is Transition.EXPLICIT:
+        cluster.do(1, ProposeChange(ConfigurationChange()))
+    assert cluster.nodes[3].status().configuration == voters(1, 2)
+    assert cluster.nodes[3].deadline() is None
+    before = len(cluster.sent(1, AppendEntries))
+    cluster.propose(1, "x")
+    assert {m.target for m in cluster.sent(1, AppendEntries)[before:]} == {2}
 
 
 def test_leader_hands_on_when_it_is_removed() -> None:

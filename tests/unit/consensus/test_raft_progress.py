@@ -37,15 +37,6 @@ def test_acknowledgement_frees_all_that_it_covers(index: int, left: int) -> None
     assert (len(one), one.bytes) == (left, 10 * left)
 
 
-def test_first_message_can_be_freed_alone() -> None:
-    one = window(5, 7)
-    one.free_first()
-    assert (len(one), one.bytes) == (1, 10)
-    one.free_first()
-    one.free_first()
-    assert (len(one), one.bytes) == (0, 0)
-
-
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=60))
 def test_window_counts_the_bytes_that_are_in_it(steps: list[tuple[int, bool]]) -> None:
     one, twin, last = Inflights(1000, 1000), list[tuple[int, int]](), 0
@@ -83,7 +74,18 @@ def test_replication_goes_on_without_answers_until_the_window_is_full() -> None:
     for index in (4, 5, 6):
         assert not one.paused
         one.sent(index, count=1, size=10)
-    assert (one.paused, one.next, one.match) == (True, 7, 3)
+    assert (one.paused, one.full, one.next, one.match) == (True, True, 7, 3)
+
+
+def test_full_window_lets_a_question_without_entries_through_once_in_a_while() -> None:
+    one = progress()
+    one.become_replicate()
+    for index in (4, 5, 6):
+        one.sent(index, count=1, size=10)
+    one.awaited = False  # a heartbeat was answered
+    assert (one.paused, one.full) == (False, True)
+    one.sent(6, count=0, size=0)
+    assert (one.paused, len(one.inflights)) == (True, 3)
 
 
 def test_snapshot_lets_nothing_through() -> None:
@@ -128,9 +130,9 @@ def test_old_acknowledgement_is_no_news() -> None:
 )
 def test_rejected_probe_goes_back(*, index: int, hint: int, taken: bool, following: int) -> None:
     one = progress()
-    one.probe_sent = True
+    one.awaited = True
     assert one.rejected(index, hint) is taken
-    assert (one.next, one.probe_sent) == (following, not taken)
+    assert (one.next, one.awaited) == (following, not taken)
 
 
 def test_rejected_probe_goes_back_as_far_as_the_hint() -> None:

@@ -49,11 +49,6 @@ class Inflights:
         while self._sent and self._sent[0][0] <= index:
             self.bytes -= self._sent.popleft()[1]
 
-    def free_first(self) -> None:
-        """Give room for one message: the acknowledgement of the first may be lost."""
-        if self._sent:
-            self.free_to(self._sent[0][0])
-
     def clear(self) -> None:
         """Forget all."""
         self._sent.clear()
@@ -68,7 +63,7 @@ class Progress:
     inflights: Inflights
     match: int = 0  # the highest entry known to be the same in both logs
     state: ProgressState = ProgressState.PROBE
-    probe_sent: bool = False
+    awaited: bool = False  # nothing goes out until it answers: a probe, or the window is full
     pending_snapshot: int = 0
     snapshot_due: Instant | None = None  # when it counts as lost
     recently_active: bool = True
@@ -77,9 +72,12 @@ class Progress:
     @property
     def paused(self) -> bool:
         """Whether it must first answer."""
-        if self.state is ProgressState.PROBE:
-            return self.probe_sent
-        return self.state is ProgressState.SNAPSHOT or self.inflights.full
+        return self.awaited or self.state is ProgressState.SNAPSHOT
+
+    @property
+    def full(self) -> bool:
+        """Whether it is sent entries faster than it acknowledges them."""
+        return self.state is ProgressState.REPLICATE and self.inflights.full
 
     def become_probe(self) -> None:
         """Send one message at a time; after a snapshot, what follows it."""
@@ -100,20 +98,20 @@ class Progress:
 
     def sent(self, last_index: int, count: int, size: int) -> None:
         """Note a message of *count* entries that end at *last_index*."""
-        if count == 0:
-            return
         if self.state is ProgressState.REPLICATE:
-            self.next = last_index + 1
-            self.inflights.add(last_index, size)
-        else:
-            self.probe_sent = True
+            if count:
+                self.next = last_index + 1
+                self.inflights.add(last_index, size)
+            self.awaited = self.inflights.full
+        elif count:
+            self.awaited = True
 
     def acknowledged(self, index: int) -> bool:
         """Note that the logs match up to *index*; whether that is news."""
         news = index > self.match
         if news:
             self.match = index
-            self.probe_sent = False
+            self.awaited = False
         self.next = max(self.next, index + 1)
         return news
 
@@ -127,12 +125,12 @@ class Progress:
         if index != self.next - 1:  # probes go out one at a time
             return False
         self.next = max(min(index, hint + 1), self.match + 1, 1)
-        self.probe_sent = False
+        self.awaited = False
         return True
 
     def _enter(self, state: ProgressState) -> None:
         self.state = state
-        self.probe_sent = False
+        self.awaited = False
         self.pending_snapshot = 0
         self.snapshot_due = None
         self.inflights.clear()

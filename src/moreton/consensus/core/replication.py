@@ -82,13 +82,15 @@ class Replication:
             self._go_on(progress, message)
 
     def receive_heartbeat_response(self, message: HeartbeatResponse) -> None:
-        """A follower is there; if it lacks entries, the last that were sent may be lost."""
+        """A follower is there; if it lacks entries, the last that were sent may be lost.
+
+        Then a message, without entries if the window is full, finds out what it has.
+        """
         progress = self._state.progress[message.source]
         progress.recently_active = True
-        progress.probe_sent = False
-        if progress.state is ProgressState.REPLICATE and progress.inflights.full:
-            progress.inflights.free_first()
-        if progress.match < self._state.log.last_index:
+        progress.awaited = False
+        probing = progress.state is ProgressState.PROBE
+        if probing or progress.match < self._state.log.last_index:
             self.want(message.source, even_empty=True)
 
     def report_snapshot(self, event: SnapshotReported) -> None:
@@ -100,7 +102,7 @@ class Replication:
             progress.pending_snapshot = 0
         progress.become_probe()
         # Wait for the follower's own answer, or for a heartbeat's: it may still be busy with it.
-        progress.probe_sent = True
+        progress.awaited = True
 
     def check_snapshots(self) -> None:
         """Give up on snapshots that nobody reported on in time."""
@@ -124,9 +126,20 @@ class Replication:
             index = committed_index(state.configuration, acked) or 0
             if index <= state.log.committed or not state.log.matches(index, state.term):
                 break
+            members = state.progress
             state.commit_to(index)  # may change the configuration: look again
+            for node in sorted(members.keys() - state.progress.keys()):
+                self._dismiss(node, members[node])
         if state.log.committed > before:
             self.want_all(even_empty=True)
+
+    def _dismiss(self, node: NodeId, progress: Progress) -> None:
+        """Tell *node* that its removal is committed, once: or it would campaign for ever."""
+        log = self._state.log
+        previous = progress.next - 1
+        term = log.term(previous)
+        if node != self._state.node and term is not None:
+            self._send_entries(node, previous, term, ())
 
     def _go_back(self, progress: Progress, message: AppendEntriesResponse) -> None:
         hint = message.hint_index
@@ -165,11 +178,18 @@ class Replication:
         term = state.log.term(previous)
         if term is None:
             return self._send_snapshot(node, progress)
-        entries = state.log.entries_within(
-            progress.next, state.log.last_index + 1, state.settings.append_bytes_max
-        )
+        stop = progress.next if progress.full else state.log.last_index + 1
+        entries = state.log.entries_within(progress.next, stop, state.settings.append_bytes_max)
         if not entries and not even_empty:
             return False
+        self._send_entries(node, previous, term, entries)
+        progress.sent(previous + len(entries), len(entries), sum(map(entry_bytes, entries)))
+        return True
+
+    def _send_entries(
+        self, node: NodeId, previous: int, term: int, entries: tuple[Entry, ...]
+    ) -> None:
+        state = self._state
         state.send(
             AppendEntries(
                 source=state.node,
@@ -181,8 +201,6 @@ class Replication:
                 commit=state.log.committed,
             )
         )
-        progress.sent(previous + len(entries), len(entries), sum(map(entry_bytes, entries)))
-        return True
 
     def _send_snapshot(self, node: NodeId, progress: Progress) -> bool:
         state = self._state
