@@ -10,7 +10,16 @@ from rich.console import Console
 
 from bench.report import Result
 
-NAMES = ("election", "gateway", "hitless", "propagation", "resilience", "routes", "startup")
+NAMES = (
+    "election",
+    "failover",
+    "gateway",
+    "hitless",
+    "propagation",
+    "resilience",
+    "routes",
+    "startup",
+)
 
 
 def main() -> int:

@@ -37,8 +37,13 @@ class Fleet:
         """Where the gateway answers."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    def start(self, seconds: float = _READY_SECONDS_MAX) -> None:
         """Start `moreton up` and return once its API says that everything is applied."""
+        self.spawn()
+        self.wait_ready(seconds)
+
+    def spawn(self) -> None:
+        """Start `moreton up`; do not wait."""
         command = [sys.executable, "-m", "moreton.cli.main", "up"]
         if self.cores:
             command = ["taskset", "-c", self.cores, *command]
@@ -46,24 +51,21 @@ class Fleet:
             self.child = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, env=dict(os.environ)
             )
-        self.wait_ready()
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, seconds: float = _READY_SECONDS_MAX) -> None:
         """Return once the API answers and a proxy has applied everything."""
         assert self.child is not None
-        until = time.monotonic() + _READY_SECONDS_MAX
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.child.poll() is not None:
                 break
             with contextlib.suppress(OSError, httpx.HTTPError):
-                token = (self.folder / ".moreton" / "token").read_text().strip()
-                client = httpx.Client(
-                    base_url=f"http://127.0.0.1:{self.api_port}",
-                    headers={"authorization": f"Bearer {token}"},
-                    timeout=30,
-                )
+                client = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=30)
                 answer = client.get("/v1/health")
                 if answer.status_code == 200:
+                    # Only now: a node that joins others takes their token first.
+                    token = (self.folder / ".moreton" / "token").read_text().strip()
+                    client.headers["authorization"] = f"Bearer {token}"
                     self.client = client
                     return
             time.sleep(0.01)
@@ -90,12 +92,8 @@ class Fleet:
         return int(status["envoy"]["pid"])
 
 
-@contextlib.contextmanager
-def fleet(
-    folder: Path, configuration: Mapping[str, object], *, cores: str | None = None
-) -> Iterator[Fleet]:
-    """`moreton up` on *configuration*, whose gateway and API get free ports; ended after."""
-    made = Fleet(folder, free_port(), free_port(), cores)
+def configured(made: Fleet, configuration: Mapping[str, object]) -> None:
+    """Give *made* its moreton.yaml, with its own ports where *configuration* says nothing else."""
     document = {
         "version": 1,
         "gateways": {"public": {"listeners": [{"address": f"127.0.0.1:{made.port}"}]}},
@@ -103,8 +101,17 @@ def fleet(
         "envoy": {"concurrency": 1, "drain_time": "1s"},
         **configuration,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "moreton.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(document))))
+    made.folder.mkdir(parents=True, exist_ok=True)
+    (made.folder / "moreton.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(document))))
+
+
+@contextlib.contextmanager
+def fleet(
+    folder: Path, configuration: Mapping[str, object], *, cores: str | None = None
+) -> Iterator[Fleet]:
+    """`moreton up` on *configuration*, whose gateway and API get free ports; ended after."""
+    made = Fleet(folder, free_port(), free_port(), cores)
+    configured(made, configuration)
     made.start()
     try:
         yield made

@@ -15,7 +15,12 @@ from pathlib import Path
 
 _READY_SECONDS_MAX = 20.0
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
-_DEBIAN_PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "haproxy": "haproxy"}
+_DEBIAN_PACKAGES = {
+    "etcd": "etcd-server",
+    "wrk": "wrk",
+    "nginx": "nginx-light",
+    "haproxy": "haproxy",
+}
 
 
 class Missing(RuntimeError):

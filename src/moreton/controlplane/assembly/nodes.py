@@ -35,7 +35,7 @@ class Alone:
 
     def document(self) -> dict[str, Any]:
         """What `/v1/status` says of nodes."""
-        return {"name": self.name, "leader": self.name, "shared": False, "nodes": []}
+        return {"name": self.name, "leader": self.name, "token": None, "shared": False, "nodes": []}
 
     def serve(self, api: str, certificate: Path | None) -> None:
         """There is nobody to tell."""
@@ -112,11 +112,11 @@ class Nodes:
 
     def document(self) -> dict[str, Any]:
         """What `/v1/status` says of nodes."""
-        seen = self._plane.follower.revision
+        seen, leader = self._plane.follower.revision, self._leadership.leader
         return {
             "name": self._name,
-            "leader": self._leadership.leader,
-            "token": self._leadership.token,
+            "leader": None if leader is None else leader.value.decode(errors="replace"),
+            "token": None if leader is None else leader.token,
             "shared": True,
             "revision": seen,
             "nodes": [
@@ -127,7 +127,7 @@ class Nodes:
 
     def is_leader(self) -> bool:
         """Whether this node leads now."""
-        return self._leadership.token is not None
+        return self._leadership.is_leader
 
     def count(self) -> int:
         """How many nodes live, as far as this one knows."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from moreton.controlplane.following import BACKOFF, Noting, keep_following
-from moreton.election import Election, FencedOff, Term
+from moreton.election import Election, FencedOff, Holder, Term
 from moreton.kernel.rng import system_rng
 from moreton.store import Put, Store
 from moreton.store.errors import Compacted, StoreClosed, StoreError
@@ -35,8 +35,8 @@ class Leadership:
     def __init__(
         self, store: Store, *, name: str, duties: Sequence[Duty], troubles: Noting
     ) -> None:
-        self.leader: str | None = None  # as it was told last
-        self.token: int | None = None  # of this node's term, while it leads
+        self.leader: Holder | None = None  # as it was told last
+        self.is_leader = False
         self._election = Election(store, ELECTION, ttl=LEADER_TTL)
         self._name = name
         self._duties = duties
@@ -63,18 +63,18 @@ class Leadership:
     async def _observe(self, is_fine: Callable[[], None]) -> None:
         async for holder in self._election.observe():
             is_fine()
-            self.leader = None if holder is None else holder.value.decode(errors="replace")
+            self.leader = holder
 
     async def _lead(self, term: Term) -> None:
         _LOG.info("this node leads from now on, token %d", term.token)
-        self.token = term.token
+        self.is_leader = True
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(term.wait_lost())
                 for duty in self._duties:
                     tasks.create_task(_do(duty, term))
         finally:
-            self.token = None
+            self.is_leader = False
 
 
 async def _do(duty: Duty, term: Term) -> None:

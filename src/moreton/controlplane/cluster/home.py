@@ -1,4 +1,4 @@
-"""What a node remembers of its cluster in its state folder: `node.json`."""
+"""What a node remembers of its cluster in its state folder: `cluster.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moreton.kernel.ids import new_id
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
 
-_FILE = "node.json"
+_FILE = "cluster.json"
 # More nodes than any cluster has; those that left long ago fall out.
 _PEERS_MAX = 16
 

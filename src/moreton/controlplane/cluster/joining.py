@@ -121,7 +121,9 @@ def shown_url(url: str) -> str:
 
 
 def _other(home: Home, folder: Path, shown: str, found: str) -> OtherCluster:
-    return OtherCluster(store=shown, found=found, expected=home.cluster, file=folder / "node.json")
+    return OtherCluster(
+        store=shown, found=found, expected=home.cluster, file=folder / "cluster.json"
+    )
 
 
 def _text(found: RangeResult) -> str:

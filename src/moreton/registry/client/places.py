@@ -10,7 +10,7 @@ from typing import Any
 
 _STATE_FOLDER = ".moreton"
 _ADDRESS_FILE = "controlplane.json"
-_NODE_FILE = "node.json"
+_CLUSTER_FILE = "cluster.json"
 _TOKEN_FILE = "token"  # noqa: S105 - a file's name
 
 
@@ -77,7 +77,7 @@ def _own(state: Path) -> list[tuple[str, str]]:
 def _others(state: Path) -> list[tuple[str, str]]:
     """The other nodes of its cluster, as it knew them last."""
     try:
-        peers = _document(state / _NODE_FILE).get("peers", ())
+        peers = _document(state / _CLUSTER_FILE).get("peers", ())
         return [(_as_url(each["api"]), str(each.get("certificate", ""))) for each in peers]
     except (KeyError, TypeError, AttributeError):
         return []

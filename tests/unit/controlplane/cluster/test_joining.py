@@ -68,7 +68,7 @@ async def test_node_of_another_cluster_is_refused_and_changes_nothing(
     assert second.statistics().revision == revision
     assert empty.statistics().revision == 1
     assert folder.token() == token
-    (folder.path / "node.json").unlink()
+    (folder.path / "cluster.json").unlink()
     await join(second, folder, shown="the second")
     assert folder.token() == other.token()
     await second.close()
@@ -76,7 +76,7 @@ async def test_node_of_another_cluster_is_refused_and_changes_nothing(
 
 
 async def test_home_that_cannot_be_read_is_a_new_one(tmp_path: Path) -> None:
-    (tmp_path / "node.json").write_text('{"id": "x", "peers": [{"colour": "green"}]}')
+    (tmp_path / "cluster.json").write_text('{"id": "x", "peers": [{"colour": "green"}]}')
     assert Home.read(tmp_path).cluster == ""
     assert Home.read(tmp_path).id != "x"
 

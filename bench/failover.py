@@ -1,0 +1,205 @@
+"""Three `moreton up` over one store, a live load through each Envoy; kill the leader ten times.
+
+Each time the leader is killed with SIGKILL, a route's weights are turned round at a survivor,
+another node comes to lead, and the dead one is started again. What is counted: requests that
+failed, how long a change took to each living Envoy, and how long nobody led.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.fleet import Fleet, configured
+from bench.processes import free_port, need, running, stop
+from bench.report import Result, median
+from moreton.testing.load import LoadReport, Sample, SteadyLoad
+
+_NAMES = ("a", "b", "c")
+_RATE = 200.0  # through each of the three
+_CONNECTIONS = 4
+_SECONDS_MAX = 120.0
+_POLL_SECONDS = 0.01
+_WEIGHTS = "/v1/routes/everything/weights"
+
+
+def run(*, quick: bool, console: Console) -> Result:
+    """Ten kills; two when *quick*."""
+    kills = 2 if quick else 10
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = {label: free_port() for label in ("x", "y")}
+        for label, port in ports.items():
+            command = [sys.executable, "-m", "bench.app", label, str(port)]
+            stack.enter_context(running(command, log=folder / f"{label}.log", port=port))
+        store = stack.enter_context(_etcd(folder))
+        nodes = stack.enter_context(_three_nodes(folder, store, ports))
+        with Progress(console=console) as progress:
+            return uvloop.run(_Story(nodes).tell(kills, progress))
+
+
+@contextlib.contextmanager
+def _etcd(folder: Path) -> Iterator[str]:
+    client, peer = free_port(), free_port()
+    command = [
+        need("etcd"),
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls=http://127.0.0.1:{client}",
+        f"--advertise-client-urls=http://127.0.0.1:{client}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-cluster=default=http://127.0.0.1:{peer}",
+    ]
+    with running(command, log=folder / "etcd.log", port=client):
+        yield f"etcd://127.0.0.1:{client}"
+
+
+@contextlib.contextmanager
+def _three_nodes(folder: Path, store: str, ports: dict[str, int]) -> Iterator[dict[str, Fleet]]:
+    nodes = {}
+    for name in _NAMES:
+        made = Fleet(folder / name, free_port(), free_port())
+        api = {"api": f"127.0.0.1:{made.api_port}", "node": name, "store": store}
+        services = {x: {"addresses": [f"127.0.0.1:{port}"]} for x, port in ports.items()}
+        routes = {"everything": {"path": "/*", "to": {"x": 1, "y": 0}}}
+        configured(made, {"services": services, "routes": routes, "controlplane": api})
+        nodes[name] = made
+    try:
+        for made in nodes.values():
+            made.spawn()
+        for made in nodes.values():
+            made.wait_ready(_SECONDS_MAX)
+        yield nodes
+    finally:
+        for made in nodes.values():
+            if made.child is not None:
+                stop(made.child, 20)
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What was seen of each kill, in seconds."""
+
+    arrivals: list[float] = field(default_factory=list)  # of a change, at each living Envoy
+    leaderless: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+
+class _Story:
+    def __init__(self, nodes: dict[str, Fleet]) -> None:
+        self._nodes = nodes
+        self._served = dict.fromkeys(nodes, "")  # what each Envoy answered last
+        self._measured = _Measured()
+
+    async def tell(self, kills: int, progress: Progress) -> Result:
+        """Kill under load; then judge."""
+        await self._until(lambda: self._leader() is not None)
+        pids = {name: made.envoy_pid() for name, made in self._nodes.items()}
+        bar = progress.add_task("the leader is killed", total=kills)
+        async with contextlib.AsyncExitStack() as stack:
+            loads = [
+                await stack.enter_async_context(self._load(name, made))
+                for name, made in self._nodes.items()
+            ]
+            for number in range(kills):
+                await self._kill(number)
+                progress.update(bar, completed=number + 1)
+        same = pids == {name: made.envoy_pid() for name, made in self._nodes.items()}
+        return self._judge([load.report for load in loads], kills, same_envoys=same)
+
+    def _load(self, name: str, made: Fleet) -> SteadyLoad:
+        load = SteadyLoad(f"{made.url}/", rate=_RATE, connections=_CONNECTIONS)
+
+        def see(sample: Sample) -> None:
+            self._served[name] = sample.label
+
+        load.on_sample = see
+        return load
+
+    async def _kill(self, number: int) -> None:
+        leader = self._leader()
+        assert leader is not None
+        dead = self._nodes[leader]
+        await asyncio.to_thread(dead.kill)
+        began = time.monotonic()
+        living = [name for name in self._nodes if name != leader]
+        label = "yx"[number % 2]
+        weights = {each: int(each == label) for each in ("x", "y")}
+        changing = self._nodes[living[number % 2]]
+        await asyncio.to_thread(changing.call, "PUT", _WEIGHTS, weights)
+        changed = time.monotonic()
+        for name in living:
+            await self._until(partial(self._serves, name, label))
+            self._measured.arrivals.append(time.monotonic() - changed)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._note_leader(began, leader, living))
+            tasks.create_task(asyncio.to_thread(dead.start, _SECONDS_MAX))
+        await self._until(partial(self._serves, leader, label))
+
+    def _serves(self, name: str, label: str) -> bool:
+        return self._served[name] == label
+
+    async def _note_leader(self, began: float, dead: str, living: list[str]) -> None:
+        await self._until(lambda: self._leader(living) not in {None, dead})
+        self._measured.leaderless.append(time.monotonic() - began)
+        self._measured.tokens.append(self._document(living[0])["token"])
+
+    def _leader(self, asked: list[str] | None = None) -> str | None:
+        """Who leads, when all that are *asked* agree."""
+        said = {self._document(name)["leader"] for name in asked or self._nodes}
+        return said.pop() if len(said) == 1 else None
+
+    def _document(self, name: str) -> dict[str, Any]:
+        try:
+            found = self._nodes[name].call("GET", "/v1/status")
+        except httpx.HTTPError:
+            return {"leader": None, "token": None}
+        assert isinstance(found, dict)
+        node = found["node"]
+        assert isinstance(node, dict)
+        return node
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(_SECONDS_MAX):
+            while not condition():
+                await asyncio.sleep(_POLL_SECONDS)
+
+    def _judge(self, reports: list[LoadReport], kills: int, *, same_envoys: bool) -> Result:
+        requests = sum(each.requests for each in reports)
+        failures = sum(each.failures for each in reports)
+        cut = sum(each.resets + each.closes for each in reports)
+        tokens = self._measured.tokens
+        ours = {
+            "kills": len(tokens),
+            "requests": requests,
+            "failures": failures,
+            "resets_and_closes": cut,
+            "p50_ms": median([each.percentile(0.5) for each in reports]) * 1000,
+            "p99_ms": max(each.percentile(0.99) for each in reports) * 1000,
+            "change_arrives_ms": median(self._measured.arrivals) * 1000,
+            "without_leader_s": median(self._measured.leaderless),
+        }
+        checks = {
+            f"the leader was killed {kills} times": len(tokens) == kills,
+            "no failed request": failures == 0,
+            "no reset or closed connection": cut == 0,
+            "every change arrived at every Envoy": len(self._measured.arrivals) == 2 * kills,
+            "every term had a larger fencing token": tokens == sorted(set(tokens)),
+            "the same Envoys from first to last": same_envoys,
+        }
+        both = zip(_NAMES, reports, strict=True)
+        outcomes = [f"outcomes of {name}: {dict(report.outcomes)}" for name, report in both]
+        return Result("failover", "requests", ours, checks=checks, notes=outcomes)
