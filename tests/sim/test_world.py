@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from moreton.kernel.time import Instant
+from moreton.sim.disk import Torn
 from moreton.sim.network import Faults
-from moreton.sim.world import Deliver, Persist, Send, World, WorldFault
+from moreton.sim.world import Deliver, Persist, Send, Sync, World, WorldFault
 
 RETRY = timedelta(milliseconds=20)
 STEPS = 40
@@ -180,6 +181,47 @@ def test_fast_clock_retries_sooner() -> None:
         world.run(timedelta(seconds=1))
         sent.append(world.network.counts["sent"])
     assert sent[1] > 1.8 * sent[0]
+
+
+def test_clock_whose_drift_changes_never_jumps() -> None:
+    world = World(1)
+    client = world.add("client", Client)
+    local = []
+    for drift in (0.5, -0.5, 0.0):
+        world.set_drift("client", drift)
+        local.append(client.local(world.now.nanos))
+        world.run(timedelta(seconds=1))
+    local.append(client.local(world.now.nanos))
+    assert local == [0, 1_500_000_000, 2_000_000_000, 3_000_000_000]
+
+
+def test_whoever_asks_is_told_of_messages_that_do_not_arrive() -> None:
+    lost: list[Any] = []
+    world = World(1, lost=lambda *each: lost.append(each))
+    world.add("client", Client)
+    world.run(timedelta(milliseconds=10))
+    assert lost == [("client", "server", 0)]  # there is no server
+    world.add("server", Server)
+    world.network.partition(["client"], ["server"])
+    world.run(timedelta(milliseconds=20))
+    assert lost[1:] == [("client", "server", 0)]
+
+
+def test_sync_makes_durable_what_was_written_before() -> None:
+    class Lazy(Client):
+        def wake(self, now: Instant) -> list[Any]:
+            self._due = None if self.step else now
+            self.step += 1
+            return [Persist(self.step, sync=False), *([Sync()] if self.step == 1 else [])]
+
+    kept = set()
+    for seed in range(30):
+        world = World(seed, tear=True)
+        disk = world.add("client", Lazy).disk
+        world.run(timedelta(milliseconds=1))
+        world.crash("client")
+        kept.add(tuple(disk.read()))
+    assert kept == {(1,), (1, 2), (1, Torn(2))}
 
 
 def test_order_is_kept_when_the_network_is_like_tcp() -> None:

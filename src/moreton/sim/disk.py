@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from moreton.kernel.rng import Rng
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """What is left of a record that is a value and reached the disk in part: not to be used."""
+
+    record: Any
 
 
 class SimDisk:
     """An append-only file of records: `append` is lost in a crash unless `sync` came after it.
 
-    With *tear*, a crash may leave a part of the first unsynced record, as a real disk does.
+    With *tear*, a crash may leave a part of the first unsynced record, as a real disk does: fewer
+    bytes, or `Torn`.
     """
 
     def __init__(self, *, tear: bool = False) -> None:
         self._tear = tear
-        self._synced: list[bytes] = []
-        self._cached: list[bytes] = []
+        self._synced: list[Any] = []
+        self._cached: list[Any] = []
         self.lost = 0  # records that crashes took
         self.torn = 0
 
-    def append(self, record: bytes) -> None:
+    def append(self, record: Any) -> None:
         """Write *record*; it is visible at once and durable after `sync`."""
         self._cached.append(record)
 
@@ -27,7 +38,7 @@ class SimDisk:
         self._synced += self._cached
         self._cached.clear()
 
-    def read(self) -> list[bytes]:
+    def read(self) -> list[Any]:
         """Every record that is visible now."""
         return [*self._synced, *self._cached]
 
@@ -38,6 +49,14 @@ class SimDisk:
         self._synced += self._cached[:kept]
         self._cached.clear()
         self.lost += len(lost)
-        if self._tear and lost and len(lost[0]) > 1 and rng.random() < 0.5:
-            self._synced.append(lost[0][: 1 + rng.randrange(len(lost[0]) - 1)])
-            self.torn += 1
+        if self._tear and lost and rng.random() < 0.5:
+            self._tear_record(lost[0], rng)
+
+    def _tear_record(self, record: Any, rng: Rng) -> None:
+        if not isinstance(record, bytes):
+            self._synced.append(Torn(record))
+        elif len(record) > 1:
+            self._synced.append(record[: 1 + rng.randrange(len(record) - 1)])
+        else:
+            return
+        self.torn += 1

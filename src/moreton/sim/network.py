@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from moreton.kernel.rng import Rng
+from moreton.kernel.time import nanos_of
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -31,7 +32,7 @@ class SimNetwork:
         self.faults = faults
         self.counts: Counter[str] = Counter()
         self._cuts: set[tuple[Hashable, Hashable]] = set()
-        self._latest: dict[tuple[Hashable, Hashable], timedelta] = {}
+        self._latest: dict[tuple[Hashable, Hashable], int] = {}
 
     def cut(self, sources: Iterable[Hashable], targets: Iterable[Hashable]) -> None:
         """Lose everything from any of *sources* to any of *targets*: one way only."""
@@ -48,34 +49,32 @@ class SimNetwork:
         """Undo every cut."""
         self._cuts.clear()
 
-    def arrivals(
-        self, source: Hashable, target: Hashable, elapsed: timedelta, rng: Rng
-    ) -> list[timedelta]:
-        """When a message sent *elapsed* after the start arrives; once, twice or never."""
+    def arrivals(self, source: Hashable, target: Hashable, nanos: int, rng: Rng) -> list[int]:
+        """When a message sent at *nanos* arrives, in nanoseconds: once, twice or never."""
         self.counts["sent"] += 1
         if (source, target) in self._cuts:
             self.counts["cut"] += 1
             return []
-        if self.faults.lose and rng.random() < self.faults.lose:
+        faults = self.faults
+        if faults.lose and rng.random() < faults.lose:
             self.counts["lost"] += 1
             return []
-        copies = 1
-        if self.faults.duplicate and rng.random() < self.faults.duplicate:
+        first = self._arrival(source, target, nanos, rng)
+        if faults.duplicate and rng.random() < faults.duplicate:
             self.counts["duplicated"] += 1
-            copies = 2
-        return [self._arrival(source, target, elapsed, rng) for _ in range(copies)]
+            return [first, self._arrival(source, target, nanos, rng)]
+        return [first]
 
-    def _arrival(
-        self, source: Hashable, target: Hashable, elapsed: timedelta, rng: Rng
-    ) -> timedelta:
-        low, high = self.faults.delay_min, self.faults.delay_max
-        delay = low + (high - low) * rng.random()
-        if self.faults.linger and rng.random() < self.faults.linger:
+    def _arrival(self, source: Hashable, target: Hashable, nanos: int, rng: Rng) -> int:
+        faults = self.faults
+        low = nanos_of(faults.delay_min)
+        delay = low + int((nanos_of(faults.delay_max) - low) * rng.random())
+        if faults.linger and rng.random() < faults.linger:
             self.counts["lingered"] += 1
             delay *= 10
-        arrival = elapsed + delay
-        before = self._latest.get((source, target), timedelta(0))
-        if self.faults.in_order:
+        arrival = nanos + delay
+        before = self._latest.get((source, target), 0)
+        if faults.in_order:
             arrival = max(arrival, before)
         elif arrival < before:
             self.counts["reordered"] += 1

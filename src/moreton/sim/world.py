@@ -7,14 +7,16 @@ long as its events do.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from moreton.kernel.machine import Machine
 from moreton.kernel.rng import seeded_rng
-from moreton.kernel.time import Instant
+from moreton.kernel.time import Instant, nanos_of
 from moreton.sim.disk import SimDisk
 from moreton.sim.network import Faults, SimNetwork
 
@@ -40,10 +42,15 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """The effect that writes *record* and syncs it before the next effect."""
+    """The effect that writes *record*, `bytes` or a value, and syncs it before the next effect."""
 
-    record: bytes
+    record: Any
     sync: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """The effect that makes every record durable that was written without *sync*."""
 
 
 class WorldFault(AssertionError):
@@ -55,21 +62,33 @@ class Node:
     """One node: its machine while it is up, and its disk, which outlives crashes."""
 
     name: Hashable
-    build: Callable[[Sequence[bytes]], Machine[Any, Any]]
+    build: Callable[[Sequence[Any]], Machine[Any, Any]]
     disk: SimDisk
     machine: Machine[Any, Any] | None = None
     life: int = 0  # counts restarts: what was meant for an earlier life is dropped
     paused: bool = False
     held: list[Any] = field(default_factory=list)
     drift: float = 0.0  # a clock that runs this share fast (or slow, below zero)
+    since: tuple[int, int] = (0, 0)  # the world's nanoseconds and its own, when drift began
     armed: Instant | None = None
+
+    def local(self, nanos: int) -> int:
+        """What its clock shows when the world's shows *nanos*."""
+        world, own = self.since
+        return own + int((nanos - world) * (1 + self.drift))
+
+    def world(self, nanos: int) -> int:
+        """The world's time when its own clock shows *nanos*."""
+        world, own = self.since
+        return world + math.ceil((nanos - own) / (1 + self.drift))
 
 
 class World:
     """Nodes and the network between them.
 
-    *observe* is called with the node's name for every effect that is neither `Send` nor `Persist`;
-    `trace` keeps the last of what happened, as text.
+    *observe* is called with the node and each effect that the world does not perform itself,
+    *lost* with source, target and message when one does not arrive. `trace` keeps the
+    last of what happened, as text.
     """
 
     def __init__(
@@ -78,6 +97,7 @@ class World:
         *,
         faults: Faults | None = None,
         observe: Callable[[Hashable, Any], None] | None = None,
+        lost: Callable[[Hashable, Hashable, Any], None] | None = None,
         tear: bool = False,
     ) -> None:
         self.seed = seed
@@ -89,6 +109,7 @@ class World:
         self.crashes = 0
         self.tracing = True
         self._observe = observe or (lambda *_: None)
+        self._lost = lost or (lambda *_: None)
         self._tear = tear
         self._nanos = 0
         self._order = 0
@@ -99,7 +120,7 @@ class World:
         """The world's own time; nodes may see it drift."""
         return Instant(self._nanos)
 
-    def add(self, name: Hashable, build: Callable[[Sequence[bytes]], Machine[Any, Any]]) -> Node:
+    def add(self, name: Hashable, build: Callable[[Sequence[Any]], Machine[Any, Any]]) -> Node:
         """A node; *build* makes its machine from the records that its disk has."""
         node = Node(name, build, SimDisk(tear=self._tear))
         self.nodes[name] = node
@@ -112,14 +133,14 @@ class World:
 
     def at(self, delay: timedelta, action: Callable[[], None]) -> None:
         """Do *action* after *delay*."""
-        self._push(self.now + delay, action)
+        self._push(self._nanos + nanos_of(delay), action)
 
     def crash(self, name: Hashable) -> None:
         """Stop a node: its memory is gone, its disk keeps what was synced, and maybe more."""
         node = self.nodes[name]
         if node.machine is not None:
             self.crashes += 1
-            self._note(name, "crashes")
+            self.note(name, "crashes")
             node.machine, node.armed, node.paused = None, None, False
             node.held.clear()
             node.life += 1
@@ -129,7 +150,7 @@ class World:
         """Start a crashed node from its disk."""
         node = self.nodes[name]
         if node.machine is None:
-            self._note(name, "restarts")
+            self.note(name, "restarts")
             self._boot(node)
 
     def pause(self, name: Hashable) -> None:
@@ -145,9 +166,17 @@ class World:
             self._handle(node, event)
         self._arm(node)
 
+    def set_drift(self, name: Hashable, drift: float) -> None:
+        """Let the clock of a node run *drift* fast from now on, or slow, below zero."""
+        node = self.nodes[name]
+        node.since = (self._nanos, node.local(self._nanos))
+        node.drift = drift
+        node.armed = None
+        self._arm(node)
+
     def run(self, duration: timedelta, *, until: Callable[[], bool] | None = None) -> bool:
         """Let *duration* pass; true as soon as *until* holds, false when it never did."""
-        end = self._nanos + (Instant(0) + duration).nanos
+        end = self._nanos + nanos_of(duration)
         steps = 0
         while self._queue and self._queue[0][0] <= end:
             if until is not None and until():
@@ -159,6 +188,13 @@ class World:
                 self.fail(f"more than {_STEPS_MAX} steps in {duration}")
         self._nanos = max(self._nanos, end)
         return until is not None and until()
+
+    def note(self, name: Hashable, text: str) -> None:
+        """Add to the trace that something happened to *name*."""
+        if self.tracing:
+            self.trace.append(f"{self._nanos / 1e9:.6f} {name} {text}")
+            if len(self.trace) > _TRACE_MAX:
+                del self.trace[: _TRACE_MAX // 2]
 
     def fail(self, what: str) -> None:
         """Raise `WorldFault` with the seed and the last of what happened."""
@@ -190,7 +226,9 @@ class World:
         node.armed = None
         if node.paused:
             return
-        self._perform(node, node.machine.wake(self._local(node)))
+        # Rounding must not wake it before its own clock shows the time.
+        now = max(due, self._local(node))
+        self._perform(node, node.machine.wake(now))
         self._arm(node)
 
     def _perform(self, node: Node, effects: Iterable[Any]) -> None:
@@ -202,23 +240,28 @@ class World:
                     node.disk.append(record)
                     if sync:
                         node.disk.sync()
+                case Sync():
+                    node.disk.sync()
                 case _:
                     self._observe(node.name, effect)
 
     def _send(self, node: Node, target: Hashable, message: Any) -> None:
-        elapsed = timedelta(microseconds=self._nanos / 1000)
         event = Deliver(node.name, message)
-        for arrival in self.network.arrivals(node.name, target, elapsed, self.rng):
-            self._push(Instant(0) + arrival, lambda: self._deliver(target, event))
+        arrivals = self.network.arrivals(node.name, target, self._nanos, self.rng)
+        for arrival in arrivals:
+            self._push(arrival, partial(self._deliver, target, event))
+        if not arrivals:
+            self._lost(node.name, target, message)
 
     def _deliver(self, target: Hashable, event: Deliver) -> None:
         node = self.nodes.get(target)
         if node is None or node.machine is None:
             self.network.counts["undelivered"] += 1
+            self._lost(event.source, target, event.message)
             return
         self.delivered += 1
         if self.tracing:
-            self._note(target, f"gets {event.message} from {event.source}")
+            self.note(target, f"gets {event.message} from {event.source}")
         self._handle(node, event)
 
     def _arm(self, node: Node) -> None:
@@ -227,21 +270,12 @@ class World:
             node.armed = None
         elif due != node.armed:
             node.armed = due
-            life = node.life
-            world = max(self._nanos, int(due.nanos / (1 + node.drift)))
-            self._push(Instant(world), lambda: self._wake(node, life, due))
+            when = max(self._nanos, node.world(due.nanos))
+            self._push(when, partial(self._wake, node, node.life, due))
 
     def _local(self, node: Node) -> Instant:
-        if node.armed is not None and int(node.armed.nanos / (1 + node.drift)) <= self._nanos:
-            return max(node.armed, Instant(int(self._nanos * (1 + node.drift))))
-        return Instant(int(self._nanos * (1 + node.drift)))
+        return Instant(node.local(self._nanos))
 
-    def _push(self, when: Instant, action: Callable[[], None]) -> None:
+    def _push(self, nanos: int, action: Callable[[], None]) -> None:
         self._order += 1
-        heapq.heappush(self._queue, (when.nanos, self._order, action))
-
-    def _note(self, name: Hashable, text: str) -> None:
-        if self.tracing:
-            self.trace.append(f"{self._nanos / 1e9:.6f} {name} {text}")
-            if len(self.trace) > _TRACE_MAX:
-                del self.trace[: _TRACE_MAX // 2]
+        heapq.heappush(self._queue, (nanos, self._order, action))

@@ -19,7 +19,6 @@ from moreton.consensus.core.events import (
     ConfigurationChanged,
     Effect,
     Event,
-    LeaderChanged,
     Persist,
     Persisted,
     Propose,
@@ -95,7 +94,6 @@ class RaftNode:
         self._synced = 0  # the last that must be durable before this node may rely on it
         self._awaiting: deque[tuple[int, list[Message]]] = deque()
         self._applying: deque[tuple[int, int]] = deque()
-        self._told_leader: tuple[int, NodeId | None] = (self._state.term, None)
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
         """What follows from *event*."""
@@ -137,6 +135,11 @@ class RaftNode:
     def status(self) -> Status:
         """How things stand."""
         return self._state.status()
+
+    @property
+    def state(self) -> State:
+        """Its variables: to look at, not to change."""
+        return self._state
 
     # --- events -------------------------------------------------------------------------------
 
@@ -325,12 +328,14 @@ class RaftNode:
         self._replication.flush()
         outbox, state.outbox = state.outbox, []
         effects: list[Effect] = [Send(m) for m in outbox if isinstance(m, _LEADER_MESSAGES)]
+        first = len(effects)
         effects += self._persist()
-        effects += [Send(m) for m in outbox if not isinstance(m, _LEADER_MESSAGES)]
+        if first < len(outbox):
+            effects += [Send(m) for m in outbox if not isinstance(m, _LEADER_MESSAGES)]
         if state.own:
             self._awaiting.append((self._synced, state.own))
             state.own = []
-        effects += self._leader_changed()
+        effects += state.take_leader_change()
         effects += state.effects
         state.effects = []
         effects += self._apply()
@@ -353,14 +358,15 @@ class RaftNode:
     def _must_sync(self) -> bool:
         state, before = self._state, self._hard_state
         # A commit index that is lost is found again; a vote that is lost may be given twice.
-        voted = (before.term, before.vote) != (state.term, state.vote)
+        voted = before.term != state.term or before.vote != state.vote
         return voted or state.log.has_unwritten or state.received_snapshot is not None
 
     def _persist(self) -> list[Effect]:
         state, sync = self._state, self._must_sync()
-        before, after = self._hard_state, state.hard_state
-        if not sync and after == before:
+        before = self._hard_state
+        if not sync and state.log.committed == before.commit:
             return []
+        after = state.hard_state
         entries = state.log.take_unwritten()
         snapshot, state.received_snapshot = state.received_snapshot, None
         self._hard_state = after
@@ -377,17 +383,12 @@ class RaftNode:
             )
         ]
 
-    def _leader_changed(self) -> list[Effect]:
-        state = self._state
-        told_term, told_leader = self._told_leader
-        if state.leader == told_leader and (told_leader is None or told_term == state.term):
-            return []
-        self._told_leader = (state.term, state.leader)
-        return [LeaderChanged(state.term, state.leader)]
-
     def _apply(self) -> list[Effect]:
+        log = self._state.log
+        if log.handed_out >= log.committed:
+            return []
         room = self._state.settings.apply_bytes_max - sum(size for _, size in self._applying)
-        entries = self._state.log.take_committed(room) if room > 0 else ()
+        entries = log.take_committed(room) if room > 0 else ()
         if not entries:
             return []
         self._applying.append((entries[-1].index, sum(map(entry_bytes, entries))))

@@ -48,6 +48,8 @@ class Reads:
         self._sent_at: dict[int, Instant] = {}
         self._confirmed_at: Instant | None = None
         self._lease_given_up = False
+        self._heard = False  # something that may confirm a round
+        self._configuration = state.configuration
 
     def lead(self) -> None:
         """A new term of leadership: rounds count from one again."""
@@ -84,6 +86,7 @@ class Reads:
         """Send heartbeats; every waiting read counts on them."""
         state = self._state
         self._round += 1
+        self._heard = True
         self._sent_at[self._round] = state.now
         self._sent_at.pop(self._round - ROUNDS_MAX, None)
         for read in reversed(self._waiting):
@@ -106,6 +109,7 @@ class Reads:
         """A follower answered a round."""
         progress = self._state.progress[message.source]
         progress.round = max(progress.round, message.round)
+        self._heard = True
 
     def settle(self) -> None:
         """Answer what can be answered, refuse what never will, and ask a quorum for the rest."""
@@ -126,6 +130,9 @@ class Reads:
 
     def _confirm(self) -> None:
         state = self._state
+        if not self._heard and self._configuration is state.configuration:
+            return
+        self._heard, self._configuration = False, state.configuration
         acked = {node: progress.round for node, progress in state.progress.items()}
         acked[state.node] = self._round
         confirmed = committed_index(state.configuration, acked) or 0
@@ -176,6 +183,8 @@ class Reads:
             )
 
     def _drop(self) -> None:
+        if not self._waiting and not self._early:
+            return
         mine = [read.context for read in self._waiting if read.source == self._state.node]
         mine += [context for source, context in self._early if source == self._state.node]
         for context in mine:

@@ -62,6 +62,8 @@ class Replication:
 
     def flush(self) -> None:
         """Send what is wanted, as far as the windows allow."""
+        if not self._wanted:
+            return
         wanted, self._wanted = self._wanted, {}
         if not self._state.is_leader:
             return

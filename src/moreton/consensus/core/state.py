@@ -10,7 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from moreton.consensus.core.configuration import apply_change, decode_change
-from moreton.consensus.core.events import ConfigurationChanged, Effect
+from moreton.consensus.core.events import ConfigurationChanged, Effect, LeaderChanged
 from moreton.consensus.core.log import Log, entry_bytes
 from moreton.consensus.core.messages import (
     Configuration,
@@ -142,6 +142,7 @@ class State:
         self.outbox: list[Message] = []
         self.own: list[Message] = []  # answers to itself: they count once they are durable
         self.effects: list[Effect] = []
+        self._told_leader: tuple[int, NodeId | None] = (self.term, None)
         self.received_snapshot: SnapshotMeta | None = None  # to be persisted
         # Leaders only.
         self.pending_change_index = 0  # no change is proposed until this is committed
@@ -157,8 +158,13 @@ class State:
         self._recover(recovered)
 
     def _recover(self, recovered: Recovered) -> None:
-        # The commit index is not always synced; what was applied is committed all the same.
-        committed = max(recovered.hard_state.commit, recovered.applied)
+        # The commit index is not always synced, and may be torn off from entries that are; what
+        # was applied is committed all the same. So is every change of the configuration but the
+        # last, else that would not have been proposed: to count votes by one still older would be
+        # to count without the others.
+        kept = self.log.entries(self.log.first_index)
+        changes = [entry.index for entry in kept if entry.kind is EntryKind.CONFIGURATION]
+        committed = max(recovered.hard_state.commit, recovered.applied, *changes[-2:-1])
         self.commit_to(committed)
         self.effects.clear()
         self.reconcile_progress(next_index=self.log.last_index + 1)
@@ -283,7 +289,7 @@ class State:
 
     def status(self) -> Status:
         """How things stand."""
-        matches = {node: one.match for node, one in self.progress.items()}
+        progress = self.progress if self.is_leader else {}
         return Status(
             node=self.node,
             term=self.term,
@@ -293,13 +299,21 @@ class State:
             committed=self.log.committed,
             applied=self.log.applied,
             configuration=self.configuration,
-            matches=matches if self.is_leader else {},
+            matches={node: one.match for node, one in progress.items()},
         )
 
     def draw_election_timeout(self) -> None:
         """Wait between one and two election timeouts, so that few campaign at the same time."""
         delay = self.settings.election_timeout * (1 + self.rng.random())
         self.election_due = self.now + delay
+
+    def take_leader_change(self) -> list[Effect]:
+        """Who leads, if that is another than was told before."""
+        told_term, told_leader = self._told_leader
+        if self.leader == told_leader and (told_leader is None or told_term == self.term):
+            return []
+        self._told_leader = (self.term, self.leader)
+        return [LeaderChanged(self.term, self.leader)]
 
     def abort_transfer(self) -> None:
         """Take proposals again."""

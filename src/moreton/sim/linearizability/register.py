@@ -55,7 +55,7 @@ class CasRegister(Register):
     """
 
     name = "cas"
-    ops = ("read", "write", "cas")
+    ops: tuple[str, ...] = ("read", "write", "cas")
 
     def effect(self, call: Call) -> Effect:
         """Of a read, a write or a cas."""

@@ -1,0 +1,1 @@
+"""One node of a simulated cluster: its host, disk and state machine."""
