@@ -12,6 +12,7 @@ from moreton.store.core.errors import AnswerLost, StoreError
 __all__ = [
     "AddressTaken",
     "BadRaftUrl",
+    "ClusterRefused",
     "ClusterUnreachable",
     "LastVoter",
     "MajorityAtRisk",
@@ -186,6 +187,7 @@ class UnknownMember(StoreError):
 
     def __init__(self, *, node: int, members: Sequence[int]) -> None:
         self.node = node
+        self.members = tuple(members)
         known = ", ".join(map(str, members)) or "none"
         super().__init__(
             f"node {node} does not belong to this cluster, whose nodes are {known}: nothing was "
@@ -215,11 +217,22 @@ class MajorityAtRisk(StoreError):
     def __init__(self, *, node: int, silent: Sequence[int], voters: int) -> None:
         self.node = node
         self.silent = tuple(silent)
+        self.voters = voters
         super().__init__(
             f"node {node} was not removed: of the {voters} voters that would be left, "
             f"{', '.join(map(str, silent))} cannot be reached, and nobody could write any more; "
             "start those, or let those leave first"
         )
+
+
+class ClusterRefused(StoreError):
+    """A node answered with an error of its own; *cause* is that error's code."""
+
+    code = "cluster-refused"
+
+    def __init__(self, *, cause: str, says: str) -> None:
+        self.cause = cause
+        super().__init__(says)
 
 
 class SnapshotDamaged(StoreError):

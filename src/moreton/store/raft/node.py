@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Any
 
 from moreton.consensus.core.messages import NodeId
 from moreton.consensus.core.state import Settings
@@ -28,10 +29,23 @@ from moreton.store.errors import StoreClosed
 from moreton.store.host import BYTES_PENDING_MAX, WRITES_PENDING_MAX
 from moreton.store.raft.core.commands import Command
 from moreton.store.raft.core.encoding import encode
+from moreton.store.raft.core.questions import (
+    pack_answer,
+    pack_error,
+    pack_question,
+    read_answer,
+    read_question,
+)
 from moreton.store.raft.core.renewals import pack_leases, pack_ttls, read_leases, read_ttls
 from moreton.store.raft.core.replica import Answer, Done
-from moreton.store.raft.errors import ClusterUnreachable, NodeStopped, RaftAnswerLost
+from moreton.store.raft.errors import (
+    ClusterUnreachable,
+    NodeStopped,
+    RaftAnswerLost,
+    UnknownMember,
+)
 from moreton.store.raft.machine import Follower, StoreMachine
+from moreton.store.raft.membership import Admitted, Membership
 from moreton.store.raft.sharing import Room, Shared
 from moreton.store.raft.tenure import Tenure, TenureOver
 
@@ -53,7 +67,7 @@ class NodeNumbers:
 class ClusterNode(Follower):
     """Node *node*, from its making until `close`; it starts by itself.
 
-    *answer* answers what other nodes ask this one while it leads, beside renewals.
+    *reached* tells to which others it is connected.
     """
 
     def __init__(
@@ -65,12 +79,12 @@ class ClusterNode(Follower):
         addresses: dict[NodeId, str],
         clock: Clock,
         timeout: timedelta,
+        reached: Callable[[], Iterable[NodeId]],
         settings: Settings | None = None,
         bounds: HostSettings | None = None,
     ) -> None:
         self.node = node
         self.machine = StoreMachine(asyncio.get_running_loop())
-        self.answer_leader: Callable[[bytes], Awaitable[bytes]] | None = None
         self._clock = clock
         self._timeout = timeout
         self._host = RaftHost(
@@ -85,6 +99,7 @@ class ClusterNode(Follower):
             on_leader=self._on_leader,
             answer=self._answer,
         )
+        self.membership = Membership(self._host, reached=reached)
         self._tenure: Tenure | None = None
         self._ended: list[Tenure] = []
         self._renewals = Shared(self._ask_renewals, items_max=_RENEWALS_MAX)
@@ -137,11 +152,27 @@ class ClusterNode(Follower):
             raise LeaseNotFound(lease=lease)
         return ttl
 
-    async def ask_leader(self, question: bytes) -> bytes:
-        """What the leader's `answer_leader` says."""
+    async def admit(self, address: str) -> Admitted:
+        """Let a new node in, by the leader. Raises `AddressTaken`, `ClusterUnreachable`."""
+        found = await self._ask_leader(pack_question("admit", address=address))
+        return Admitted(found["node"], {int(n): at for n, at in found["addresses"].items()})
+
+    async def dismiss(self, node: NodeId, *, at_any_risk: bool = False) -> None:
+        """Let *node* go, by the leader. Raises what `Membership.dismiss` does."""
+        await self._ask_leader(pack_question("dismiss", node=node, at_any_risk=at_any_risk))
+
+    async def move(self, address: str) -> None:
+        """This node is at *address* from now on."""
+        await self._ask_leader(pack_question("move", node=self.node, address=address))
+
+    async def transfer(self, node: NodeId) -> None:
+        """Let *node* lead. Raises `UnknownMember`, and the `TransferFailed` of consensus."""
         await self.wait_started()
+        members = self._host.status().raft.configuration.members()
+        if node not in members:
+            raise UnknownMember(node=node, members=members)
         with self._translated():
-            return await self._host.ask_leader(_OTHER + question)
+            await self._host.transfer(node)
 
     def status(self) -> HostStatus:
         """How this node sees itself and the others; raises `HostClosed` before it started."""
@@ -184,13 +215,14 @@ class ClusterNode(Follower):
                 propose=self.propose,
                 barrier=self.barrier,
                 clock=self._clock,
+                duties=[self.membership.promote()],
             )
 
     async def _answer(self, source: NodeId, question: bytes) -> bytes:
         del source
         kind, content = question[:1], question[1:]
-        if kind == _OTHER and self.answer_leader is not None:
-            return await self.answer_leader(content)
+        if kind == _OTHER:
+            return await self._answer_of_members(content)
         if kind != _RENEW:
             message = f"a question of kind {kind!r} is not known to this version"
             raise ValueError(message)
@@ -204,6 +236,31 @@ class ClusterNode(Follower):
         if self._tenure is None:
             raise TenureOver
         return await self._tenure.renew(leases)
+
+    async def _answer_of_members(self, question: bytes) -> bytes:
+        do, values = read_question(question)
+        try:
+            match do:
+                case "admit":
+                    admitted = await self.membership.admit(values["address"])
+                    return pack_answer(asdict(admitted))
+                case "dismiss":
+                    risk = values["at_any_risk"]
+                    await self.membership.dismiss(values["node"], at_any_risk=risk)
+                case "move":
+                    await self.membership.move(values["node"], values["address"])
+                case _:
+                    message = f"a question to {do!r} is not known to this version"
+                    raise ValueError(message)
+        except StoreError as error:
+            return pack_error(error)
+        return pack_answer({})
+
+    async def _ask_leader(self, question: bytes) -> dict[str, Any]:
+        await self.wait_started()
+        with self._translated():
+            answer = await self._host.ask_leader(_OTHER + question)
+        return read_answer(answer)
 
     async def _ask_renewals(self, leases: Sequence[LeaseId]) -> Sequence[timedelta | None]:
         with self._translated():

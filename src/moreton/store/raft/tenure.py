@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +36,10 @@ class TenureOver(Exception):
 
 
 class Tenure:
-    """One term of leadership of this node, from its election until `end`."""
+    """One term of leadership of this node, from its election until `end`.
+
+    *duties* are what else it does for as long.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Tenure:
         propose: Callable[[Command], Awaitable[Answer]],
         barrier: Callable[[], Awaitable[None]],
         clock: Clock,
+        duties: Iterable[Coroutine[Any, Any, None]] = (),
     ) -> None:
         self.term = term
         self._machine = machine
@@ -61,6 +65,8 @@ class Tenure:
         self._ending = self._compacting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._begin())
+        for duty in duties:
+            self._spawn(duty)
 
     def on_done(self, done: Done) -> None:
         """A command was carried out here."""

@@ -50,6 +50,7 @@ class MemoryCluster:
                 addresses=self.addresses,
                 clock=self._clock,
                 timeout=self.bounds.timeout,
+                reached=lambda: self.network.transports.keys() - {node},
                 settings=self.settings,
                 bounds=self.bounds,
             ),
