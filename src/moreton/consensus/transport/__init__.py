@@ -14,6 +14,7 @@ A secret alone hides nothing: where others can listen in, use TLS. It keeps no o
 connections and repeats nothing that was lost: Raft does.
 """
 
+from moreton.consensus.transport.questions import ask_as_guest
 from moreton.consensus.transport.settings import Credentials, PeerTls, TransportSettings
 from moreton.consensus.transport.tcp import TcpTransport, TransportStatistics
 
@@ -23,4 +24,5 @@ __all__ = [
     "TcpTransport",
     "TransportSettings",
     "TransportStatistics",
+    "ask_as_guest",
 ]

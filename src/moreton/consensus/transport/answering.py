@@ -63,6 +63,7 @@ class Answerer:
         self._server: asyncio.Server | None = None
         self._greetings: dict[Connection, asyncio.Task[None]] = {}
         self._claims: dict[NodeId, list[Claim]] = {}
+        self._guests: set[Connection] = set()
         self._closed = False
         self.refused = 0
 
@@ -97,7 +98,8 @@ class Answerer:
 
     def connections(self) -> list[Connection]:
         """Every one that has proved itself."""
-        return [claim.connection for claims in self._claims.values() for claim in claims]
+        members = [claim.connection for claims in self._claims.values() for claim in claims]
+        return [*members, *self._guests]
 
     async def close(self) -> None:
         """Listen no more; send what is posted, for a moment, and hang up."""
@@ -167,6 +169,8 @@ class Answerer:
         if isinstance(hello, Refusal):
             raise _Refused(hello.reason, hello.detail)
         me, node, seen = self._identity.party, hello.party.node, _seen(connection)
+        if hello.channel is Channel.GUEST:
+            return self._checked_guest(hello, connection)
         if hello.party.cluster != me.cluster:
             detail = f'it calls itself "{me.cluster}", and we "{hello.party.cluster}"'
             ours = f'it calls itself "{hello.party.cluster}", and we "{me.cluster}"'
@@ -182,9 +186,20 @@ class Answerer:
             raise _Refused(Reason.CERTIFICATE, named)
         return hello
 
+    def _checked_guest(self, hello: Hello, connection: Connection) -> Hello:
+        # Whom it wants, and of which cluster, is what it may come to ask; the secret says enough.
+        if self._identity.secret is None or not hello.has_secret:
+            self._report_secret(hello, connection)
+            raise _Refused(Reason.WRONG_SECRET)
+        return hello
+
     async def _settle(self, connection: Connection, hello: Hello, keys: Keys) -> None:
         """Take *connection* over, unless an older living process is that node."""
         node, incarnation = hello.party.node, hello.party.incarnation
+        if hello.channel is Channel.GUEST:
+            self._guests = {one for one in self._guests if not one.is_closed} | {connection}
+            self._begin(connection, hello, keys)
+            return
         if node == self._identity.party.node and incarnation != self._identity.party.incarnation:
             self._refuse_claim(hello, connection, "it is the node that was dialed")
         while other := self._other(node, incarnation):
@@ -196,11 +211,14 @@ class Answerer:
             raise Closed(connection.reason)
         if self._is_removed(node):
             raise _Refused(Reason.REMOVED)
-        connection.say(encode_ready())
-        on_item = self._accept(hello, connection)
         if hello.channel is not Channel.PROBE:
             claims = [one for one in self._claims.get(node, ()) if not one.connection.is_closed]
             self._claims[node] = [*claims, Claim(incarnation, connection)]
+        self._begin(connection, hello, keys)
+
+    def _begin(self, connection: Connection, hello: Hello, keys: Keys) -> None:
+        connection.say(encode_ready())
+        on_item = self._accept(hello, connection)
         connection.begin(Opener(keys.dialer), Sealer(keys.answerer), on_item, pings=False)
 
     def _other(self, node: NodeId, incarnation: bytes) -> Claim | None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from struct import Struct
 
 from moreton.consensus.core.messages import NodeId
 from moreton.consensus.errors import ConsensusError
 from moreton.consensus.transport.connection import Connection, OnItem
 from moreton.consensus.transport.core.framing import item
+from moreton.consensus.transport.core.handshake import Channel
+from moreton.consensus.transport.dialing import ANYBODY, Place, dial
 from moreton.consensus.transport.errors import (
     AnswerLost,
     BadFrame,
@@ -17,11 +21,16 @@ from moreton.consensus.transport.errors import (
     QuestionRefused,
     TooLargeToSend,
 )
-from moreton.consensus.transport.settings import TransportSettings
+from moreton.consensus.transport.identity import Identity
+from moreton.consensus.transport.settings import Credentials, TransportSettings
+from moreton.kernel.time import Clock, SystemClock
 
 _QUESTION, _ANSWER, _FAILED, _BUSY = 64, 65, 66, 67
 _ID = Struct("<Q")
 _REASON_BYTES_MAX = 500
+
+# Guests have numbers that no node has: nobody is confused with them.
+_GUESTS = 1 << 63
 
 Dial = Callable[[OnItem], Awaitable[Connection]]
 Answer = Callable[[NodeId, bytes], Awaitable[bytes]]
@@ -184,3 +193,33 @@ class Desk:
     def _post(self, kind: int, number: bytes, content: bytes) -> None:
         if not self._connection.is_closed:
             self._connection.post(item(kind, number + content))
+
+
+async def ask_as_guest(
+    address: str,
+    credentials: Credentials,
+    question: bytes,
+    *,
+    settings: TransportSettings | None = None,
+    clock: Clock | None = None,
+    report: Callable[[ConsensusError], None] = lambda _: None,
+) -> bytes:
+    """What the node at *address* answers to somebody who knows the secret and is no member.
+
+    Which node it is, and of which cluster, need not be known. *report* is told of a clock that is
+    far off. Raises a `ConsensusError`, which calls the node 0.
+    """
+    bounds = settings or TransportSettings()
+    identity = Identity(
+        _GUESTS | secrets.randbits(62),
+        credentials,
+        settings=bounds,
+        clock=clock or SystemClock(),
+        report=lambda _, trouble: report(trouble),
+    )
+    reach = partial(dial, identity, Place(ANYBODY, address), Channel.GUEST)
+    asker = Asker(ANYBODY, reach, settings=bounds)
+    try:
+        return await asker.ask(question)
+    finally:
+        await asker.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,11 +20,12 @@ from moreton.consensus.transport.errors import (
     AddressOfAnother,
     NodeClaimedTwice,
     PeerUnreachable,
+    QuestionFailed,
     TooLargeToSend,
 )
 from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import Link, ignore_item
-from moreton.consensus.transport.questions import Asker, Desk
+from moreton.consensus.transport.questions import Answer, Asker, Desk
 from moreton.consensus.transport.settings import Credentials, TransportSettings
 from moreton.consensus.transport.snapshots import Receipt, send_snapshot
 from moreton.consensus.transport.troubles import Troubles
@@ -50,6 +51,7 @@ class TcpTransport:
 
     *listen* is `host:port`; *advertise* is what others dial, if that differs. *report* is told of
     each trouble with a node as it begins: a wrong secret, an id used twice, a clock far off.
+    *guests* answers those who know the secret and are no members: see `ask_as_guest`.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class TcpTransport:
         settings: TransportSettings | None = None,
         clock: Clock | None = None,
         report: Callable[[NodeId, ConsensusError], None] | None = None,
+        guests: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
         self._node = node
+        self._guests = guests
         self._settings = settings or TransportSettings()
         self._clock = clock or SystemClock()
         self._troubles = Troubles(self._clock, report)
@@ -250,16 +254,15 @@ class TcpTransport:
 
     def _accept(self, hello: Hello, connection: Connection) -> OnItem:
         node = hello.party.node
-        if node != self._node:
+        if node != self._node and hello.channel is not Channel.GUEST:
             self._introduce(node, hello.address, connection)
         match hello.channel:
             case Channel.MESSAGES:
                 return partial(self._receive_message, node)
             case Channel.QUESTIONS:
-                desk = Desk(node, connection, self._told().question, settings=self._settings)
-                self._desks.add(desk)
-                self._spawn(self._close_desk(desk, connection))
-                return desk.receive
+                return self._open_desk(node, connection, self._told().question)
+            case Channel.GUEST:
+                return self._open_desk(node, connection, self._answer_guest)
             case Channel.SNAPSHOT:
                 receipt = Receipt(
                     node, self._node, connection, self._told().message, settings=self._settings
@@ -268,6 +271,17 @@ class TcpTransport:
                 return receipt.receive
             case Channel.PROBE:
                 return ignore_item
+
+    def _open_desk(self, node: NodeId, connection: Connection, answer: Answer) -> OnItem:
+        desk = Desk(node, connection, answer, settings=self._settings)
+        self._desks.add(desk)
+        self._spawn(self._close_desk(desk, connection))
+        return desk.receive
+
+    async def _answer_guest(self, _: NodeId, question: bytes) -> bytes:
+        if self._guests is None:
+            raise QuestionFailed(target=self._node, reason="it answers none but members")
+        return await self._guests(question)
 
     def _introduce(self, node: NodeId, address: str, connection: Connection) -> None:
         """*node* lives. If nobody told of it yet, answers go where it says that it is.

@@ -44,6 +44,7 @@ class Channel(IntEnum):
     SNAPSHOT = 2
     QUESTIONS = 3
     PROBE = 4  # only to see who answers
+    GUEST = 5  # questions of somebody who knows the secret and is no member: an operator, say
 
 
 class Reason(IntEnum):
