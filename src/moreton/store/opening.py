@@ -20,8 +20,9 @@ def is_shared(url: str) -> bool:
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
-    """The store at *url*: `memory:`, `sqlite:///relative/file`, `sqlite:////absolute/file`, etcd.
+    """The store at *url*: `memory:`, `sqlite:///relative/file`, `sqlite:////absolute/file`, others.
 
+    raft: `raft:///relative/folder`, `raft:////absolute/folder` of a node; `?reads=local`.
     etcd: `etcd://host:2379,host2:2379/prefix?user=name&password_file=/path`, `etcds://` with TLS.
     Call it inside a running event loop, which the store then belongs to; `close` it at the end.
     Raises `UnknownStoreUrl` and the errors of the backend.
@@ -38,4 +39,9 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         from moreton.store.etcd import open_etcd_store  # noqa: PLC0415 - as above
 
         return open_etcd_store(url)
+    if url.startswith("raft:"):
+        # Only who uses it loads consensus.
+        from moreton.store.raft import open_raft_store  # noqa: PLC0415 - as above
+
+        return open_raft_store(url, clock=clock)
     raise UnknownStoreUrl(url=url)

@@ -40,7 +40,6 @@ from moreton.consensus.transport.errors import (
 from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.settings import split_address
 
-
 # Whichever node it is: what a guest asks for.
 ANYBODY: NodeId = 0
 

@@ -10,8 +10,10 @@ from moreton.kernel.errors import RetryAdvice
 from moreton.store.core.errors import AnswerLost, StoreError
 
 __all__ = [
+    "AddressNotUsable",
     "AddressTaken",
     "BadRaftUrl",
+    "ClocksApart",
     "ClusterRefused",
     "ClusterUnreachable",
     "LastVoter",
@@ -20,10 +22,13 @@ __all__ = [
     "NodeFolderTaken",
     "NodeFolderUnusable",
     "NodeStopped",
+    "NodeUnreachable",
     "NotANodeFolder",
     "RaftAnswerLost",
     "SecretExposed",
+    "SecretRefused",
     "SnapshotDamaged",
+    "SnapshotExpired",
     "SnapshotNotWritten",
     "UnknownMember",
 ]
@@ -180,6 +185,66 @@ class AddressTaken(StoreError):
         )
 
 
+class AddressNotUsable(StoreError):
+    """A node was to be at an address that is not this machine's, or is taken."""
+
+    code = "cluster-address-not-usable"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(
+            f"this machine cannot be a node at {address}, {reason}: none was made; give an address "
+            "of this machine and a free port as host:port, or say by --listen where to listen when "
+            "others reach it by another"
+        )
+
+
+class NodeUnreachable(StoreError):
+    """No node answers at the address."""
+
+    code = "cluster-node-unreachable"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(
+            f"no node of a cluster answers at {address}, {reason}: nothing was asked or changed; "
+            "start it by moreton cluster run, or correct the address"
+        )
+
+
+class SecretRefused(StoreError):
+    """The node has another secret than we."""
+
+    code = "cluster-secret-refused"
+
+    def __init__(self, *, address: str) -> None:
+        self.address = address
+        super().__init__(
+            f"the node at {address} has another cluster secret: nothing was asked or changed; "
+            "use the secret of its cluster, the file `secret` in the folder of any member"
+        )
+
+
+class ClocksApart(StoreError):
+    """The clock of this machine and that of the cluster differ by minutes."""
+
+    code = "cluster-clocks-apart"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, address: str, seconds: float) -> None:
+        self.seconds = seconds
+        way = "behind" if seconds > 0 else "ahead of"
+        super().__init__(
+            f"the clock of this machine is {abs(seconds):.0f} s {way} that of the node at "
+            f"{address}: this one did not join, certificates and logs would be wrong; set the "
+            "clock, and keep it so by NTP"
+        )
+
+
 class UnknownMember(StoreError):
     """No node of that number belongs to the cluster."""
 
@@ -246,6 +311,19 @@ class SnapshotDamaged(StoreError):
         super().__init__(
             f"{file} is not a whole snapshot, {reason}: no cluster was made of it; take another "
             "copy of the file, or an older snapshot"
+        )
+
+
+class SnapshotExpired(StoreError):
+    """A part of a snapshot was asked for too late, or another one was taken meanwhile."""
+
+    code = "cluster-snapshot-expired"
+    retry = RetryAdvice.NOW
+
+    def __init__(self, *, node: int) -> None:
+        super().__init__(
+            f"node {node} does not hold that snapshot any more: the file was not finished; "
+            "take another one, and only one at a time"
         )
 
 

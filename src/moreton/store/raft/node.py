@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -104,6 +104,7 @@ class ClusterNode(Follower):
         self._ended: list[Tenure] = []
         self._renewals = Shared(self._ask_renewals, items_max=_RENEWALS_MAX)
         self._room = Room(count_max=WRITES_PENDING_MAX, bytes_max=BYTES_PENDING_MAX)
+        self._besides: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self.machine.tell(self)
         self._starting = asyncio.create_task(self._host.start())
@@ -173,6 +174,12 @@ class ClusterNode(Follower):
             raise UnknownMember(node=node, members=members)
         with self._translated():
             await self._host.transfer(node)
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run *work* until this node is closed."""
+        task = asyncio.create_task(work, name=f"beside node {self.node}")
+        task.add_done_callback(self._besides.discard)
+        self._besides.add(task)
 
     def status(self) -> HostStatus:
         """How this node sees itself and the others; raises `HostClosed` before it started."""
@@ -269,8 +276,10 @@ class ClusterNode(Follower):
     # --- the end ------------------------------------------------------------------------------
 
     async def _close(self) -> None:
+        for task in self._besides:
+            task.cancel()
         try:
-            await asyncio.wait({self._starting})
+            await asyncio.wait({self._starting, *self._besides})
             self._starting.exception()  # whoever asked for something was told
             await self._room.wait_empty()
             await self._hand_over()
