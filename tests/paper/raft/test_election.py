@@ -329,3 +329,10 @@ def test_blank_node_waits_to_be_invited() -> None:
     node = RaftNode(9, Recovered(), rng=seeded_rng(0))
     node.wake(START)
     assert node.deadline() is None
+
+
+@pytest.mark.parametrize("node", [0, -1])
+def test_node_has_a_number_from_one_on(node: int) -> None:
+    """Ours: 0 is what others write for nobody."""
+    with pytest.raises(ValueError, match=f"{node} names no node"):
+        RaftNode(node, Recovered(), rng=seeded_rng(0))

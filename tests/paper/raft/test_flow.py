@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -237,8 +239,22 @@ def test_slow_state_machine_is_given_no_more_than_it_may_hold() -> None:
     assert [len(one.entries) for one in more if isinstance(one, Apply)] == [2]
 
 
-@pytest.mark.parametrize("wrong", [{"inflight_messages_max": 0}, {"kept_entries": -1}])
-def test_bounds_that_allow_nothing_are_refused(wrong: dict[str, int]) -> None:
-    """Ours: a window of nothing would replicate nothing."""
-    with pytest.raises(ValueError, match="nothing could be replicated"):
-        replace(SETTINGS, **wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"append_bytes_max": 0},
+        {"inflight_messages_max": 0},
+        {"inflight_bytes_max": 0},
+        {"uncommitted_bytes_max": 0},
+        {"apply_bytes_max": 0},
+        {"reads_max": -5},
+        {"snapshot_timeout": timedelta(0)},
+        {"kept_entries": -1},
+    ],
+    ids=str,
+)
+def test_bounds_that_allow_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    """Ours: a node that can send, apply or answer nothing would stand still without a word."""
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} is .*the node would stand still"):
+        replace(SETTINGS, **wrong)

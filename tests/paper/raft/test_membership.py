@@ -1,4 +1,4 @@
-"""Changes of members: chapter 4 of Ongaro's thesis; learners and joint configurations."""
+"""Changes of members: chapter 4 of Ongaro's thesis; learners."""
 
 from __future__ import annotations
 
@@ -8,31 +8,18 @@ import pytest
 
 from moreton.consensus.core.configuration import (
     ChangeKind,
-    ConfigurationChange,
     NodeChange,
-    Transition,
 )
-from moreton.consensus.core.events import Campaign, ConfigurationChanged, ProposeChange, Receive
+from moreton.consensus.core.events import Campaign, ConfigurationChanged, Receive
 from moreton.consensus.core.messages import (
     AppendEntries,
-    Configuration,
     EntryKind,
     RequestVote,
 )
 from moreton.consensus.core.state import Role, Settings
-from unit.consensus.raft_cluster import ELECTION, Cluster, voters
+from unit.consensus.raft_cluster import ELECTION, Cluster, changing, voters
 
 PLAIN = Settings(election_timeout=ELECTION, pre_vote=False, check_quorum=False)
-
-
-def changing(words: str, transition: Transition = Transition.AUTO) -> ProposeChange:
-    """Words such as `v4 l5 r1`."""
-    changes = tuple(NodeChange(ChangeKind(word[0]), int(word[1:])) for word in words.split())
-    return ProposeChange(ConfigurationChange(changes, transition))
-
-
-def configuration(cluster: Cluster, node: int) -> Configuration:
-    return cluster.nodes[node].status().configuration
 
 
 def grown(*, learner: bool = False) -> Cluster:
@@ -53,7 +40,7 @@ def test_node_is_added_and_gets_everything() -> None:
     cluster.start(4)
     cluster.do(1, changing("v4"))
     cluster.advance(ELECTION)
-    assert all(configuration(cluster, node) == voters(1, 2, 3, 4) for node in (1, 2, 3, 4))
+    assert all(cluster.configuration(node) == voters(1, 2, 3, 4) for node in (1, 2, 3, 4))
     cluster.isolate(2)
     cluster.propose(1, "b")
     assert cluster.data(1) == ["a", "b"]  # three of four
@@ -80,10 +67,10 @@ def test_change_is_committed_by_those_who_were_there_before() -> None:
     cluster.elect(1)
     cluster.isolate(2)
     cluster.do(1, changing("r2"))
-    assert configuration(cluster, 1) == voters(1, 2)
+    assert cluster.configuration(1) == voters(1, 2)
     cluster.heal()
     cluster.advance(ELECTION / 2)
-    assert configuration(cluster, 1) == voters(1)
+    assert cluster.configuration(1) == voters(1)
 
 
 def test_second_change_waits_until_the_first_is_committed() -> None:
@@ -115,7 +102,7 @@ def test_new_leader_takes_no_change_until_it_has_committed_in_its_term() -> None
     assert cluster.refusals(1) == ["change-pending"]
     cluster.drop = lambda _: False
     cluster.advance(ELECTION)
-    assert configuration(cluster, 1) == voters(1, 2, 3, 4)
+    assert cluster.configuration(1) == voters(1, 2, 3, 4)
 
 
 def test_whoever_has_a_change_knows_the_one_before_to_be_committed() -> None:
@@ -129,7 +116,7 @@ def test_whoever_has_a_change_knows_the_one_before_to_be_committed() -> None:
             kinds = [e.index for e in message.entries if e.kind is EntryKind.CONFIGURATION]
             assert len(kinds) < 2 or message.commit >= kinds[-2]
         cluster.advance(ELECTION)
-    assert configuration(cluster, 6) == voters(1, 2, 3, 4, 5, 6)
+    assert cluster.configuration(6) == voters(1, 2, 3, 4, 5, 6)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +133,16 @@ def test_impossible_change_is_refused_with_its_reason(words: str, why: str) -> N
     effects = cluster.tell(1, changing(words))
     assert cluster.refusals(1) == ["change-not-possible"]
     assert [getattr(e, "detail", None) for e in effects] == [why]
+
+
+def test_change_of_what_is_no_node_is_refused() -> None:
+    """Ours: node ids are numbers from 1 on; 0 means that nothing changes, as in etcd."""
+    with pytest.raises(ValueError, match="-1 names no node"):
+        NodeChange(ChangeKind.ADD_VOTER, -1)
+    cluster = Cluster()
+    cluster.elect(1)
+    cluster.do(1, changing("v0"))
+    assert cluster.configuration(2) == voters(1, 2, 3)
 
 
 def test_last_voter_cannot_be_removed() -> None:
@@ -176,7 +173,7 @@ def test_node_votes_for_a_candidate_it_knows_nothing_of() -> None:
 def test_learner_catches_up_without_counting() -> None:
     """4.2.1: a new server is a non-voting member until it has caught up."""
     cluster = grown(learner=True)
-    assert configuration(cluster, 4).learners == {4}
+    assert cluster.configuration(4).learners == {4}
     cluster.isolate(2)
     cluster.propose(1, "a")
     assert cluster.data(4) == ["a"]
@@ -190,7 +187,7 @@ def test_learner_becomes_a_voter() -> None:
     cluster = grown(learner=True)
     cluster.do(1, changing("v4"))
     cluster.advance(ELECTION / 2)
-    assert configuration(cluster, 4) == voters(1, 2, 3, 4)
+    assert cluster.configuration(4) == voters(1, 2, 3, 4)
     assert cluster.nodes[4].deadline() is not None
     assert cluster.state(1).progress[4].match == cluster.state(1).log.last_index
 
@@ -220,7 +217,7 @@ def test_removed_leader_steps_down_once_that_is_committed() -> None:
     cluster.heal()
     cluster.advance(ELECTION / 2)
     assert cluster.role(1) is Role.FOLLOWER
-    assert configuration(cluster, 2) == voters(2, 3)
+    assert cluster.configuration(2) == voters(2, 3)
     cluster.advance(4 * ELECTION)
     assert cluster.leaders()[0] in {2, 3}
     assert cluster.nodes[1].deadline() is None
@@ -231,7 +228,7 @@ def test_those_who_are_left_learn_of_the_removal_from_the_leader_that_goes() -> 
     cluster = Cluster()
     cluster.elect(1)
     cluster.do(1, changing("r1"))
-    assert [configuration(cluster, node) for node in (1, 2, 3)] == [voters(2, 3)] * 3
+    assert [cluster.configuration(node) for node in (1, 2, 3)] == [voters(2, 3)] * 3
 
 
 def test_removed_node_disturbs_nobody() -> None:
@@ -240,7 +237,7 @@ def test_removed_node_disturbs_nobody() -> None:
     cluster.elect(1)
     cluster.isolate(3)
     cluster.do(1, changing("r3"))
-    assert configuration(cluster, 1) == voters(1, 2)
+    assert cluster.configuration(1) == voters(1, 2)
     cluster.advance(10 * ELECTION)
     assert cluster.state(3).term > 5  # it has not heard of its removal
     for message in cluster.sent(3, RequestVote):
@@ -260,7 +257,7 @@ def test_change_that_was_never_committed_is_undone_with_its_entry() -> None:
     cluster.propose(2, "a")
     cluster.heal()
     cluster.advance(ELECTION)
-    assert configuration(cluster, 1) == voters(1, 2, 3)
+    assert cluster.configuration(1) == voters(1, 2, 3)
     cluster.restart(1)
     assert cluster.of(1, ConfigurationChanged)[-1].configuration == voters(1, 2, 3)
 
@@ -269,131 +266,7 @@ def test_configuration_survives_a_restart() -> None:
     """4.1: it is read from the log, or from the snapshot."""
     cluster = grown()
     cluster.restart(2)
-    assert configuration(cluster, 2) == voters(1, 2, 3, 4)
+    assert cluster.configuration(2) == voters(1, 2, 3, 4)
     cluster.snapshot(2)
     cluster.restart(2)
-    assert configuration(cluster, 2) == voters(1, 2, 3, 4)
-
-
-# --- joint configurations (section 4.3) -----------------------------------------------------------
-
-
-def joint(words: str, transition: Transition = Transition.EXPLICIT) -> Cluster:
-    """Nodes 1 to 3, led by 1, amid a change to *words*; 4 to 6 are there, blank."""
-    cluster = Cluster()
-    cluster.elect(1)
-    for node in (4, 5, 6):
-        cluster.start(node)
-    cluster.do(1, changing(words, transition))
-    cluster.advance(ELECTION)
-    return cluster
-
-
-REPLACE = "v4 v5 v6 r1 r2 r3"
-# Who is silent while 1 or 4 leads, and whether the rest is a majority of both halves.
-BOTH_HALVES = [((5, 6), False), ((2, 3), False), ((3, 6), True)]
-
-
-@pytest.mark.parametrize(("silent", "committed"), BOTH_HALVES)
-def test_commitment_takes_both_majorities(*, silent: tuple[int, ...], committed: bool) -> None:
-    """4.3: agreement requires separate majorities of the old and the new configuration."""
-    cluster = joint(REPLACE)
-    assert configuration(cluster, 1).is_joint
-    cluster.isolate(*silent)
-    cluster.propose(1, "a")
-    assert cluster.data(1) == ["a"] * committed
-
-
-@pytest.mark.parametrize(("silent", "elected"), BOTH_HALVES)
-def test_election_takes_both_majorities(*, silent: tuple[int, ...], elected: bool) -> None:
-    """4.3: so does the election of a leader."""
-    cluster = joint(REPLACE)
-    cluster.isolate(*silent)
-    cluster.crash(1)
-    cluster.start(1)
-    cluster.now += 3 * ELECTION
-    cluster.do(4, Campaign())
-    cluster.do(4, Campaign())
-    assert (cluster.role(4) is Role.LEADER) is elected
-
-
-def test_anyone_of_both_halves_may_lead() -> None:
-    """4.3: any server from either configuration may serve as leader."""
-    for node in (2, 5):
-        cluster = joint(REPLACE)
-        cluster.crash(1)
-        cluster.now += 3 * ELECTION
-        cluster.do(node, Campaign())
-        assert cluster.role(node) is Role.LEADER
-
-
-def test_joint_configuration_is_left_when_that_is_asked_for() -> None:
-    """4.3: another entry, of the new configuration alone, ends it."""
-    cluster = joint(REPLACE)
-    cluster.do(1, ProposeChange(ConfigurationChange()))
-    assert configuration(cluster, 4) == voters(4, 5, 6)
-    cluster.advance(4 * ELECTION)
-    (leader,) = cluster.leaders()
-    assert leader in {4, 5, 6}
-    cluster.propose(leader, "a")
-    assert cluster.data(5) == ["a"]
-
-
-@pytest.mark.parametrize("transition", [Transition.AUTO, Transition.IMPLICIT])
-def test_joint_configuration_is_left_on_its_own_accord(transition: Transition) -> None:
-    """4.3: the leader proposes it as soon as the joint one is committed."""
-    cluster = joint("v4 v5", transition)
-    assert configuration(cluster, 5) == voters(1, 2, 3, 4, 5)
-
-
-def test_next_leader_leaves_the_joint_configuration_in_the_place_of_a_dead_one() -> None:
-    """4.3: whoever leads finishes what was begun."""
-    cluster = Cluster()
-    cluster.elect(1)
-    for node in (4, 5):
-        cluster.start(node)
-    # Nobody hears of the end of the joint configuration before its leader dies.
-    cluster.drop = lambda m: (
-        isinstance(m, AppendEntries)
-        and any(e.kind is EntryKind.CONFIGURATION and e.index > 3 for e in m.entries)
-    )
-    cluster.do(1, changing("v4 v5"))
-    assert configuration(cluster, 1).auto_leave
-    cluster.advance(ELECTION / 2)
-    assert configuration(cluster, 2).is_joint
-    cluster.crash(1)
-    cluster.drop = lambda _: False
-    cluster.advance(6 * ELECTION)
-    assert len(cluster.leaders()) == 1
-    assert configuration(cluster, cluster.leaders()[0]) == voters(1, 2, 3, 4, 5)
-
-
-def test_no_other_change_fits_into_a_joint_one() -> None:
-    """4.3: it must be left first."""
-    cluster = joint(REPLACE)
-    cluster.do(1, changing("v7"))
-    assert cluster.refusals(1) == ["change-not-possible"]
-
-
-def test_voter_becomes_a_learner_only_when_the_joint_configuration_is_left() -> None:
-    """4.3, as etcd does it: until then its vote belongs to the old half."""
-    cluster = joint("l3 v4")
-    assert configuration(cluster, 1).learners_next == {3}
-    assert 3 in configuration(cluster, 1).outgoing
-    cluster.do(1, ProposeChange(ConfigurationChange()))
-    cluster.advance(ELECTION / 2)
-    assert configuration(cluster, 3) == Configuration(
-        voters=frozenset({1, 2, 4}), learners=frozenset({3})
-    )
-    assert cluster.nodes[3].deadline() is None
-
-
-def test_leader_that_becomes_a_learner_steps_down() -> None:
-    """4.2.2: it may lead no longer than it may vote."""
-    cluster = Cluster()
-    cluster.elect(1)
-    cluster.do(1, changing("l1"))
-    assert cluster.role(1) is Role.FOLLOWER
-    cluster.advance(4 * ELECTION)
-    assert cluster.leaders()[0] in {2, 3}
-    assert cluster.state(1).leader in {2, 3}
+    assert cluster.configuration(2) == voters(1, 2, 3, 4)

@@ -8,6 +8,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from moreton.consensus.core.configuration import (
+    ChangeKind,
+    ConfigurationChange,
+    NodeChange,
+    Transition,
+)
 from moreton.consensus.core.events import (
     Applied,
     Apply,
@@ -17,6 +23,7 @@ from moreton.consensus.core.events import (
     Persist,
     Persisted,
     Propose,
+    ProposeChange,
     ReadReady,
     ReadRequest,
     Receive,
@@ -45,6 +52,12 @@ START = Instant(1_000_000_000)
 
 def voters(*nodes: int) -> Configuration:
     return Configuration(voters=frozenset(nodes))
+
+
+def changing(words: str, transition: Transition = Transition.AUTO) -> ProposeChange:
+    """Words such as `v4 l5 r1`."""
+    changes = tuple(NodeChange(ChangeKind(word[0]), int(word[1:])) for word in words.split())
+    return ProposeChange(ConfigurationChange(changes, transition))
 
 
 class Disk:
@@ -195,6 +208,9 @@ class Cluster:
 
     def state(self, node: int) -> State:
         return self.nodes[node]._state
+
+    def configuration(self, node: int) -> Configuration:
+        return self.nodes[node].status().configuration
 
     def leaders(self) -> list[int]:
         return [node for node in self.nodes if self.role(node) is Role.LEADER]

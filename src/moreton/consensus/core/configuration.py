@@ -33,10 +33,14 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """What becomes of one node."""
+    """What becomes of one node; nothing if that is 0."""
 
     kind: ChangeKind
     node: NodeId
+
+    def __post_init__(self) -> None:
+        if self.node < 0:
+            raise ValueError(f"{self.node} names no node: it cannot be changed; give 1 or more")
 
 
 class Transition(StrEnum):

@@ -26,6 +26,17 @@ from moreton.kernel.rng import Rng
 from moreton.kernel.time import Instant
 
 _MIB = 1024 * 1024
+# With less nothing would ever be sent, applied or answered.
+_LEAST = {
+    "append_bytes_max": 1,
+    "inflight_messages_max": 1,
+    "inflight_bytes_max": 1,
+    "uncommitted_bytes_max": 1,
+    "apply_bytes_max": 1,
+    "reads_max": 1,
+    "snapshot_timeout": timedelta(microseconds=1),
+    "kept_entries": 0,
+}
 
 
 class Role(StrEnum):
@@ -77,11 +88,12 @@ class Settings:
                 "lease reads without check quorum: voters would not keep the lease, and reads "
                 "could be stale; turn check quorum on"
             )
-        if self.inflight_messages_max < 1 or self.kept_entries < 0:
-            raise ValueError(
-                f"{self.inflight_messages_max} messages in flight and {self.kept_entries} kept "
-                "entries: nothing could be replicated; give at least 1 and 0"
-            )
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}: the node would stand still; "
+                    f"give at least {least}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,8 @@ class State:
     """The variables of figure 3.1, the timers, and what waits to be sent."""
 
     def __init__(self, node: NodeId, recovered: Recovered, *, settings: Settings, rng: Rng) -> None:
+        if node < 1:
+            raise ValueError(f"{node} names no node: nothing can be sent to it; give 1 or more")
         self.node = node
         self.settings = settings
         self.rng = rng
