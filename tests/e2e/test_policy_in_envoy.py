@@ -23,15 +23,20 @@ BUSY = Answer(503, body=b"busy")
 TEXT = """
 version: 1
 gateways: {{public: {{listeners: [{{address: 127.0.0.1:1}}]}}}}
-services: {{shop: {{addresses: [127.0.0.1:{port}]}}}}
+services:
+  shop: {{addresses: [127.0.0.1:{port}]}}
+  pair: {{addresses: [127.0.0.1:{port}, 127.0.0.1:{other}], policy: resting}}
 routes:
   reads: {{path: /*, methods: [GET], to: shop, policy: careful}}
   writes: {{path: /*, methods: [POST], to: shop, policy: careful}}
   short: {{path: /short, to: shop, policy: short}}
+  pair: {{path: /pair, to: pair}}
 policies:
   careful: {{retry: {{attempts: 3, backoff: {{initial: 1ms, cap: 5ms}}}}, timeout: 300ms}}
   short: {{timeout: 200ms}}
+  resting: {{breaker: {{failure_rate: 40%, minimum_calls: 5, window: 500ms, open_for: 30s}}}}
 """
+ASKED_MAX = 1000
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +46,17 @@ def shop() -> Iterator[FlakyServer]:
 
 
 @pytest.fixture(scope="module")
-def gateway(shop: FlakyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def other() -> Iterator[FlakyServer]:
+    with FlakyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    shop: FlakyServer, other: FlakyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     path: Path = tmp_path_factory.mktemp("policy") / "moreton.yaml"
-    path.write_text(TEXT.format(port=shop.port))
+    path.write_text(TEXT.format(port=shop.port, other=other.port))
     settings = load_settings(path)
     compiler = GatewayCompiler(None)
     for gateway in settings.gateways.values():
@@ -99,3 +112,21 @@ def test_client_does_not_try_again_where_envoy_did(gateway: str, asked: FlakySer
     with httpx.Client(transport=transport) as client:
         assert client.get(f"{gateway}/a").status_code == 503
     assert len(asked.seen) == 3
+
+
+def test_instance_that_fails_every_second_request_rests(
+    gateway: str, asked: FlakyServer, other: FlakyServer
+) -> None:
+    # Never two failures in a row: only its share of failures can tell.
+    asked.will(*[BUSY, Answer()] * ASKED_MAX)
+    in_a_row = 0
+    with httpx.Client() as client:
+        for _ in range(ASKED_MAX):
+            before = len(asked.seen)
+            client.get(f"{gateway}/pair")
+            in_a_row = in_a_row + 1 if len(asked.seen) == before else 0
+            if in_a_row == 50:
+                break
+    assert len(asked.seen) >= 5
+    assert in_a_row == 50
+    assert len(other.seen) >= 50

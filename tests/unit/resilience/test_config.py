@@ -92,7 +92,7 @@ def test_what_envoy_cannot_do_is_told() -> None:
             },
             "rich": {
                 "retry": {"backoff": {"multiplier": 3.0, "jitter": "decorrelated"}},
-                "breaker": {},
+                "breaker": {"slow_call": "1s"},
                 "bulkhead": {"limit": 5, "queue": 5},
                 "throttle": {},
                 "adaptive": {},
@@ -103,7 +103,8 @@ def test_what_envoy_cannot_do_is_told() -> None:
     (only,) = inexpressible(models["plain"])
     assert only.startswith("retry.retry_after_max: Envoy reads seconds and no dates")
     told = " ".join(inexpressible(models["rich"]))
-    for word in ("multiplier 3", "decorrelated", "breaker", "queue", "throttle", "adaptive"):
+    words = ("multiplier 3", "decorrelated", "breaker:", "breaker.window 100", "breaker.slow_call")
+    for word in (*words, "queue", "throttle", "adaptive"):
         assert word in told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
@@ -14,7 +15,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from moreton.envoy.core.resources import Resource, TypeUrl
 from moreton.envoy.messages import any_of, is_ip_address, over_ads, resource, socket_address
 from moreton.envoy.wire import delimited, serialize
-from moreton.gateway.core.model import Endpoint, Protocol, Service
+from moreton.gateway.core.model import Ejection, Endpoint, Protocol, Service
 
 _CLUSTER = cluster_pb2.Cluster
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -28,6 +29,8 @@ _KEEPALIVE_SECONDS = 60
 _KEEPALIVE_INTERVAL_SECONDS = 10
 _KEEPALIVE_PROBES = 3
 _CLUSTERS_REMEMBERED = 256
+# Each rest of the same instance is longer by the first, up to this.
+_REST_MAX = timedelta(seconds=60)
 
 
 def is_resolved_by_envoy(service: Service) -> bool:
@@ -40,10 +43,10 @@ def cluster(service: Service) -> Resource:
     body = delimited(_CLUSTER.NAME_FIELD_NUMBER, service.name.encode())
     body += _settings(
         service.connect_timeout,
-        service.max_connections,
-        service.max_requests,
+        (service.max_connections, service.max_requests),
         service.retry_share,
         service.protocol,
+        service.ejection,
     )
     if is_resolved_by_envoy(service):
         members = [Endpoint(address) for address in service.addresses]
@@ -81,10 +84,10 @@ def load_assignment(
 @lru_cache(maxsize=_CLUSTERS_REMEMBERED)
 def _settings(
     connect_timeout: timedelta,
-    max_connections: int,
-    max_requests: int,
+    most: tuple[int, int],
     retry_share: float,
     protocol: Protocol,
+    ejection: Ejection | None,
 ) -> bytes:
     """What services with equal settings have in common."""
     out = _CLUSTER(lb_policy=_CLUSTER.LEAST_REQUEST)
@@ -99,18 +102,19 @@ def _settings(
     keepalive.keepalive_interval.value = _KEEPALIVE_INTERVAL_SECONDS
     keepalive.keepalive_probes.value = _KEEPALIVE_PROBES
     limits = out.circuit_breakers.thresholds.add()
+    max_connections, max_requests = most
     limits.max_connections.value = max_connections
     limits.max_pending_requests.value = max_requests
     limits.max_requests.value = max_requests
     limits.retry_budget.budget_percent.value = retry_share * 100
     limits.retry_budget.min_retry_concurrency.value = _RETRIES_MIN
-    out.outlier_detection.CopyFrom(_outlier_detection())
+    out.outlier_detection.CopyFrom(_outlier_detection(ejection))
     options = any_of(_http_options(protocol))
     out.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(options)
     return serialize(out)
 
 
-def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
+def _outlier_detection(ejection: Ejection | None) -> outlier_detection_pb2.OutlierDetection:
     """Mild: an instance rests when it cannot be reached or answers 502, 503, 504 in a row.
 
     A 500 does not count: it is an application's answer to a request. Never more than half of a
@@ -119,7 +123,7 @@ def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
     out = outlier_detection_pb2.OutlierDetection(split_external_local_origin_errors=True)
     out.interval.FromTimedelta(timedelta(seconds=2))
     out.base_ejection_time.FromTimedelta(timedelta(seconds=5))
-    out.max_ejection_time.FromTimedelta(timedelta(seconds=60))
+    out.max_ejection_time.FromTimedelta(_REST_MAX)
     out.max_ejection_time_jitter.FromTimedelta(timedelta(seconds=1))
     out.max_ejection_percent.value = 50
     out.always_eject_one_host.value = False
@@ -130,7 +134,22 @@ def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
     out.enforcing_consecutive_5xx.value = 0
     out.enforcing_success_rate.value = 0
     out.enforcing_local_origin_success_rate.value = 0
+    if ejection is not None:
+        _add_ejection(out, ejection)
     return out
+
+
+def _add_ejection(out: outlier_detection_pb2.OutlierDetection, ejection: Ejection) -> None:
+    """Rest an instance by its share of failures, too; a 500 counts there."""
+    out.interval.FromTimedelta(ejection.interval)
+    out.base_ejection_time.FromTimedelta(ejection.rest)
+    out.max_ejection_time.FromTimedelta(max(ejection.rest, _REST_MAX))
+    out.max_ejection_time_jitter.FromTimedelta(ejection.jitter)
+    out.failure_percentage_threshold.value = math.ceil(ejection.failure_rate * 100)
+    out.failure_percentage_request_volume.value = ejection.minimum_requests
+    out.failure_percentage_minimum_hosts.value = 1
+    out.enforcing_failure_percentage.value = 100
+    out.enforcing_failure_percentage_local_origin.value = 100
 
 
 def _http_options(protocol: Protocol) -> http_protocol_options_pb2.HttpProtocolOptions:

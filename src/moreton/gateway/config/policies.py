@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from moreton.gateway.core.model import Retries, Route, Service
+from moreton.gateway.core.model import Ejection, Retries, Route, Service
 from moreton.kernel.quantities import format_duration
-from moreton.resilience.config import BackoffModel, PolicyModel, RetryModel
+from moreton.resilience.config import BackoffModel, BreakerModel, PolicyModel, RetryModel
 from moreton.resilience.core.retrying import IDEMPOTENT_METHODS
 
 # Nothing of the request has reached the application in any of these.
 _UNSENT = ("connect-failure", "refused-stream", "reset-before-request")
+# In place of a window of calls, which Envoy does not know.
+_INTERVAL = timedelta(seconds=10)
 _FAILURES = ("reset", "429", "502", "503", "504")
 
 
@@ -35,7 +37,20 @@ def service_with(service: Service, policy: PolicyModel) -> Service:
         service = replace(service, max_requests=policy.bulkhead.limit)
     if policy.retry is not None:
         service = replace(service, retry_share=policy.retry.budget.share)
+    if policy.breaker is not None:
+        service = replace(service, ejection=_ejection(policy.breaker))
     return service
+
+
+def _ejection(breaker: BreakerModel) -> Ejection:
+    window = breaker.window
+    return Ejection(
+        failure_rate=breaker.failure_rate,
+        minimum_requests=breaker.minimum_calls,
+        interval=window if isinstance(window, timedelta) else _INTERVAL,
+        rest=breaker.open_for,
+        jitter=breaker.open_for * breaker.jitter,
+    )
 
 
 def _retries(route: Route, policy: PolicyModel, retry: RetryModel) -> Retries:
@@ -64,10 +79,7 @@ def _inexpressible(policy: PolicyModel) -> Iterator[str]:
     if policy.retry is not None:
         yield from _of_retries(policy, policy.retry)
     if policy.breaker is not None:
-        yield (
-            "breaker: Envoy rests single instances after failures in a row, and never a whole "
-            "service; rates, windows and slow calls are not looked at"
-        )
+        yield from _of_breaker(policy.breaker)
     if policy.bulkhead is not None and policy.bulkhead.queue:
         yield "bulkhead.queue: Envoy refuses at once what is above the limit"
     if policy.adaptive is not None:
@@ -76,6 +88,18 @@ def _inexpressible(policy: PolicyModel) -> Iterator[str]:
         yield "throttle: Envoy sends on what it gets"
     if policy.hedge is not None:
         yield "hedge: Envoy waits for the first attempt"
+
+
+def _of_breaker(breaker: BreakerModel) -> Iterator[str]:
+    yield (
+        "breaker: Envoy rests single instances, never more than half of a service, and sends "
+        "everything at once to one that returns; a 500 counts as a failure"
+    )
+    if isinstance(breaker.window, int):
+        every = format_duration(_INTERVAL)
+        yield f"breaker.window {breaker.window}: Envoy counts anew every {every}"
+    if breaker.slow_call is not None:
+        yield "breaker.slow_call: Envoy looks at failures only"
 
 
 def _of_retries(policy: PolicyModel, retry: RetryModel) -> Iterator[str]:

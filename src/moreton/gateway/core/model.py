@@ -175,6 +175,21 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Ejection:
+    """When an instance of a service rests for its share of failures, beside failures in a row.
+
+    Of at least *minimum_requests* within *interval*, *failure_rate* failed: it rests for *rest*,
+    and up to *jitter* longer.
+    """
+
+    failure_rate: float
+    minimum_requests: int
+    interval: timedelta
+    rest: timedelta
+    jitter: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A service as told: its fixed addresses, or the registry name under which it is found."""
 
@@ -186,6 +201,7 @@ class Service:
     max_connections: int = 10_000
     max_requests: int = 10_000
     retry_share: float = 0.2  # of the requests under way, that may be retries
+    ejection: Ejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
