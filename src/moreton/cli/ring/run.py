@@ -68,7 +68,7 @@ def run(
     if as_json:
         print_json(report.document())
         return
-    console().print(_last_picture(report))
+    console().print(_last_picture(report, screen))
     for sentence in report.sentences():
         print_line(sentence)
 
@@ -83,7 +83,7 @@ def _run(wanted: Wanted, screen: Screen) -> Report:
     return SimulatedDeaths(wanted, screen).run() if wanted.kill else run_lap(wanted, screen)
 
 
-def _last_picture(report: Report) -> object:
+def _last_picture(report: Report, screen: Screen) -> object:
     leader = report.decisions[-1].leader.priority
     spots = []
     for uid in report.wanted.uids:
@@ -91,4 +91,4 @@ def _last_picture(report: Report) -> object:
         state = "dead" if uid.priority in report.killed else state
         spots.append(Spot(str(uid.priority), state))
     algorithm = report.wanted.algorithm.value
-    return draw_ring(spots, inside=[algorithm, f"{leader} leads"])
+    return draw_ring(spots, inside=[algorithm, f"{leader} leads"], size=screen.size)

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.live import Live
 
 from moreton.cli.output import console
-from moreton.cli.ring.drawing import Flying, Spot, draw_ring, legend
+from moreton.cli.ring.drawing import Flying, Size, Spot, draw_ring, legend
 
 _PICTURE_SECONDS = 0.2
 
@@ -24,6 +24,13 @@ class Screen:
         self.is_watched = watch and self._console.is_terminal
         self._paced = paced
         self._live: Live | None = None
+
+    @property
+    def size(self) -> Size:
+        """How large a picture may be; in a file, as large as usual."""
+        if not self._console.is_terminal:
+            return Size()
+        return Size.of(self._console.width, self._console.height)
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -45,7 +52,7 @@ class Screen:
     def show(self, spots: Sequence[Spot], flying: Iterable[Flying], inside: Sequence[str]) -> None:
         """Draw a picture, if somebody watches."""
         if self._live is not None:
-            drawn = draw_ring(spots, flying, inside=inside)
+            drawn = draw_ring(spots, flying, inside=inside, size=self.size)
             self._live.update(Group(drawn, legend()), refresh=True)
             if self._paced:
                 time.sleep(_PICTURE_SECONDS)

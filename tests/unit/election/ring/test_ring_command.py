@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from moreton.cli.exits import Exit
 from moreton.cli.main import application
-from moreton.cli.ring.drawing import Flying, Spot, draw_ring
+from moreton.cli.ring.drawing import Flying, Size, Spot, draw_ring
 from moreton.election.ring import Algorithm, DuplicateUid
 
 RUN = ("ring", "run")
@@ -57,7 +57,7 @@ def test_run_elects_again_when_some_are_killed(algorithm: Algorithm) -> None:
 def test_run_of_ten_thousand_nodes_is_told_not_drawn() -> None:
     result = call(*RUN, "--nodes", "10000")
     assert result.exit_code == Exit.OK
-    assert "a ring of 10000 nodes, too large to draw" in result.output
+    assert "a ring of 10000 nodes; the ring is too large to draw" in result.output
 
 
 def test_run_refuses_uids_that_are_not_unique() -> None:
@@ -126,3 +126,18 @@ def test_drawing_shows_messages_between_their_nodes() -> None:
     nine = next(line for line in lines if "(9)" in line)
     assert nine.index("(9)") > 40
     assert any("(8)" in line for line in lines)
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (60, 20), (37, 16)])
+def test_picture_fits_into_the_terminal(columns: int, lines: int) -> None:
+    drawn = draw_ring([Spot(str(n), "follower") for n in range(5)], size=Size.of(columns, lines))
+    rows = drawn.plain.rstrip("\n").split("\n")
+    assert len(rows) < lines
+    assert all(len(row) <= columns for row in rows)
+    assert all(f"[{n}]" in drawn.plain for n in range(5))
+
+
+def test_terminal_without_room_for_a_picture_is_told_the_counts() -> None:
+    drawn = draw_ring([Spot("1", "leader"), Spot("2", "follower")], size=Size.of(80, 10))
+    assert "a ring of 2 nodes; the terminal is too small to draw it" in drawn.plain
+    assert "1 leader" in drawn.plain
