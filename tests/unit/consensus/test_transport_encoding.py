@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import dataclasses
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -103,6 +104,13 @@ def decode_all(body: bytes) -> list[Message]:
         decode_message(kind, body, start, end, source=1, target=2)
         for kind, start, end in items(body)
     ]
+
+
+def test_every_field_of_every_message_is_tried() -> None:
+    assert set(FIELDS) == set(get_args(Message))
+    for kind, tried in FIELDS.items():
+        addressed = {"source", "target", "term"}
+        assert {field.name for field in dataclasses.fields(kind)} == {*tried, *addressed}, kind
 
 
 @given(st.lists(MESSAGES, max_size=4))

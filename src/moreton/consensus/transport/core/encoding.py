@@ -41,6 +41,7 @@ from moreton.consensus.transport.errors import BadFrame
 # The numbers are for wires and never change.
 _APPEND, _FORWARD_PROPOSAL, _INSTALL = 1, 2, 3
 _VOTE = ("term", "last_index", "last_term", "pre", "transfer", "commit", "commit_term")
+_COMMIT = ("commit", "commit_term")
 # Messages of numbers alone: kind, format, fields.
 _PLAIN: tuple[tuple[type[Any], int, str, tuple[str, ...]], ...] = (
     (AppendEntriesResponse, 4, "<QQ?QQ", ("term", "index", "rejected", "hint_index", "hint_term")),
