@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from moreton.consensus.core.messages import RequestVote, RequestVoteResponse
+from moreton.consensus.core.messages import NodeId, RequestVote, RequestVoteResponse
 from moreton.consensus.core.quorum import VoteResult, vote_result
 from moreton.consensus.core.state import Role, State
+
+# Of a leader that cannot be reached, before it is believed to be gone.
+_SILENT_HEARTBEATS = 2
 
 
 class Election:
@@ -38,6 +41,24 @@ class Election:
         if not state.is_leader and state.now >= state.election_due:
             state.draw_election_timeout()
             self.start()
+
+    def suspect(self, node: NodeId) -> None:
+        """*node* cannot be reached. If it leads and stays silent, do not wait for the timeout.
+
+        A process that dies takes its connections with it, which its followers see at once. One
+        whose connection alone broke is heard again within a heartbeat, and nothing has happened.
+        With lease reads the leader counts on the whole timeout.
+        """
+        state = self._state
+        settings = state.settings
+        if node != state.leader or node == state.node or settings.lease_reads:
+            return
+        if not settings.pre_vote:
+            return  # a campaign that nobody was asked about first may depose a living leader
+        silent = settings.heartbeat_interval * _SILENT_HEARTBEATS
+        soon = state.now + silent * (1 + state.rng.random())
+        state.election_due = min(state.election_due, soon)
+        state.leader_protected_until = min(state.leader_protected_until, state.now + silent)
 
     def is_protected(self) -> bool:
         """Whether a leader is, or was a moment ago, so that nobody is helped to replace it."""

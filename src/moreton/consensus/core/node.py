@@ -181,6 +181,7 @@ class RaftNode:
                 self._replication.report_snapshot(event)
             case Unreachable(target):
                 self._replication.report_unreachable(target)
+                self._election.suspect(target)
             case _:
                 assert_never(event)
 
