@@ -253,6 +253,7 @@ print(*sorted(f"{one.key.name}={one.version}" for one in compiler.take()[0]))
 """
 
 
+@pytest.mark.slow
 def test_versions_are_the_same_in_every_process() -> None:
     outputs = {
         subprocess.run(
