@@ -200,3 +200,17 @@ def test_leadership_lost_is_raised_at_the_end_of_a_body_that_did_not_ask(
     term.wait_lost()
     with pytest.raises(LeadershipLost):
         holding.__exit__(None, None, None)
+
+
+def test_store_that_is_used_from_its_own_loop_says_so() -> None:
+    with SyncStore("memory:") as store:
+        lock = Lock(store, "till")
+        with pytest.raises(RuntimeError, match="wait for itself"):
+            store.call(lambda _: lock.__enter__())  # type: ignore[arg-type, return-value]
+
+
+def test_what_is_not_a_store_for_threads_is_refused_where_it_is_written() -> None:
+    with pytest.raises(TypeError, match="make one with SyncStore"):
+        Lock("memory:", "till")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="is not an address"):
+        SyncStore(7)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from moreton.election.core.errors import FencedOff, TermLost
 from moreton.election.core.names import check_value
-from moreton.election.core.queue import Entry
+from moreton.election.core.queue import Entry, in_of
 from moreton.election.place import Place
 from moreton.store import Compare, Put, Range, TxnResult
 from moreton.store.core.model import Op, RangeResult
@@ -122,6 +122,6 @@ class Term:
         await self._place.leave()
 
     async def _fenced_off(self) -> FencedOff:
-        entries = await self._place.queue.entries()
-        current = entries[0].token if entries else None
+        inside = in_of(await self._place.queue.entries())
+        current = max((entry.token for entry in inside), default=None)
         return FencedOff(what=self._place.queue.what, token=self.token, current=current)

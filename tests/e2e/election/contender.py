@@ -3,6 +3,7 @@
 `lead`: leads whenever it can. `leads TOKEN`, then `wrote N` for each write with the token, `tick`
 for each step between; `lost` or `fenced` at the end of a term.
 `wait`: waits for the lock in a coroutine; `thread`: in the main thread. `interrupted` at Ctrl-C.
+`fork`: holds the lock in a thread and forks; the child says what it can do with it.
 `count`: adds to a counter under the lock, and tells each step as an event of a history.
 """
 
@@ -10,11 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from datetime import timedelta
 
-from moreton.election import Election, FencedOff, LeadershipLost, Lock, LockLost, Term, sync
+from moreton.election import (
+    Election,
+    FencedOff,
+    LeadershipLost,
+    Lock,
+    LockLost,
+    StillHeld,
+    Term,
+    sync,
+)
 from moreton.kernel.errors import MoretonError
 from moreton.store import Put, Store, open_store
 
@@ -99,6 +110,36 @@ def in_thread(url: str, name: str, ttl: timedelta) -> None:
         say("interrupted")
 
 
+def fork(url: str, ttl: timedelta) -> None:
+    store = sync.SyncStore(url)
+    lock = sync.Lock(store, "till", ttl=ttl, wait=timedelta(0))
+    with lock as held:
+        child = os.fork()
+        if child == 0:
+            in_child(store, lock, held)
+            os._exit(0)
+        os.waitpid(child, 0)
+        say(f"parent holds: {held.is_held}")
+    store.close()
+
+
+def in_child(store: sync.SyncStore, lock: sync.Lock, held: sync.Term) -> None:
+    say(f"child holds: {held.is_held}")
+    try:
+        held.check()
+    except LockLost as error:
+        say(f"child: {error.reason}")
+    try:
+        with lock:
+            say("child is in")
+    except StillHeld:
+        say("child is not let in")
+    with sync.Lock(store, "other"):
+        say("child has a store of its own")
+    lock.__exit__(None, None, None)  # it leaves the body that its parent is in
+    store.close()
+
+
 async def main(mode: str, url: str, name: str, ttl: timedelta) -> None:
     store = open_store(url)
     try:
@@ -110,7 +151,9 @@ async def main(mode: str, url: str, name: str, ttl: timedelta) -> None:
 if __name__ == "__main__":
     _, wanted, address, own_name, seconds = sys.argv
     length = timedelta(seconds=float(seconds))
-    if wanted == "thread":
+    if wanted == "fork":
+        fork(address, length)
+    elif wanted == "thread":
         in_thread(address, own_name, length)
     else:
         try:

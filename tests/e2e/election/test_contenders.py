@@ -124,6 +124,20 @@ async def test_program_that_is_interrupted_while_it_waits_leaves_the_queue(
         await queued(lock._bid.queue, 1)
 
 
+async def test_forked_child_has_a_store_of_its_own_and_nothing_that_its_parent_holds(
+    etcd: EtcdServer,
+) -> None:
+    async with contender("fork", "one", etcd, HOURS) as one:
+        assert await one.wait_ended() == 0
+    assert one.lines == [
+        "child holds: False",
+        "child: this process was forked from its holder",
+        "child is not let in",
+        "child has a store of its own",
+        "parent holds: True",
+    ]
+
+
 async def test_counter_under_a_lock_is_linearizable_whoever_is_stopped_or_killed(
     etcd: EtcdServer, store: Store
 ) -> None:

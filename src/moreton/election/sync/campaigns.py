@@ -13,7 +13,7 @@ from moreton import election
 from moreton.election.core.names import TTL_DEFAULT, Kind
 from moreton.election.holding import check_bid
 from moreton.election.place import check_queue
-from moreton.election.sync.engine import SyncStore
+from moreton.election.sync.engine import SyncStore, check_store
 from moreton.election.sync.holding import Holding, Term
 from moreton.store import Store
 from moreton.store.errors import StoreClosed
@@ -25,6 +25,7 @@ class Election:
     """As `moreton.election.Election`, for threads."""
 
     def __init__(self, store: SyncStore, name: str, *, ttl: timedelta = TTL_DEFAULT) -> None:
+        check_store(store)
         check_queue(Kind.ELECTION, name, ttl)
         self.name = name
         self._store = store

@@ -88,6 +88,12 @@ class SyncStore:
         self.close()
 
 
+def check_store(store: SyncStore) -> None:
+    """Raises `TypeError`."""
+    if not isinstance(store, SyncStore):
+        raise TypeError(f"{store!r} is not a SyncStore; make one with SyncStore(address)")
+
+
 class Engine:
     """The thread, its loop and the store. Raises the errors of opening the store."""
 
@@ -106,6 +112,12 @@ class Engine:
 
     def start(self, work: Coroutine[Any, Any, _Answer]) -> Future[_Answer]:
         """Begin *work* in the loop, for the thread that calls."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError(
+                "a SyncStore was used by what runs in its own loop: it would wait for itself for "
+                "ever; use the store that was handed over, and await it"
+            )
         if self.loop.is_closed():
             work.close()
             raise StoreClosed

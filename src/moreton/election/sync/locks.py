@@ -13,7 +13,7 @@ from moreton.election.core.names import TTL_DEFAULT, Kind, check_permits
 from moreton.election.holding import check_bid
 from moreton.election.locks import Lockable as AsyncLockable
 from moreton.election.place import check_queue
-from moreton.election.sync.engine import SyncStore
+from moreton.election.sync.engine import SyncStore, check_store
 from moreton.election.sync.holding import Holding, Term
 from moreton.store import Store
 
@@ -65,6 +65,7 @@ class Lock(Lockable):
         wait: timedelta | None = None,
         value: bytes | None = None,
     ) -> None:
+        check_store(store)
         check_queue(Kind.LOCK, name, ttl)
         check_bid(value, wait)
         self.name = name
@@ -86,6 +87,7 @@ class Semaphore(Lockable):
         wait: timedelta | None = None,
         value: bytes | None = None,
     ) -> None:
+        check_store(store)
         check_queue(Kind.SEMAPHORE, name, ttl)
         check_bid(value, wait)
         check_permits(permits)
@@ -111,6 +113,7 @@ class ReadWriteLock:
         wait: timedelta | None = None,
         value: bytes | None = None,
     ) -> None:
+        check_store(store)
         check_queue(Kind.READ_WRITE_LOCK, name, ttl)
         check_bid(value, wait)
 
