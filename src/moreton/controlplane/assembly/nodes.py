@@ -24,6 +24,9 @@ from moreton.controlplane.core.nodes import Node
 from moreton.kernel.time import SystemClock
 
 _REJECTED_MAX = 20
+_REASON_CHARS_MAX = 300
+# All hashes are one value in the store, which takes 1.5 MiB.
+_PRINTS_MAX = 10_000
 _HOSTNAME_ODD = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -58,8 +61,8 @@ class Nodes:
     def __init__(
         self, plane: Plane, *, name: str, home: Home, folder: Path, duties: Sequence[Duty]
     ) -> None:
+        self.name = name
         self._plane = plane
-        self._name = name
         self._home = home
         self._folder = folder
         self._api = self._certificate = ""
@@ -114,7 +117,7 @@ class Nodes:
         """What `/v1/status` says of nodes."""
         seen, leader = self._plane.follower.revision, self._leadership.leader
         return {
-            "name": self._name,
+            "name": self.name,
             "leader": None if leader is None else leader.value.decode(errors="replace"),
             "token": None if leader is None else leader.token,
             "shared": True,
@@ -139,7 +142,7 @@ class Nodes:
             self._applied = self._plane.follower.revision
         refused = sorted(publisher.refused.items())[:_REJECTED_MAX]
         return Node(
-            name=self._name,
+            name=self.name,
             home=self._home.id,
             pid=os.getpid(),
             host=os.uname().nodename,
@@ -148,7 +151,7 @@ class Nodes:
             certificate=self._certificate,
             configuration=self._configuration,
             applied=self._applied,
-            rejected={str(key): each.reason for key, each in refused},
+            rejected={str(key): each.reason[:_REASON_CHARS_MAX] for key, each in refused},
         )
 
     async def _listen(self) -> None:
@@ -170,14 +173,15 @@ class Nodes:
         settings = self._plane.settings
         if settings is not self._settings:
             prints = await asyncio.to_thread(lambda: fingerprints(definitions(settings)))
-            self._settings, self._prints = settings, prints
-            self._configuration = digest_of(prints)
+            self._settings, self._configuration = settings, digest_of(prints)
+            few = len(prints) <= _PRINTS_MAX
+            self._prints = prints if few else {"everything": self._configuration}
 
     def _remember_peers(self) -> None:
         others = [
             Peer(node.name, node.api, node.certificate)
             for node in self._roster.nodes()
-            if node.api and node.name != self._name
+            if node.api and node.name != self.name
         ]
         home = self._home.with_peers(others)
         if home != self._home:

@@ -8,6 +8,7 @@ from pathlib import Path
 from moreton.controlplane.errors import ControlPlaneError
 from moreton.kernel.errors import RetryAdvice
 from moreton.kernel.quantities import format_duration
+from moreton.store.errors import StoreError
 
 
 class NodeNameTaken(ControlPlaneError):
@@ -51,4 +52,17 @@ class StoreNotReached(ControlPlaneError):
         super().__init__(
             f"the store {store} was not reached within {format_duration(after)}, {reason}: the "
             "control plane has nothing to serve and stops; start the store, or correct its address"
+        )
+
+
+class StoreSilent(StoreError):
+    """The store did not answer in time."""
+
+    code = "store-silent"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(
+            f"the store did not answer within {seconds:g} s: other nodes may take this one for "
+            "gone, its proxies go on; check that the store runs and can be reached from here"
         )

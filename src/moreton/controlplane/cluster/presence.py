@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from moreton.controlplane.cluster.errors import NodeNameTaken
+from moreton.controlplane.cluster.errors import NodeNameTaken, StoreSilent
 from moreton.controlplane.core.nodes import (
     Node,
     about_key,
@@ -17,11 +17,9 @@ from moreton.controlplane.core.nodes import (
     objects_key,
 )
 from moreton.controlplane.following import CUT_OFF, Noting, keep_following
-from moreton.kernel.errors import RetryAdvice
 from moreton.kernel.time import Clock, Instant
 from moreton.store import Compare, LeaseId, Put, Range, RangeResult, Store
-from moreton.store.core.errors import StoreError
-from moreton.store.errors import LeaseNotFound
+from moreton.store.errors import LeaseNotFound, StoreError
 
 # A node that died is known to be gone after this; etcd's least is its election timeout and more.
 NODE_TTL = timedelta(seconds=6)
@@ -32,19 +30,6 @@ _ANSWER_SECONDS_MAX = 4.0
 _REST_SECONDS = 0.02
 _TRY_AGAIN_SECONDS = 0.5
 _NAME = "name of this node"
-
-
-class StoreSilent(StoreError):
-    """The store did not answer in time."""
-
-    code = "store-silent"
-    retry = RetryAdvice.AFTER
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"the store did not answer within {_ANSWER_SECONDS_MAX:g} s: other nodes take this one "
-            "for gone, its proxies go on; check that the store runs and can be reached from here"
-        )
 
 
 class Presence:
@@ -100,7 +85,7 @@ class Presence:
             async with asyncio.timeout(_ANSWER_SECONDS_MAX):
                 await self._speak()
         except TimeoutError as error:
-            raise StoreSilent from error
+            raise StoreSilent(seconds=_ANSWER_SECONDS_MAX) from error
         is_fine()
         await asyncio.sleep(_REST_SECONDS)
         assert self._renew_at is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moreton.controlplane.development.program import ProcessStatistics, Program
 from moreton.gateway.config import RunModel
+from moreton.registry.core.instance import InstanceId
 from moreton.registry.host import Registry
 
 __all__ = ["DevelopmentProcesses", "ProcessStatistics"]
@@ -17,16 +18,23 @@ class DevelopmentProcesses:
     """The programs; their files are in *folder*, and relative paths begin in *base*.
 
     Each registers in *registry* under its service's name as soon as it answers, so a service with
-    `run:` is found like any other.
+    `run:` is found like any other. *node* tells its instance from those of other nodes.
     """
 
     def __init__(
-        self, folder: Path, *, base: Path, registry: Registry, say: Callable[[str], None]
+        self,
+        folder: Path,
+        *,
+        base: Path,
+        registry: Registry,
+        say: Callable[[str], None],
+        node: str = "",
     ) -> None:
         self._folder = folder
         self._base = base
         self._registry = registry
         self._say = say
+        self._ending = f"-{node}" if node else ""
         self._programs: dict[str, Program] = {}
 
     async def replace(self, runs: Mapping[str, RunModel]) -> None:
@@ -40,6 +48,7 @@ class DevelopmentProcesses:
                 program = Program(
                     name,
                     run,
+                    instance=InstanceId(f"run-{name}{self._ending}"),
                     folder=self._folder,
                     base=self._base,
                     registry=self._registry,

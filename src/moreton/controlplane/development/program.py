@@ -58,6 +58,7 @@ class Program:
         name: str,
         run: RunModel,
         *,
+        instance: InstanceId,
         folder: Path,
         base: Path,
         registry: Registry,
@@ -65,6 +66,7 @@ class Program:
     ) -> None:
         self.run = run
         self._name = name
+        self._instance_id = instance
         self._folder = folder
         self._base = base
         self._registry = registry
@@ -227,10 +229,6 @@ class Program:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             await self._registry.renew(self._name, self._instance_id)
-
-    @property
-    def _instance_id(self) -> InstanceId:
-        return InstanceId(f"run-{self._name}")
 
     async def _deregister(self) -> None:
         # In an outage of the store the lease ends it.

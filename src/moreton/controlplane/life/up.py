@@ -107,7 +107,7 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     await version
     name = given.node or settings.controlplane.node
     nodes = await _enter(plane, member, url, name, stack)
-    await _start_programs(plane, state, stack, signals)
+    await _start_programs(plane, state, stack, signals, node="" if member is None else nodes.name)
     if dns is not None:
         plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
         _LOG.info("DNS answers at %s:%d", *dns.address)
@@ -175,12 +175,23 @@ def _settle_memory() -> None:
 
 
 async def _start_programs(
-    plane: Plane, state: Path, stack: AsyncExitStack, signals: StopSignals
+    plane: Plane,
+    state: Path,
+    stack: AsyncExitStack,
+    signals: StopSignals,
+    *,
+    node: str,
 ) -> None:
     """Start (or adopt) what `run:` says; at the end stop it, unless it is to go on."""
     programs = DevelopmentProcesses(
-        state / "services", base=plane.settings.folder, registry=plane.registry, say=_LOG.info
+        state / "services",
+        base=plane.settings.folder,
+        registry=plane.registry,
+        say=_LOG.info,
+        node=node,
     )
+    if node and plane.settings.runs:
+        _LOG.warning("run: registers at 127.0.0.1, where other machines find it not: use it alone")
     plane.programs = programs
 
     async def end() -> None:
