@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from e2e.nodes.world import Nodes, three_nodes
+from contract.raft_nodes import running_nodes
+from e2e.nodes.world import NAMES, Nodes, three_nodes
 from support.etcd_server import EtcdServer, running_etcd
 
 
@@ -17,5 +19,21 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 
 @pytest.fixture
 def nodes(tmp_path: Path, etcd: EtcdServer) -> Iterator[Nodes]:
-    with three_nodes(tmp_path, etcd.url("shop", timeout="2s")) as nodes:
+    url = etcd.url("shop", timeout="2s")
+    with three_nodes(tmp_path, dict.fromkeys(NAMES, url)) as nodes:
         yield nodes
+
+
+@pytest.fixture
+def nodes_on_raft(tmp_path: Path) -> Iterator[Nodes]:
+    """Each has a node of one Raft cluster in itself: there is no other server."""
+    asyncio.run(make_raft_folders(tmp_path))
+    stores = {name: f"raft:///{tmp_path}/node{n}" for n, name in enumerate(NAMES, 1)}
+    with three_nodes(tmp_path, stores) as nodes:
+        yield nodes
+
+
+async def make_raft_folders(folder: Path) -> None:
+    """What is left of a Raft cluster of three once it was stopped."""
+    async with running_nodes(folder):
+        pass

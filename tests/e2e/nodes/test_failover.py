@@ -71,7 +71,15 @@ async def kill_the_leader(nodes: Nodes, number: int) -> int:
 
 
 async def test_no_request_fails_while_the_leader_is_killed_ten_times(nodes: Nodes) -> None:
-    nodes.start()
+    await kill_the_leader_ten_times(nodes)
+
+
+async def test_no_request_fails_when_the_nodes_are_their_own_store(nodes_on_raft: Nodes) -> None:
+    await kill_the_leader_ten_times(nodes_on_raft)
+
+
+async def kill_the_leader_ten_times(nodes: Nodes) -> None:
+    await asyncio.to_thread(nodes.start)
     async with under_load(nodes) as loads:
         tokens = [await kill_the_leader(nodes, number) for number in range(KILLS)]
     assert tokens == sorted(set(tokens)), "each term has a larger token"

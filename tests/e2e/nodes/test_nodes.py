@@ -142,7 +142,7 @@ def test_store_of_another_cluster_is_refused_and_the_proxy_goes_on(nodes: Nodes)
     world.start()
     nodes.api("a").call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
     world.stop(signal.SIGKILL)
-    wrong = world.run("up", "--store", nodes.store.replace("/shop", "/other"))
+    wrong = world.run("up", "--store", nodes.stores["a"].replace("/shop", "/other"))
     assert wrong.returncode == 6
     assert "is empty, and this node belongs to the cluster" in wrong.stderr
     assert world.ask() == (200, "b")

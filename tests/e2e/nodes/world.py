@@ -21,10 +21,10 @@ _START_SECONDS_MAX = 120.0
 
 @dataclass(slots=True)
 class Nodes:
-    """The nodes by name; *store* is the URL that they share."""
+    """The nodes by name; *stores* has each one's URL of the store that they share."""
 
     worlds: dict[str, World]
-    store: str
+    stores: Mapping[str, str]
 
     def write(self, **sections: Any) -> None:
         """Give every node its moreton.yaml."""
@@ -35,7 +35,7 @@ class Nodes:
         """Give one node its moreton.yaml, with *sections* on top."""
         world = self.worlds[name]
         api = f"127.0.0.1:{world.api_port}"
-        controlplane = {"api": api, "node": name, "store": self.store}
+        controlplane = {"api": api, "node": name, "store": self.stores[name]}
         world.write(world.configuration(**{"controlplane": controlplane, **sections}))
 
     def start(self) -> None:
@@ -105,10 +105,10 @@ def answers(world: World) -> bool:
 
 
 @contextlib.contextmanager
-def three_nodes(folder: Path, store: str) -> Iterator[Nodes]:
-    """Three nodes of *store*, configured and not started."""
+def three_nodes(folder: Path, stores: Mapping[str, str]) -> Iterator[Nodes]:
+    """Three nodes of the store at *stores*, configured and not started."""
     backends: dict[str, Backend] = {}
-    nodes = Nodes({name: World(folder / name, backends=backends) for name in NAMES}, store)
+    nodes = Nodes({name: World(folder / name, backends=backends) for name in NAMES}, stores)
     nodes.write()
     try:
         yield nodes
