@@ -140,12 +140,13 @@ class LogDisk:
         if self._lazy and self._failure is None and self._open is not None:
             with suppress(DiskError):  # a commit index at most: it will be found again
                 self._write_lazy()
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        with self._snapshots:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -144,8 +144,9 @@ class Driver:
 
     def tell(self, event: Event) -> None:
         """*event* happened; the node hears of it in the next turn of the event loop."""
-        self._events.append(event)
-        self.wake()
+        if not self._stopped:
+            self._events.append(event)
+            self.wake()
 
     def wake(self) -> None:
         """Take a turn soon: something waits."""

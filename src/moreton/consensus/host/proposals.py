@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -95,6 +95,14 @@ class Proposals:
         self._leave_batch(proposal)
         if not proposal.answer.done():
             proposal.answer.set_result(result)
+
+    def miss(self, numbers: Iterable[int]) -> None:
+        """Commands *numbers* were applied in a snapshot that was taken over: nobody knows how."""
+        for number in numbers:
+            proposal = self._all.get(number)
+            if proposal is not None:
+                proposal.in_doubt = True
+                self._give_up(proposal)
 
     def refused(self, data: bytes, why: str, *, until: Instant) -> None:
         """The core did not take the entry *data*, which has had no effect: try after *until*."""

@@ -93,10 +93,11 @@ class RaftHost:
         parts = self._parts
         try:
             loaded = await asyncio.to_thread(parts.disk.load)
+            running = Running((self._node, secrets.randbits(64)), loaded, parts)
         except BaseException:
             await asyncio.to_thread(parts.disk.close)
             raise
-        running = self._running = Running((self._node, secrets.randbits(64)), loaded, parts)
+        self._running = running
         try:
             await parts.transport.start(
                 Arrivals(
@@ -119,6 +120,7 @@ class RaftHost:
         `Overloaded` if it was not and never will be, `OutcomeUnknown` if nobody knows.
         """
         running = self._open()
+        _check_bytes(command, "a command")
         now, timeout = self._parts.clock.now(), within or self._parts.bounds.timeout
         answer = running.proposals.add(command, now=now, timeout=timeout)
         running.driver.wake()
@@ -140,6 +142,7 @@ class RaftHost:
 
         Raises `AnswerFailed` if its `answer` raised, `NoLeader` if none answered in time.
         """
+        _check_bytes(question, "a question")
         return await self._ask(Asked.ANSWER, question, within=within)
 
     async def change(
@@ -267,6 +270,13 @@ class RaftHost:
             case Asked.TRANSFER:
                 await running.changes.transfer(int(content), within=timeout)
                 return b""
+
+
+def _check_bytes(given: object, what: str) -> None:
+    if not isinstance(given, bytes):
+        raise TypeError(
+            f"{what} is {type(given).__name__}, not bytes: it could not be sent; encode it"
+        )
 
 
 async def _first_of(waiting: Awaitable[T], longest: timedelta) -> None:

@@ -197,6 +197,7 @@ class Running:
     def restore(self, effect: Restore) -> None:
         """Become the snapshot that arrived."""
         self.snapshots.restore(effect)
+        self.proposals.miss(self.replicated.applied(self._session))
         self._set_peers()
 
     def configuration_changed(self, effect: ConfigurationChanged) -> None:

@@ -36,7 +36,7 @@ class Snapshots:
         failed: Callable[[Exception], None],
     ) -> None:
         self.newest = newest  # that is on the disk
-        self.error: ConsensusError | None = None  # why the last one was not taken
+        self.error: Exception | None = None  # why the last one was not taken
         self._disk = disk
         self._transport = transport
         self._driver = driver
@@ -70,8 +70,9 @@ class Snapshots:
 
     def install(self, message: InstallSnapshot, data: bytes) -> None:
         """A snapshot arrived: keep it, then let the core decide on it."""
-        if message.snapshot.index <= max(self.newest.index, self._driver.applied):
-            self._driver.tell(Receive(message))  # it is here already: the core says so
+        status = self._driver.node.status()
+        if message.term < status.term or message.snapshot.index <= status.committed:
+            self._driver.tell(Receive(message))  # the core will not take it, and says why
         elif not self._installing:
             self._installing = True
             self._begin(self._install(message, data))
@@ -94,10 +95,8 @@ class Snapshots:
         self._arrived = (snapshot, data)
 
     async def close(self) -> None:
-        """Let what is under way end."""
+        """Let what is under way end: nothing may write when the folder is unlocked."""
         tasks = [*self._tasks, *([self._taking] if self._taking else [])]
-        for task in self._tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
@@ -109,7 +108,7 @@ class Snapshots:
         try:
             await self.take()
             self.error = None
-        except ConsensusError as error:
+        except Exception as error:  # noqa: BLE001 - also what the machine's `freeze` raises
             # The log goes on without it, and it is tried again when as much was applied anew; if
             # the disk itself has failed, the next write says so.
             self.error = error

@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from moreton.consensus.core.configuration import ChangeKind
-from moreton.consensus.core.messages import InstallSnapshot, Message, SnapshotMeta
+from moreton.consensus.core.messages import (
+    AppendEntries,
+    InstallSnapshot,
+    Message,
+    SnapshotMeta,
+)
 from moreton.consensus.disk.errors import DiskFailing, DiskFull
-from moreton.consensus.host import HostSettings, NodeFailed, machine_part
+from moreton.consensus.host import HostSettings, NodeFailed, OutcomeUnknown, machine_part
 from moreton.consensus.host.errors import SnapshotRefused
 from unit.consensus.host.host_cluster import Register, change, cluster
 
@@ -175,3 +180,30 @@ async def test_a_snapshot_that_the_machine_refuses_keeps_the_node_from_starting(
         assert raft.disks[1].closed
         assert Register().commands == []
         raft.hosts.clear()
+
+
+async def test_a_proposal_that_came_back_in_a_snapshot_is_known_to_be_in_doubt() -> None:
+    async with cluster(1, 2, 3, bounds=FEW) as raft:
+        await raft.hosts[1].propose(b"first")
+        (away, _) = await raft.followers()
+        leader = await raft.leader()
+        # The follower's proposal reaches the leader, but it hears of no entry any more.
+        raft.network.drop = lambda m: isinstance(m, AppendEntries) and m.target == away
+        waiting = asyncio.create_task(raft.hosts[away].propose(b"unheard"))
+        await raft.until(lambda: "unheard" in raft.machines[leader].commands)
+        for number in range(60):
+            await raft.hosts[leader].propose(b"%d" % number)
+        await raft.until(lambda: raft.disks[leader].compacted > 30)
+        raft.network.drop = lambda _: False
+        with pytest.raises(OutcomeUnknown):
+            await waiting
+        assert (await raft.same_everywhere()).count("unheard") == 1
+
+
+async def test_what_is_no_bytes_is_refused_before_it_does_harm() -> None:
+    async with cluster(1) as raft:
+        with pytest.raises(TypeError, match="a command is str, not bytes"):
+            await raft.hosts[1].propose("x")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a question is int, not bytes"):
+            await raft.hosts[1].ask_leader(7)  # type: ignore[arg-type]
+        assert await raft.hosts[1].propose(b"x") == 1

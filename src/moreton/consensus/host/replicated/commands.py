@@ -1,7 +1,7 @@
 """The commands that share one entry, and the numbers that let each be applied once.
 
-A batch: node u64, nonce u64 (of the proposer's boot), oldest u64 (its lowest number that is not
-decided yet), count u32; then of each command: number - oldest u32, length u32, bytes.
+A batch: format u8, node u64, nonce u64 (of the proposer's boot), oldest u64 (its lowest number that
+is not decided yet), count u32; then of each command: number - oldest u32, length u32, bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 from moreton.consensus.core.messages import NodeId
 
-_HEAD = Struct("<QQQI")
+_HEAD = Struct("<BQQQI")
+_FORMAT = 1
 _ITEM = Struct("<II")
 
 # What a command takes in an entry beside its bytes.
@@ -42,14 +43,16 @@ def encode_batch(session: SessionId, oldest: int, commands: Iterable[tuple[int, 
     for number, command in commands:
         parts.append(pack(number - oldest, len(command)))
         parts.append(command)
-    parts[0] = _HEAD.pack(*session, oldest, len(parts) // 2)
+    parts[0] = _HEAD.pack(_FORMAT, *session, oldest, len(parts) // 2)
     return b"".join(parts)
 
 
 def decode_batch(data: bytes) -> Batch:
     """What `encode_batch` made *data* of. Raises `ValueError` if it did not."""
     try:
-        node, nonce, oldest, count = _HEAD.unpack_from(data)
+        version, node, nonce, oldest, count = _HEAD.unpack_from(data)
+        if version != _FORMAT:
+            raise ValueError(f"a batch has format {version} and this version knows {_FORMAT}")
         unpack, offset = _ITEM.unpack_from, _HEAD.size
         commands = []
         for _ in range(count):

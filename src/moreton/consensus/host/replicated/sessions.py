@@ -69,6 +69,11 @@ class Sessions:
             found.forget_before(oldest)
         return found
 
+    def applied(self, session: SessionId) -> frozenset[int]:
+        """The numbers of *session* that were applied, and are not decided yet."""
+        found = self._sessions.get(session)
+        return frozenset(found.applied) if found is not None else frozenset()
+
     def encode(self) -> bytes:
         """For a snapshot: the order counts."""
         parts = [_COUNT.pack(len(self._sessions))]

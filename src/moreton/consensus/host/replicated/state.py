@@ -42,6 +42,10 @@ class Replicated:
         done = [(n, apply(index, command)) for n, command in batch.commands if admit(n)]
         return done if batch.session == mine else []
 
+    def applied(self, session: SessionId) -> frozenset[int]:
+        """The commands of *session* that were done, as far as they are remembered."""
+        return self._sessions.applied(session)
+
     def apply_change(self, entry: Entry, present: Configuration) -> ConfigurationChange:
         """Learn who is where; of those in *present*, which is in force after *entry* or later."""
         change = decode_change(entry.data)
