@@ -2,7 +2,8 @@
 
 Every row does the same work: a function that returns at once, or fails at once and is tried three
 times without a wait, where the bare call is a loop written by hand. Contenders take turns within a
-round; a row's figure is the median over the rounds of the least of three runs. Time is that of the
+round, each in short runs between runs of the bare call; a round's figure is the difference of the
+best runs, and a row's the median over the rounds, as is the ratio to a peer. Time is that of the
 thread on its processor, so that other programs on the machine count little; a bound in nanoseconds
 is held by the best round, as what is left of them only adds. A breaker's memory is what 100,000
 used ones hold.
@@ -42,11 +43,12 @@ _KEYS = 100_000
 _WANTED = 3.0
 _PIPELINE_NS_MAX = 3_000
 _MEGABYTES_MAX = 60
-_RUNS = 3
-_RUN_NS = 4_000_000
-_CALLS_MIN = 20
+_RUNS = 12
+_RUN_NS = 400_000
+_CALLS_MIN = 4
 _OURS = "moreton"
 Call = Callable[..., Any]
+Times = dict[str, list[float]]  # of each contender, in each round
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +65,48 @@ class _NoWait(SystemTiming):
 
 
 def run(*, quick: bool, console: Console) -> Result:
-    """Measure every row."""
+    """Measure every row in every round."""
     rounds = 5 if quick else 15
+    rows = _rows()
+    found = asyncio.run(_measure(rows, rounds, console))
     ours: dict[str, float] = {}
-    peers: dict[str, dict[str, float]] = {}
-    ratio: dict[str, float] = {}
-    checks: dict[str, bool] = {}
-    least: dict[str, float] = {}
-    for name, row in _rows().items():
-        console.print(name, highlight=False)
-        found = _measure(row, rounds)
-        least[name] = min(found[_OURS])
-        figures = {contender: median(times) for contender, times in found.items()}
-        ours[name] = figures.pop(_OURS)
-        for peer, figure in figures.items():
-            peers.setdefault(peer, {})[name] = figure
-        for peer in row.aside:
-            ratio[f"{peer}, {name} (aside)"] = figures.pop(peer) / ours[name]
-        if figures:
-            fastest = min(figures, key=lambda peer: figures[peer])
-            ratio[f"{fastest}, {name}"] = figures[fastest] / ours[name]
-            checks[f"{name}: {_WANTED:g} times less than {fastest}"] = (
-                figures[fastest] >= _WANTED * ours[name]
-            )
-        else:
-            checks[f"{name} <= {_PIPELINE_NS_MAX} ns"] = least[name] <= _PIPELINE_NS_MAX
+    result = Result("resilience", "ns a call", ours)
+    for name, row in rows.items():
+        _judge(result, ours, name, row, found[name])
     ours["MB for 100,000 breakers"] = _megabytes()
-    checks[f"100,000 breakers <= {_MEGABYTES_MAX} MB"] = (
+    result.checks[f"100,000 breakers <= {_MEGABYTES_MAX} MB"] = (
         ours["MB for 100,000 breakers"] <= _MEGABYTES_MAX
     )
-    notes = [
+    result.notes += [
         "circuitbreaker counts failures in a row: no window, no rate, no lock",
         "so it stands aside where a failed call is counted",
         "the five layers: total timeout, retry, breaker, bulkhead, timeout",
         "ours in the best round: "
-        + "; ".join(f"{name} {figure:,.0f}" for name, figure in least.items()),
+        + "; ".join(f"{name} {min(times[_OURS]):,.0f}" for name, times in found.items()),
     ]
-    return Result("resilience", "ns a call", ours, dict(peers), ratio, checks, notes)
+    return result
+
+
+def _judge(result: Result, ours: dict[str, float], name: str, row: Row, found: Times) -> None:
+    """Put what was *found* for one row into *result*."""
+    figures = {contender: median(times) for contender, times in found.items()}
+    ours[name] = figures.pop(_OURS)
+    for peer, figure in figures.items():
+        result.peers[peer] = {**result.peers.get(peer, {}), name: figure}
+    for peer in row.aside:
+        result.ratio[f"{peer}, {name} (aside)"] = _ratio(found, peer)
+    judged = [peer for peer in figures if peer not in row.aside]
+    if not judged:
+        result.checks[f"{name} <= {_PIPELINE_NS_MAX} ns"] = min(found[_OURS]) <= _PIPELINE_NS_MAX
+        return
+    fastest = min(judged, key=lambda peer: figures[peer])
+    ratio = result.ratio[f"{fastest}, {name}"] = _ratio(found, fastest)
+    result.checks[f"{name}: {_WANTED:g} times less than {fastest}"] = ratio >= _WANTED
+
+
+def _ratio(found: Times, peer: str) -> float:
+    """How many times ours the overhead of *peer* is: what a round has in common cancels out."""
+    return median([one / own for one, own in zip(found[peer], found[_OURS], strict=True)])
 
 
 def _rows() -> Mapping[str, Row]:
@@ -310,42 +317,48 @@ def _expect_async(call: Call) -> Call:
     return expecting
 
 
-def _measure(row: Row, rounds: int) -> dict[str, list[float]]:
+async def _measure(rows: Mapping[str, Row], rounds: int, console: Console) -> dict[str, Times]:
     """Nanoseconds a call above the bare function, of each contender in each round."""
-    calls = {name: _calls(call) for name, call in row.contenders.items()}
-    bare = _calls(row.bare)
-    found: dict[str, list[float]] = {name: [] for name in row.contenders}
-    for _ in range(rounds):
-        for name, call in row.contenders.items():
-            found[name].append(_least(call, calls[name]) - _least(row.bare, bare))
+    bare = {name: await _calls(row.bare) for name, row in rows.items()}
+    calls = {
+        (name, contender): await _calls(call)
+        for name, row in rows.items()
+        for contender, call in row.contenders.items()
+    }
+    found: dict[str, Times] = {
+        name: {one: [] for one in row.contenders} for name, row in rows.items()
+    }
+    for number in range(1, rounds + 1):
+        console.print(f"round {number} of {rounds}", highlight=False)
+        for name, row in rows.items():
+            for contender, call in row.contenders.items():
+                above = await _above(call, calls[name, contender], row.bare, bare[name])
+                found[name][contender].append(above)
     return found
 
 
-def _calls(call: Call) -> int:
-    """How many calls make a run long enough to be measured and short enough to be repeated."""
-    return max(_CALLS_MIN, round(_RUN_NS / _least(call, _CALLS_MIN)))
+async def _calls(call: Call) -> int:
+    """How many calls make a run: long enough to be measured, and short enough to be undisturbed."""
+    return max(_CALLS_MIN, round(_RUN_NS / await _run(call, 5 * _CALLS_MIN)))
 
 
-def _least(call: Call, calls: int) -> float:
-    run = _run_async if inspect.iscoroutinefunction(call) else _run
-    return min(run(call, calls) for _ in range(_RUNS)) / calls
+async def _above(call: Call, calls: int, bare: Call, bare_calls: int) -> float:
+    """The best of several runs of *call*, above the best of as many of *bare*, taken in turn."""
+    pairs = [(await _run(bare, bare_calls), await _run(call, calls)) for _ in range(_RUNS)]
+    return min(own for _, own in pairs) - min(base for base, _ in pairs)
 
 
-def _run(call: Call, calls: int) -> int:
-    start = time.thread_time_ns()
-    for _ in range(calls):
-        call()
-    return time.thread_time_ns() - start
-
-
-def _run_async(call: Call, calls: int) -> int:
-    async def run() -> int:
+async def _run(call: Call, calls: int) -> float:
+    """Nanoseconds a call."""
+    if inspect.iscoroutinefunction(call):
         start = time.thread_time_ns()
         for _ in range(calls):
             await call()
-        return time.thread_time_ns() - start
-
-    return asyncio.run(run())
+    else:
+        start = time.thread_time_ns()
+        for _ in range(calls):
+            call()
+    return (time.thread_time_ns() - start) / calls
 
 
 def _megabytes() -> float:

@@ -15,6 +15,7 @@ class Refused(MoretonError):
 
     code = "call-refused"
     retry = RetryAdvice.AFTER
+    moreton_failure = False  # read by breakers
 
     @property
     def retry_in(self) -> timedelta | None:

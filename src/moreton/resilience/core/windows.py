@@ -18,14 +18,14 @@ class CountWindow:
     *size* have come after it.
     """
 
-    __slots__ = ("_failed", "_look_from", "_size", "_slow", "total")
+    __slots__ = ("_failed", "_noted_max", "_size", "_slow", "total")
 
     def __init__(self, size: int) -> None:
         self._size = size
         self.total = 0
         self._failed: list[int] | None = None
         self._slow: list[int] | None = None
-        self._look_from = 0
+        self._noted_max = 0
 
     def success(self, _now: float) -> None:
         """A call succeeded in good time."""
@@ -34,7 +34,7 @@ class CountWindow:
     def note_failure(self) -> bool:
         """Count a failed call, unless somebody has to look at the counts then: see `look_from`."""
         failed = self._failed
-        if failed is None or len(failed) + 1 >= self._look_from:
+        if failed is None or len(failed) >= self._noted_max:
             return False
         self.total = total = self.total + 1
         failed.append(total)
@@ -56,7 +56,7 @@ class CountWindow:
 
     def look_from(self, failed: int) -> None:
         """The counts need not be looked at before *failed* failures are in the window."""
-        self._look_from = failed
+        self._noted_max = failed - 1
 
     def counts(self, _now: float) -> tuple[int, int, int]:
         """Calls, failed calls and slow calls in the window."""
@@ -69,7 +69,7 @@ class CountWindow:
 
     def reset(self, _now: float) -> None:
         """Forget everything."""
-        self.total = self._look_from = 0
+        self.total = self._noted_max = 0
         self._failed = self._slow = None
 
 

@@ -29,8 +29,6 @@ def is_failure(error: BaseException) -> bool:
 
     Nor an answer that a client knows to be none, as 429: who limits its callers is not down.
     """
-    if not isinstance(error, Exception) or isinstance(error, Refused):
-        return False
     return getattr(error, "moreton_failure", True) is not False
 
 
@@ -107,7 +105,7 @@ class CircuitBreaker(Gate):
             return super().wrap(call)
         breaker, now, name = self._breaker, self._now, self.name
         window, failed = breaker.window, self._failed
-        note = window.note_failure
+        note, plain = window.note_failure, failed is is_failure  # without a call of it
         counting = window if isinstance(window, CountWindow) else None
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -121,9 +119,13 @@ class CircuitBreaker(Gate):
                 generation = self._pass(moment)
             try:
                 result = call(*args, **kwargs) if kwargs else call(*args)
-            except BaseException as error:
-                if not (breaker.passing == generation and failed(error) and note()):
+            except Exception as error:
+                counts = getattr(error, "moreton_failure", True) if plain else failed(error)
+                if not counts or breaker.passing != generation or not note():
                     self._count_error(generation, error)
+                raise
+            except BaseException:
+                self._abandon(generation)
                 raise
             if breaker.passing != generation:
                 self._count_trial(generation, now())
@@ -141,7 +143,7 @@ class CircuitBreaker(Gate):
             return super().wrap_async(call)
         breaker, now, name = self._breaker, self._now, self.name
         window, failed = breaker.window, self._failed
-        note = window.note_failure
+        note, plain = window.note_failure, failed is is_failure  # without a call of it
         counting = window if isinstance(window, CountWindow) else None
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -155,9 +157,13 @@ class CircuitBreaker(Gate):
                 generation = self._pass(moment)
             try:
                 result = await (call(*args, **kwargs) if kwargs else call(*args))
-            except BaseException as error:
-                if not (breaker.passing == generation and failed(error) and note()):
+            except Exception as error:
+                counts = getattr(error, "moreton_failure", True) if plain else failed(error)
+                if not counts or breaker.passing != generation or not note():
                     self._count_error(generation, error)
+                raise
+            except BaseException:
+                self._abandon(generation)
                 raise
             if breaker.passing != generation:
                 self._count_trial(generation, now())
@@ -214,16 +220,20 @@ class CircuitBreaker(Gate):
 
     def _count_error(self, generation: int, error: BaseException) -> None:
         breaker = self._breaker
-        if self._failed(error):
+        if not isinstance(error, Exception) or isinstance(error, Refused):
+            self._abandon(generation)
+        elif self._failed(error):
             with self._lock:
                 changed = breaker.failed(generation, self._now(), self._rng)
             if changed:
                 self._tell()
-        elif isinstance(error, Exception) and not isinstance(error, Refused):
-            self._count_trial(generation, self._now())
         else:
-            with self._lock:
-                breaker.abandoned(generation)
+            self._count_trial(generation, self._now())
+
+    def _abandon(self, generation: int) -> None:
+        """A call was cancelled, or refused by another layer: that says nothing of the callee."""
+        with self._lock:
+            self._breaker.abandoned(generation)
 
     def _count_slow(self, generation: int, now: float) -> None:
         with self._lock:
@@ -299,10 +309,8 @@ def _checked(policy: BreakerPolicy | None) -> BreakerPolicy:
 
 
 def _failures(kinds: Kinds) -> Callable[[BaseException], bool]:
-    """*kinds*, but never cancellation, nor the refusal of another layer."""
+    """*kinds*, but never the refusal of another layer."""
     counts = predicate("failed", kinds)
     if counts is is_failure:
         return counts
-    return lambda error: (
-        isinstance(error, Exception) and not isinstance(error, Refused) and counts(error)
-    )
+    return lambda error: not isinstance(error, Refused) and counts(error)
