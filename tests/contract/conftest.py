@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
+from contract.raft_nodes import running_nodes
 from moreton.election.sync import SyncStore
 from moreton.store import Store, open_store
 from support.etcd_server import EtcdServer, running_etcd
@@ -24,17 +26,15 @@ def etcd(etcd_of_session: EtcdServer) -> Iterator[EtcdServer]:
     etcd_of_session.revoke_leases()
 
 
-@pytest.fixture(params=list(URLS))
-def backend(request: pytest.FixtureRequest) -> str:
-    """Each backend in turn."""
-    return str(request.param)
-
-
-@pytest.fixture
-async def opening(
-    backend: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[OpenStore]:
-    """Opens clients of one state."""
+@pytest.fixture(params=[*URLS, "raft"])
+async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
+    """Opens clients of one state; of raft, at one node of three after the other."""
+    backend = request.param
+    if backend == "raft":
+        async with running_nodes(tmp_path) as nodes:
+            turns = cycle(nodes.stores.values())
+            yield lambda: next(turns)
+        return
     url = URLS[backend](request, tmp_path)
     clients: list[Store] = []
 
@@ -48,8 +48,8 @@ async def opening(
         await opened.close()
 
 
-@pytest.fixture
-def sync_store(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SyncStore]:
+@pytest.fixture(params=list(URLS))
+def sync_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SyncStore]:
     """A store for threads."""
-    with SyncStore(URLS[backend](request, tmp_path)) as store:
+    with SyncStore(URLS[request.param](request, tmp_path)) as store:
         yield store

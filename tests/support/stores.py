@@ -21,7 +21,7 @@ def etcd_url(request: pytest.FixtureRequest, _: Path) -> str:
     return str(server.url(f"elections{next(_NUMBERS)}"))
 
 
-# Where an empty store of each kind is found.
+# Where an empty store of each kind is found, of those that are opened by an address alone.
 URLS: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {
     "memory": lambda _, __: "memory:",
     "sqlite": lambda _, folder: f"sqlite:///{folder}/store.sqlite",
