@@ -23,8 +23,8 @@ class Exit(IntEnum):
     NO = 1  # the command worked and its answer is no: a check failed, no route matches
     USAGE = 2  # wrong options or arguments
     CONFIGURATION = 3  # moreton.yaml is refused
-    NOT_RUNNING = 4  # no control plane answers
-    REFUSED = 5  # the control plane refused what was asked
+    NOT_RUNNING = 4  # no control plane, or no node of the cluster, answers
+    REFUSED = 5  # the control plane, or the cluster, refused what was asked
     TROUBLE = 6  # an expected trouble: port in use, no Envoy, state folder held
     BUG = 70  # a fault in Moreton itself (EX_SOFTWARE of sysexits.h)
     INTERRUPTED = 130  # Ctrl-C
@@ -35,6 +35,14 @@ _BY_CODE = {
     "not-running": Exit.NOT_RUNNING,
     "api-unreachable": Exit.NOT_RUNNING,
     "api-refused": Exit.REFUSED,
+    "cluster-node-unreachable": Exit.NOT_RUNNING,
+    "cluster-address-taken": Exit.REFUSED,
+    "cluster-clocks-apart": Exit.REFUSED,
+    "cluster-last-voter": Exit.REFUSED,
+    "cluster-majority-at-risk": Exit.REFUSED,
+    "cluster-refused": Exit.REFUSED,
+    "cluster-secret-refused": Exit.REFUSED,
+    "cluster-unknown-member": Exit.REFUSED,
 }
 
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "demo": ("moreton.cli.demo.command", "demo", "Begin"),
     "up": ("moreton.cli.up", "up", "Run"),
     "run": ("moreton.cli.run", "run", "Run"),
+    "cluster": ("moreton.cli.cluster", "cluster", "Run"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
     "ring": ("moreton.cli.ring", "ring", "Look"),
     "status": ("moreton.cli.looking.status", "status", "Look"),

@@ -45,6 +45,7 @@ class NoLeader(ConsensusError):
     def __init__(self, *, node: NodeId, waited: timedelta, why: str) -> None:
         self.node = node
         self.waited = waited
+        self.why = why
         super().__init__(
             f"node {node} found no leader that would take it within {waited.total_seconds():g}s, "
             f"{why}: nothing was done; look whether a majority of the voters runs and is reached"

@@ -21,15 +21,18 @@ __all__ = [
     "NodeFolderDamaged",
     "NodeFolderTaken",
     "NodeFolderUnusable",
+    "NodeLeft",
     "NodeStopped",
     "NodeUnreachable",
     "NotANodeFolder",
     "RaftAnswerLost",
     "SecretExposed",
+    "SecretFileUnreadable",
     "SecretRefused",
     "SnapshotDamaged",
     "SnapshotExpired",
     "SnapshotNotWritten",
+    "TlsIncomplete",
     "UnknownMember",
 ]
 
@@ -88,6 +91,19 @@ class NodeStopped(StoreError):
         super().__init__(
             f"node {node} has stopped, {reason}: nothing more is read or written here, the other "
             "nodes go on; mend the cause, then start it again"
+        )
+
+
+class NodeLeft(StoreError):
+    """The node of this program was removed from its cluster."""
+
+    code = "store-raft-node-left"
+
+    def __init__(self, *, node: int) -> None:
+        self.node = node
+        super().__init__(
+            f"node {node} was removed from its cluster: nothing is read or written here any more; "
+            "stop it and delete its folder; to come back, join in an empty folder as a new node"
         )
 
 
@@ -167,6 +183,31 @@ class SecretExposed(NodeFolderError):
             f"node was not started; run chmod 600 {file}, and change the secret if somebody "
             "may have seen it",
             folder=folder,
+        )
+
+
+class SecretFileUnreadable(StoreError):
+    """The file that should hold a cluster's secret does not."""
+
+    code = "cluster-secret-unreadable"
+
+    def __init__(self, *, file: Path, reason: str) -> None:
+        self.file = file
+        super().__init__(
+            f"there is no cluster secret in {file}, {reason}: no node was made; copy the file "
+            "`secret` from the folder of any member"
+        )
+
+
+class TlsIncomplete(StoreError):
+    """Only a part of what TLS needs was given."""
+
+    code = "cluster-tls-incomplete"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TLS between nodes needs a certificate, its key and the cluster's authority: no node "
+            "was made; give all of --tls-certificate, --tls-key and --tls-authority, or none"
         )
 
 

@@ -127,6 +127,5 @@ class Membership:
 
 
 def is_member(status: HostStatus) -> bool:
-    """Whether the node belongs to its cluster, as far as it knows; also before it has learnt."""
-    members = status.raft.configuration.members()
-    return not members or status.raft.node in members
+    """Whether the node belongs to the cluster, in the configuration that it knows."""
+    return status.raft.node in status.raft.configuration.members()

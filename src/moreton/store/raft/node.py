@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 from moreton.consensus.core.messages import NodeId
@@ -22,6 +23,15 @@ from moreton.consensus.host import (
     RaftHost,
 )
 from moreton.consensus.ports import Disk, Transport
+from moreton.consensus.transport.errors import (
+    AddressOfAnother,
+    NodeClaimedTwice,
+    NodeRemoved,
+    OtherCluster,
+    OtherVersion,
+    TlsRefused,
+    WrongSecret,
+)
 from moreton.kernel.time import Clock
 from moreton.store.core.errors import LeaseNotFound, StoreError
 from moreton.store.core.model import LeaseId
@@ -40,12 +50,13 @@ from moreton.store.raft.core.renewals import pack_leases, pack_ttls, read_leases
 from moreton.store.raft.core.replica import Answer, Done
 from moreton.store.raft.errors import (
     ClusterUnreachable,
+    NodeLeft,
     NodeStopped,
     RaftAnswerLost,
     UnknownMember,
 )
 from moreton.store.raft.machine import Follower, StoreMachine
-from moreton.store.raft.membership import Admitted, Membership
+from moreton.store.raft.membership import Admitted, Membership, is_member
 from moreton.store.raft.sharing import Room, Shared
 from moreton.store.raft.tenure import Tenure, TenureOver
 
@@ -53,6 +64,15 @@ from moreton.store.raft.tenure import Tenure, TenureOver
 _RENEWALS_MAX = 1000
 # How long a node that is stopped takes to hand leadership over, which spares an election.
 _HAND_OVER = timedelta(seconds=1)
+# None of these goes away by waiting.
+_OBSTACLES = (
+    AddressOfAnother,
+    NodeClaimedTwice,
+    OtherCluster,
+    OtherVersion,
+    TlsRefused,
+    WrongSecret,
+)
 _RENEW, _OTHER = b"k", b"o"
 
 
@@ -67,7 +87,7 @@ class NodeNumbers:
 class ClusterNode(Follower):
     """Node *node*, from its making until `close`; it starts by itself.
 
-    *reached* tells to which others it is connected.
+    *reached* tells to which others it is connected, *troubles* what stands in the way of that.
     """
 
     def __init__(
@@ -80,12 +100,14 @@ class ClusterNode(Follower):
         clock: Clock,
         timeout: timedelta,
         reached: Callable[[], Iterable[NodeId]],
+        troubles: Callable[[], Mapping[NodeId, Sequence[ConsensusError]]] = dict,
         settings: Settings | None = None,
         bounds: HostSettings | None = None,
     ) -> None:
         self.node = node
         self.machine = StoreMachine(asyncio.get_running_loop())
         self._clock = clock
+        self._troubles = troubles
         self._timeout = timeout
         self._host = RaftHost(
             node,
@@ -104,6 +126,7 @@ class ClusterNode(Follower):
         self._ended: list[Tenure] = []
         self._renewals = Shared(self._ask_renewals, items_max=_RENEWALS_MAX)
         self._room = Room(count_max=WRITES_PENDING_MAX, bytes_max=BYTES_PENDING_MAX)
+        self._was_member = False
         self._besides: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self.machine.tell(self)
@@ -184,6 +207,23 @@ class ClusterNode(Follower):
     def status(self) -> HostStatus:
         """How this node sees itself and the others; raises `HostClosed` before it started."""
         return self._host.status()
+
+    def has_left(self) -> bool:
+        """Whether the others have removed this node, as far as it knows or was told."""
+        status = self._host.status()
+        # One that joins begins with a configuration of before: it must have been a member once.
+        self._was_member = self._was_member or is_member(status)
+        if self._was_member and not is_member(status):
+            return True
+        found = chain.from_iterable(self._troubles().values())
+        return status.raft.leader is None and any(isinstance(one, NodeRemoved) for one in found)
+
+    def misplaced(self) -> AddressOfAnother | None:
+        """Who answers where the others are told that this node is, if that is not it."""
+        for trouble in self._troubles().get(self.node, ()):
+            if isinstance(trouble, AddressOfAnother):
+                return trouble
+        return None
 
     def numbers(self) -> NodeNumbers:
         """What it counts; zeros before it started."""
@@ -298,6 +338,13 @@ class ClusterNode(Follower):
                 newest = max(voters, key=lambda node: others[node])
                 await self._host.transfer(newest, within=_HAND_OVER)
 
+    def _obstacle(self) -> str:
+        """What people must mend before the others can be reached, as one of them told."""
+        for trouble in chain.from_iterable(self._troubles().values()):
+            if isinstance(trouble, _OBSTACLES):
+                return str(trouble)
+        return ""
+
     async def _end_tenures(self) -> None:
         if self._tenure is not None:
             self._tenure.end()
@@ -310,7 +357,9 @@ class ClusterNode(Follower):
         try:
             yield
         except NoLeader as error:
-            why = str(error)
+            if self.has_left():
+                raise NodeLeft(node=self.node) from error
+            why = self._obstacle() or error.why
             raise ClusterUnreachable(node=self.node, waited=self._timeout, reason=why) from error
         except OutcomeUnknown as error:
             raise RaftAnswerLost(node=self.node, reason=str(error)) from error

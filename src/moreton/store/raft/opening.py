@@ -70,6 +70,7 @@ def open_node(
         clock=clock,
         timeout=timeout,
         reached=lambda: transport.statistics().connected,
+        troubles=transport.troubles,
         settings=settings,
         bounds=bounds,
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from moreton.consensus.core.messages import NodeId
+from moreton.consensus.errors import ConsensusError
 from moreton.consensus.transport import TcpTransport
+from moreton.consensus.transport.errors import PeerUnreachable
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.time import Clock, Instant
 from moreton.store.raft.core.questions import pack_answer, pack_error, read_question
@@ -74,10 +77,6 @@ class Administration:
         assert self._transport is not None, "it serves before it listens"
         status, state = node.status(), node.machine.state
         raft, configuration = status.raft, status.raft.configuration
-        troubles = {
-            str(other): [{"code": one.code, "says": str(one)} for one in found]
-            for other, found in self._transport.troubles().items()
-        }
         return {
             "cluster": self._who.cluster,
             "node": self._who.node,
@@ -97,7 +96,7 @@ class Administration:
             "learners": sorted(configuration.learners | configuration.learners_next),
             "addresses": {str(other): at for other, at in status.addresses.items()},
             "connected": list(self._transport.statistics().connected),
-            "troubles": troubles,
+            "troubles": _shown(self._transport.troubles(), status.addresses),
             "error": status.error,
             "wall": self._clock.wall().isoformat(),
         }
@@ -137,3 +136,21 @@ class Administration:
             self._held = None
         else:
             asyncio.get_running_loop().call_later(left.total_seconds(), self._drop_old)
+
+
+def _shown(
+    troubles: Mapping[NodeId, Sequence[ConsensusError]], members: Container[NodeId]
+) -> dict[str, list[dict[str, str]]]:
+    """What stands in the way of talking to members, and what strangers try."""
+    return {
+        str(node): shown
+        for node, found in troubles.items()
+        if (
+            shown := [
+                {"code": one.code, "says": str(one)}
+                for one in found
+                # One that has left is not to be reached.
+                if node in members or not isinstance(one, PeerUnreachable)
+            ]
+        )
+    }
