@@ -20,6 +20,7 @@ ELSEWHERE = {
     "docs/how-to/call-a-service-from-grpc.md": "a control plane",
     "docs/how-to/register-a-service.md": "a control plane",
     "docs/how-to/run-a-ring.md": "other members",
+    "docs/reference/consensus.md": "a running loop, a folder and addresses of the reader's",
     "docs/reference/store.md": "a running loop and a URL of the reader's",
 }
 PAGES = {
