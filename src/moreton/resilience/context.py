@@ -35,7 +35,6 @@ class Inbound:
     """
 
     exhausted: bool = False
-    retried_by_proxy: bool = False
 
 
 inbound_var: ContextVar[Inbound | None] = ContextVar("moreton_inbound", default=None)

@@ -257,6 +257,11 @@ def test_limits_of_urllib3_are_kept(server: FlakyServer) -> None:
     assert time.monotonic() - begun < 60
 
 
+def test_retries_of_urllib3_beside_a_policy_are_refused() -> None:
+    with pytest.raises(ValueError, match="would repeat each attempt"):
+        ResilientAdapter(retrying(), max_retries=3)
+
+
 def test_requests_winds_files_back(server: FlakyServer) -> None:
     server.will(RESET, BUSY)
     file = io.BytesIO(b"skipped and sent")

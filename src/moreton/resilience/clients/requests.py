@@ -61,6 +61,11 @@ class ResilientAdapter(HTTPAdapter):
         failures: Iterable[int] = FAILURES,
         **settings: Any,
     ) -> None:
+        if settings.get("max_retries"):
+            raise ValueError(
+                f"max_retries is {settings['max_retries']!r}: urllib3 would repeat each attempt of "
+                "the policy; leave it out, and give the policy a Retry"
+            )
         super().__init__(**settings)
         self._destinations = Destinations(policies)
         self._verdicts = Verdicts(retry_on, failures)
