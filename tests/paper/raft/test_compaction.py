@@ -20,6 +20,7 @@ from moreton.consensus.core.events import (
     Send,
     SnapshotReported,
     SnapshotTaken,
+    Unreachable,
 )
 from moreton.consensus.core.messages import (
     AppendEntries,
@@ -58,6 +59,12 @@ def restored(cluster: Cluster, node: int) -> list[int]:
     """The snapshots that the state machine of *node* was given, but for the founding one."""
     indices = [one.snapshot.index for one in cluster.of(node, Restore)]
     return [index for index in indices if index > 1]
+
+
+def to_node_3(cluster: Cluster) -> int:
+    """How often node 1 has sent it entries or a snapshot."""
+    sent = [*cluster.sent(1, AppendEntries), *cluster.sent(1, InstallSnapshot)]
+    return sum(message.target == 3 for message in sent)
 
 
 def answers(cluster: Cluster) -> list[AppendEntriesResponse]:
@@ -185,11 +192,16 @@ def test_snapshot_of_a_part_of_the_log_keeps_what_follows() -> None:
     assert answers(cluster)[-1].index == 5
 
 
-def test_snapshot_of_what_is_committed_already_is_only_acknowledged() -> None:
+@pytest.mark.parametrize("compacted", [False, True])
+def test_snapshot_of_what_is_committed_already_is_only_acknowledged(*, compacted: bool) -> None:
     """5.3: a retransmission, or a slow one; it must not take the node back."""
-    cluster = Cluster(recovered={3: replace(logged(2, 2, 2), hard_state=HardState(2, None, 4))})
+    start = replace(logged(2, 2, 2), hard_state=HardState(2, None, 4))
+    if compacted:
+        start = replace(start, snapshot=SnapshotMeta(4, 2, voters(1, 2, 3)), entries=())
+    cluster = Cluster(recovered={3: start})
+    before = restored(cluster, 3)
     cluster.tell(3, install(3, 2))
-    assert restored(cluster, 3) == []
+    assert restored(cluster, 3) == before
     assert (cluster.state(3).log.committed, answers(cluster)[-1].index) == (4, 4)
 
 
@@ -280,7 +292,40 @@ def test_no_snapshot_goes_to_who_does_not_answer() -> None:
     """5.3: it would be read and sent in vain."""
     cluster = behind()
     cluster.advance(2 * ELECTION)
+    cluster.do(1, Unreachable(3))
+    cluster.propose(1, "e")
     assert not cluster.sent(1, InstallSnapshot)
+
+
+def test_old_answer_does_not_end_the_wait_for_a_snapshot() -> None:
+    """5.3: it is about entries that are gone."""
+    cluster = behind()
+    cluster.heal()
+    cluster.drop = lambda m: isinstance(m, InstallSnapshot)
+    cluster.advance(ELECTION / 2)
+    old = AppendEntriesResponse(source=3, target=1, term=2, index=3)
+    cluster.do(1, Receive(old))
+    assert cluster.state(1).progress[3].state is ProgressState.SNAPSHOT
+    assert len(cluster.sent(1, InstallSnapshot)) == 1
+
+
+@pytest.mark.parametrize(("arrived", "following"), [(True, 6), (False, 3)])
+def test_report_of_a_snapshot_is_followed_by_a_heartbeat_first(
+    *, arrived: bool, following: int
+) -> None:
+    """5.3: the follower may be busy with it, or gone: nothing is sent until it answers."""
+    cluster = behind()
+    cluster.heal()
+    cluster.drop = lambda m: m.source == 3 and getattr(m, "index", 0) == 5
+    cluster.advance(ELECTION / 2)
+    before = to_node_3(cluster)
+    cluster.tell(1, SnapshotReported(3, arrived))
+    assert cluster.state(1).progress[3].next == following
+    cluster.propose(1, "e")
+    assert to_node_3(cluster) == before
+    cluster.drop = lambda _: False
+    cluster.advance(ELECTION / 2)
+    assert cluster.data(3)[-1] == "e"
 
 
 def test_follower_takes_the_configuration_of_the_snapshot() -> None:

@@ -15,6 +15,7 @@ from moreton.consensus.core.messages import (
     Heartbeat,
     RequestVote,
     RequestVoteResponse,
+    TimeoutNow,
 )
 from moreton.consensus.core.node import RaftNode
 from moreton.consensus.core.state import Recovered, Role, Settings
@@ -119,6 +120,34 @@ def test_vote_goes_only_to_a_log_that_is_up_to_date(
     assert votes(cluster, 3) == [granted]
 
 
+def test_voter_gives_its_candidate_the_time_to_lead() -> None:
+    """3.4: granting a vote resets the election timeout."""
+    cluster = Cluster(settings=PLAIN)
+    cluster.now = START + ELECTION * 0.9
+    cluster.tell(3, ask(1, 3, 2))
+    due = cluster.nodes[3].deadline()
+    assert due is not None
+    assert due >= cluster.now + ELECTION
+
+
+def test_refusal_does_not_keep_a_voter_from_campaigning() -> None:
+    """3.4: or one that can never win would hold up all others."""
+    cluster = Cluster(recovered={3: logged(1, 2)}, settings=PLAIN)
+    before = cluster.nodes[3].deadline()
+    cluster.tell(3, ask(1, 3, 2, last_term=1, last_index=1))
+    assert cluster.nodes[3].deadline() == before
+
+
+def test_first_answer_of_a_voter_counts() -> None:
+    """3.4: it votes once; whatever else comes in its name is late or doubled."""
+    cluster = Cluster((1, 2, 3, 4, 5), settings=PLAIN)
+    cluster.tell(1, Campaign())
+    for voter, granted in ((2, False), (2, True), (3, False), (3, True)):
+        answer = RequestVoteResponse(source=voter, target=1, term=2, granted=granted)
+        cluster.tell(1, Receive(answer))
+    assert cluster.role(1) is Role.CANDIDATE
+
+
 def test_split_vote_ends_in_a_later_term_with_one_leader() -> None:
     """3.4: each candidate times out and begins a new election."""
     cluster = Cluster((1, 2, 3, 4), settings=PLAIN)
@@ -193,6 +222,13 @@ def test_learner_never_campaigns() -> None:
     cluster.do(3, Campaign())
     assert cluster.refusals(3) == ["not-a-voter"]
     assert cluster.role(3) is Role.FOLLOWER
+
+
+def test_learner_does_not_campaign_even_if_the_leader_asks() -> None:
+    """4.2.1: the message may be older than its becoming one."""
+    cluster = Cluster((1, 2), learners=(3,), settings=PLAIN)
+    cluster.tell(3, Receive(TimeoutNow(source=1, target=3, term=1)))
+    assert (cluster.role(3), cluster.state(3).term) == (Role.FOLLOWER, 1)
 
 
 def test_learner_votes_when_asked() -> None:
