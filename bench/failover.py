@@ -12,7 +12,8 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.fleet import Fleet, configured
-from bench.processes import free_port, need, running, stop
+from bench.processes import free_port, running, stop
 from bench.report import Result, median
+from bench.shared_stores import etcd, raft
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
 _NAMES = ("a", "b", "c")
@@ -37,42 +39,45 @@ _WEIGHTS = "/v1/routes/everything/weights"
 
 
 def run(*, quick: bool, console: Console) -> Result:
-    """Ten kills; two when *quick*."""
-    kills = 2 if quick else 10
+    """Ten kills on each kind of store; two on Raft alone when *quick*."""
+    results = {"raft": _on(raft, kills=2 if quick else 10, console=console)}
+    if not quick:
+        results["etcd"] = _on(etcd, kills=10, console=console)
+    whole = Result("failover", "requests", {})
+    for on, found in results.items():
+        whole.ours = {**whole.ours, **{f"{key}, {on}": each for key, each in found.ours.items()}}
+        whole.checks |= {f"{key}, {on}": held for key, held in found.checks.items()}
+        whole.notes += [f"{on}: {note}" for note in found.notes]
+    return whole
+
+
+def _on(
+    store: Callable[[Path, Sequence[str]], AbstractContextManager[Mapping[str, str]]],
+    *,
+    kills: int,
+    console: Console,
+) -> Result:
+    """The story on one kind of *store*, which says the URL for each node."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ports = {label: free_port() for label in ("x", "y")}
         for label, port in ports.items():
             command = [sys.executable, "-m", "bench.app", label, str(port)]
             stack.enter_context(running(command, log=folder / f"{label}.log", port=port))
-        store = stack.enter_context(_etcd(folder))
-        nodes = stack.enter_context(_three_nodes(folder, store, ports))
+        urls = stack.enter_context(store(folder, _NAMES))
+        nodes = stack.enter_context(_three_nodes(folder, urls, ports))
         with Progress(console=console) as progress:
             return uvloop.run(_Story(nodes).tell(kills, progress))
 
 
 @contextlib.contextmanager
-def _etcd(folder: Path) -> Iterator[str]:
-    client, peer = free_port(), free_port()
-    command = [
-        need("etcd"),
-        f"--data-dir={folder / 'etcd'}",
-        f"--listen-client-urls=http://127.0.0.1:{client}",
-        f"--advertise-client-urls=http://127.0.0.1:{client}",
-        f"--listen-peer-urls=http://127.0.0.1:{peer}",
-        f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
-        f"--initial-cluster=default=http://127.0.0.1:{peer}",
-    ]
-    with running(command, log=folder / "etcd.log", port=client):
-        yield f"etcd://127.0.0.1:{client}"
-
-
-@contextlib.contextmanager
-def _three_nodes(folder: Path, store: str, ports: dict[str, int]) -> Iterator[dict[str, Fleet]]:
+def _three_nodes(
+    folder: Path, stores: Mapping[str, str], ports: dict[str, int]
+) -> Iterator[dict[str, Fleet]]:
     nodes = {}
     for name in _NAMES:
         made = Fleet(folder / name, free_port(), free_port())
-        api = {"api": f"127.0.0.1:{made.api_port}", "node": name, "store": store}
+        api = {"api": f"127.0.0.1:{made.api_port}", "node": name, "store": stores[name]}
         services = {x: {"addresses": [f"127.0.0.1:{port}"]} for x, port in ports.items()}
         routes = {"everything": {"path": "/*", "to": {"x": 1, "y": 0}}}
         configured(made, {"services": services, "routes": routes, "controlplane": api})

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -104,6 +104,36 @@ def test_commands_and_services_go_on_at_another_node(nodes: Nodes) -> None:
     wait_until(answer(nodes.worlds["b"], "/", (200, "b")), "the change arrives")
     nodes.worlds["a"].start()
     assert nodes.worlds["a"].ask() == (200, "b")
+
+
+def test_leader_that_was_paused_is_replaced_and_comes_back_as_another(nodes: Nodes) -> None:
+    nodes.start()
+    before = nodes.document("a")
+    paused = nodes.worlds[before["leader"]]
+    assert paused.child is not None
+    paused.child.send_signal(signal.SIGSTOP)
+    others = nodes.survivors(before["leader"])
+    try:
+        for name in others:
+            wait_until(lead_by_another(nodes, name, before["token"]), f"{name} has another leader")
+            wait_until(knows_only(nodes, name, others), f"{name} takes it for gone")
+        nodes.api(others[0]).call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
+        assert paused.ask() == (200, "a"), "its proxy goes on with what it has"
+    finally:
+        paused.child.send_signal(signal.SIGCONT)
+    wait_until(answer(paused, "/", (200, "b")), "it catches up")
+    for name in NAMES:
+        wait_until(knows_only(nodes, name, NAMES), f"{name} knows all again")
+        wait_until(lead_by_another(nodes, name, before["token"]), "the term before is over")
+    assert not troubles(nodes, before["leader"])
+
+
+def lead_by_another(nodes: Nodes, name: str, token: int) -> Callable[[], bool]:
+    return lambda: (nodes.document(name)["token"] or 0) > token
+
+
+def knows_only(nodes: Nodes, name: str, expected: Sequence[str]) -> Callable[[], bool]:
+    return lambda: nodes.known_to(name) == set(expected)
 
 
 def test_node_that_serves_another_file_is_shown_with_what_differs(nodes: Nodes) -> None:

@@ -317,3 +317,20 @@ def test_address_that_is_none_is_said_and_does_no_harm(url: str) -> None:
     wait_until(lambda: registration.trouble != "", "the phase")
     registration.close()
     assert registration.phase is Phase.LEFT
+
+
+def test_registration_goes_on_at_another_node_when_its_own_is_away(server: RegistryServer) -> None:
+    other = RegistryServer()
+    other.start()
+    try:
+        nodes = {**place(server), "api": f"{server.url},{other.url}"}
+        with register("catalogue", port=8001, ttl="1s", **nodes) as registration:
+            assert registration.wait_registered(30 * SECONDS)
+            assert other.instances() == []
+            server.stop()
+            other.wait_instances(1)  # it knows nothing of the first one's leases
+            assert registration.wait_registered(30 * SECONDS)
+        assert other.instances() == [], "it left where it was"
+    finally:
+        other.stop()
+        server.start()
