@@ -37,7 +37,7 @@ _PROCESSES = 7
 def run(*, quick: bool, console: Console) -> Result:
     """Count, draw, then time the large rings and a ring of processes that loses its leader."""
     curves = {case: _curve(case, quick=quick, console=console) for case in CASES}
-    console.print(terminal_chart(curves))
+    console.print(terminal_chart(curves, width=console.width))
     seconds = {name: _time_large(name, console) for name in _ring_algorithms()}
     processes = asyncio.run(_failovers(rounds=1 if quick else 5, console=console))
     ours: dict[str, float] = {}

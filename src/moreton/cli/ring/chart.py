@@ -12,7 +12,9 @@ from moreton.cli.ring.measuring import Case, Point
 
 Curves = Mapping[Case, Sequence[Point]]
 
-_COLUMNS, _LINES = 78, 24
+_LINES = 24
+# What stands left of the plotting area, and how wide that is: no wider than it reads well.
+_LABEL_COLUMNS, _COLUMNS_MIN, _COLUMNS_MAX = 14, 40, 78
 _MARKS = "ox+*#@"
 _STYLES = ("red", "yellow", "green", "cyan", "magenta", "blue")
 _COLOURS = ("#c0392b", "#b7950b", "#1e8449", "#148f9c", "#8e44ad", "#2471a3")
@@ -21,14 +23,15 @@ _FONT = 'font-family="sans-serif" font-size="12" role="img"'
 _DOTS = 120
 
 
-def terminal_chart(curves: Curves) -> Text:
-    """Marks are measured; dots are the theory's curve."""
+def terminal_chart(curves: Curves, *, width: int = 92) -> Text:
+    """Marks are measured; dots are the theory's curve. *width*: the terminal's columns."""
+    columns = min(max(width - _LABEL_COLUMNS, _COLUMNS_MIN), _COLUMNS_MAX)
     scale = _Scale(curves)
     cells: dict[tuple[int, int], tuple[str, str]] = {}
 
     def put(nodes: float, value: float, mark: str, style: str) -> None:
         across, up = scale(nodes, value)
-        cells[round((1 - up) * (_LINES - 1)), round(across * (_COLUMNS - 1))] = (mark, style)
+        cells[round((1 - up) * (_LINES - 1)), round(across * (columns - 1))] = (mark, style)
 
     for index, (case, points) in enumerate(curves.items()):
         for nodes in _steps(points):
@@ -40,11 +43,11 @@ def terminal_chart(curves: Curves) -> Text:
     for line in range(_LINES):
         label = scale.value_label(1 - line / (_LINES - 1)) if line % 4 == 0 else ""
         text.append(f"{label:>11} |")
-        for column in range(_COLUMNS):
+        for column in range(columns):
             text.append(*cells.get((line, column), (" ", "")))
         text.append("\n")
-    text.append(" " * 12 + "+" + "-" * _COLUMNS + "\n")
-    text.append(f"{'messages':>11}  {scale.nodes_min:<10,}{'nodes':^{_COLUMNS - 20}}")
+    text.append(" " * 12 + "+" + "-" * columns + "\n")
+    text.append(f"{'messages':>11}  {scale.nodes_min:<10,}{'nodes':^{columns - 20}}")
     text.append(f"{scale.nodes_max:>10,}\n")
     for index, case in enumerate(curves):
         text.append(f"  {_MARKS[index]} {case.name}", _STYLES[index])

@@ -54,7 +54,8 @@ def plot(
     if as_json:
         print_json(_document(curves, seed))
         return
-    console().print(terminal_chart(curves))
+    screen = console()
+    screen.print(terminal_chart(curves, width=screen.width))
     rows = [
         [case.name, f"{p.nodes:,}", f"{p.measured:,.1f}", f"{p.expected:,.1f}", f"{p.ratio:.3f}"]
         for case, points in curves.items()

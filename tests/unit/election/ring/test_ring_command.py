@@ -11,7 +11,9 @@ from typer.testing import CliRunner, Result
 
 from moreton.cli.exits import Exit
 from moreton.cli.main import application
+from moreton.cli.ring.chart import terminal_chart
 from moreton.cli.ring.drawing import Flying, Size, Spot, draw_ring
+from moreton.cli.ring.measuring import CASES, measure
 from moreton.election.ring import Algorithm, DuplicateUid
 
 RUN = ("ring", "run")
@@ -141,3 +143,12 @@ def test_terminal_without_room_for_a_picture_is_told_the_counts() -> None:
     drawn = draw_ring([Spot("1", "leader"), Spot("2", "follower")], size=Size.of(80, 10))
     assert "a ring of 2 nodes; the terminal is too small to draw it" in drawn.plain
     assert "1 leader" in drawn.plain
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_plot_fits_into_the_terminal(width: int) -> None:
+    case = CASES[0]
+    points = [measure(case, nodes, rounds=1) for nodes in (2, 4, 8)]
+    rows = terminal_chart({case: points}, width=width).plain.split("\n")
+    assert all(len(row) <= width for row in rows)
+    assert sum("o" in row for row in rows) >= 2
