@@ -13,8 +13,8 @@ import pytest
 
 from moreton.election import Election, Lock
 from moreton.sim.linearizability import MODELS, check_history, pair_events, read_events
-from moreton.store import Store, open_store
-from support.contenders import queued
+from moreton.store import Put, Store, open_store
+from support.contenders import holding, queued, standing
 from support.etcd_server import EtcdServer, running_etcd
 from support.programs import Program, running
 
@@ -109,6 +109,22 @@ async def test_leader_whose_store_is_gone_stops_in_time_and_leads_again_when_it_
         etcd.go_on()
         _, second = await wait_leads(one, after=lost)
         assert second > first
+
+
+async def test_leader_and_queue_outlive_a_restart_of_the_store(
+    etcd: EtcdServer, store: Store
+) -> None:
+    election = Election(store, "jobs", ttl=timedelta(seconds=20))
+    async with holding(election.campaign(b"first")) as first:
+        second = await standing(election.campaign(b"second"), election._queue)
+        until = first._place._tenure.held_until
+        await asyncio.to_thread(etcd.restart)
+        while first._place._tenure.held_until == until:
+            await asyncio.sleep(0.01)
+        assert first.is_held
+        await first.write([Put(b"work", b"first")])
+    assert (await second.wait_in()).token > first.token
+    await second.let_go()
 
 
 @pytest.mark.parametrize("mode", ["wait", "thread"])
