@@ -146,6 +146,7 @@ class Host:
                 case Send(message):
                     self._send(message)
                 case Restore(snapshot):
+                    self._writing.forget(Apply)  # it is in the snapshot
                     restored = self._serving.restore(snapshot)
                 case _:
                     self._perform(effect, now)

@@ -68,6 +68,10 @@ class Writing(Generic[HeldT]):
         """Whether the write under way ends with a sync."""
         return any(persist.sync for persist in self._under_way)
 
+    def forget(self, kind: type[object]) -> None:
+        """Let nothing of *kind* go that is held so far."""
+        self._held = deque(each for each in self._held if not isinstance(each[1], kind))
+
     def end(self) -> list[HeldT]:
         """The write under way is done; what it held up."""
         self.due = None
