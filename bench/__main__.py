@@ -16,6 +16,7 @@ NAMES = (
     "failover",
     "gateway",
     "hitless",
+    "linearizability",
     "propagation",
     "resilience",
     "routes",

@@ -23,6 +23,7 @@ _COMMANDS = {
     "cluster": ("moreton.cli.cluster", "cluster", "Run"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
     "ring": ("moreton.cli.ring", "ring", "Look"),
+    "history": ("moreton.cli.history", "history", "Look"),
     "status": ("moreton.cli.looking.status", "status", "Look"),
     "explain": ("moreton.cli.looking.explain", "explain", "Look"),
     "routes": ("moreton.cli.looking.listings", "routes", "Look"),

@@ -54,7 +54,7 @@ class CasRegister(Register):
     A `fail` says, as always, that it did nothing, and not why.
     """
 
-    name = "cas"
+    name = "cas-register"
     ops: tuple[str, ...] = ("read", "write", "cas")
 
     def effect(self, call: Call) -> Effect:

@@ -130,7 +130,7 @@ class Search:
         for number in candidates:
             step = self._known[number]
             state = step.effect(here.state)
-            if state is None or _is_idle(here, step, state):
+            if state is None or _is_idle(here.before, step, state):
                 continue
             if step.role is Role.READS:
                 covered = here.covered.then_other(step.began, rivals)
@@ -148,25 +148,38 @@ class Search:
                 covered = here.covered.then_other(step.began, rivals)
             if covered is not None:
                 yield _Move(_after(here, step, state, covered), number)
-        yield from self._unknown_moves(here, first_end, rivals)
+        yield from self._unknown_moves(here, first_end, candidates, rivals)
 
     def _unknown_moves(
-        self, here: _Configuration, first_end: int, rivals: Sequence[int]
+        self,
+        here: _Configuration,
+        first_end: int,
+        candidates: Sequence[int],
+        rivals: Sequence[int],
     ) -> Iterator[_Move]:
-        for number, step in enumerate(self._unknown):
-            if step.began > first_end:
-                return
-            twin = self._twin[number]
-            if here.unknown >> number & 1 or not (twin is None or here.unknown >> twin & 1):
-                continue
+        possible = list(self._possible_unknown(here, first_end))
+        # What may come after one of them, for it to matter.
+        after_it = [self._known[number] for number in candidates]
+        after_it += [step for _, step in possible if step.role is Role.CHANGES]
+        for number, step in possible:
             state = step.effect(here.state)
-            if state is None or state == here.state or _is_idle(here, step, state):
+            if state is None or state == here.state or _is_idle(here.before, step, state):
+                continue
+            if not _matters(step, here.state, state, after_it):
                 continue
             covered = here.covered.then_other(step.began, rivals)
             if covered is not None:
                 after = _after(here, step, state, covered)
                 unknown = here.unknown | 1 << number
                 yield _Move(after._replace(unknown=unknown, before=(step, here.state)), None)
+
+    def _possible_unknown(self, here: _Configuration, first_end: int) -> Iterator[tuple[int, Step]]:
+        for number, step in enumerate(self._unknown):
+            if step.began > first_end:
+                return
+            twin = self._twin[number]
+            if not here.unknown >> number & 1 and (twin is None or here.unknown >> twin & 1):
+                yield number, step
 
     def _is_new(self, here: _Configuration) -> bool:
         key = (self._queue.placed, here[:4])
@@ -198,11 +211,20 @@ def _after(here: _Configuration, step: Step, state: Any, covered: Covered) -> _C
     return _Configuration(state, here.unknown, None, covered, (step, here.path), here.depth + 1)
 
 
-def _is_idle(here: _Configuration, step: Step, after: Any) -> bool:
+def _matters(unknown: Step, before: Any, state: Any, candidates: Sequence[Step]) -> bool:
+    """Whether one of *candidates* may follow *unknown*, which leads from *before* to *state*."""
+    for step in candidates:
+        after = step.effect(state)
+        if after is not None and not _is_idle((unknown, before), step, after):
+            return True
+    return False
+
+
+def _is_idle(before: tuple[Step, Any] | None, step: Step, after: Any) -> bool:
     """Whether the unknown operation just before *step* could be left out, or come after it."""
-    if here.before is None:
+    if before is None:
         return False
-    unknown, state = here.before
+    unknown, state = before
     without = step.effect(state)
     if without is None:
         return False
