@@ -16,15 +16,17 @@ from moreton.consensus.core.configuration import (
 from moreton.consensus.core.events import Campaign, ProposeChange, Receive
 from moreton.consensus.core.messages import (
     AppendEntries,
+    AppendEntriesResponse,
     Entry,
     EntryKind,
     HardState,
+    HeartbeatResponse,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
 )
 from moreton.consensus.core.state import Recovered, Role, Settings
-from unit.consensus.raft_cluster import ELECTION, Cluster, voters
+from unit.consensus.raft_cluster import ELECTION, Cluster, changing, voters
 
 SETTINGS = Settings(election_timeout=ELECTION)
 REMOVE_1 = ConfigurationChange((NodeChange(ChangeKind.REMOVE, 1),))
@@ -103,6 +105,21 @@ def test_removed_node_is_told_once_and_rests(transition: Transition) -> None:
     before = len(cluster.sent(1, AppendEntries))
     cluster.propose(1, "x")
     assert {m.target for m in cluster.sent(1, AppendEntries)[before:]} == {2}
+
+
+def test_answers_of_who_is_no_member_count_for_nothing() -> None:
+    """4.2.2: they may arrive long after its removal."""
+    cluster = Cluster(settings=SETTINGS)
+    cluster.elect(1)
+    cluster.do(1, changing("r3"))
+    for answer in (
+        HeartbeatResponse(source=3, target=1, term=2, round=3),
+        AppendEntriesResponse(source=3, target=1, term=2, index=3),
+    ):
+        assert cluster.tell(1, Receive(answer)) == []
+    late = HeartbeatResponse(source=9, target=1, term=7, round=1)
+    cluster.tell(1, Receive(late))
+    assert cluster.role(1) is Role.FOLLOWER  # its term counts all the same (section 3.3)
 
 
 def test_leader_hands_on_when_it_is_removed() -> None:

@@ -104,6 +104,7 @@ class Cluster:
         self.lazy_disks: set[int] = set()  # which report only those that had to be synced
         self.effects: dict[int, list[Effect]] = defaultdict(list)
         self.applied: dict[int, list[Entry]] = defaultdict(list)
+        self.told: dict[int, list[tuple[Instant, tuple[Event, ...]]]] = defaultdict(list)
         self.nodes: dict[int, RaftNode] = {}
         founded = Recovered.first(Configuration(frozenset(nodes), learners=frozenset(learners)))
         starts = recovered or dict.fromkeys([*nodes, *learners], founded)
@@ -121,6 +122,11 @@ class Cluster:
             rng=seeded_rng(f"{node} {self.now.nanos}"),
             settings=self.settings,
         )
+        self.told[node].clear()
+        self.wake(node)
+
+    def wake(self, node: int) -> None:
+        self.told[node].append((self.now, ()))
         self._perform(node, self.nodes[node].wake(self.now))
 
     def crash(self, node: int) -> None:
@@ -133,6 +139,7 @@ class Cluster:
 
     def tell(self, node: int, *events: Event) -> list[Effect]:
         """The effects of *events*; messages wait until `deliver`."""
+        self.told[node].append((self.now, events))
         effects = list(self.nodes[node].handle_all(events, self.now))
         self._perform(node, effects)
         return effects
@@ -161,7 +168,7 @@ class Cluster:
                 break
             node = min(dues, key=lambda n: (dues[n], n))
             self.now = max(self.now, dues[node])
-            self._perform(node, self.nodes[node].wake(self.now))
+            self.wake(node)
             self.deliver()
         self.now = end
 
