@@ -177,3 +177,13 @@ def test_merge_does_what_the_paper_says_step_by_step(
         if position >= len(twin):
             twin.append(theirs[position])
     assert terms(one) == twin
+
+
+def test_log_counts_the_newest_entries_within_both_bounds() -> None:
+    one = log(1, 1, 2, 2, 3, after=SnapshotMeta(10, 1))
+    size = ENTRY_OVERHEAD_BYTES
+    assert one.count_within(15, 3, 100 * size) == 3
+    assert one.count_within(15, 100, 2 * size) == 2
+    assert one.count_within(14, 100, 100 * size) == 4
+    assert one.count_within(15, 100, size - 1) == 0
+    assert one.count_within(10, 100, 100 * size) == 0

@@ -95,6 +95,16 @@ class Log:
             end += 1
         return tuple(self.entries(start, end))
 
+    def count_within(self, last: int, count_max: int, bytes_max: int) -> int:
+        """How many kept entries up to *last*, the newest first, are within both bounds."""
+        total, index = 0, last
+        while index > max(self.base_index, last - count_max):
+            total += entry_bytes(self._entries[index - self.first_index])
+            if total > bytes_max:
+                break
+            index -= 1
+        return last - index
+
     def append(self, entries: Sequence[Entry]) -> None:
         """Add *entries* at the end, as a leader does, which never overwrites its own."""
         self._check_contiguous(entries, self.last_index + 1)

@@ -69,7 +69,9 @@ class Settings:
     reads_max: int = 10_000  # waiting at once
     # A snapshot that nobody reported on in this time counts as lost.
     snapshot_timeout: timedelta = timedelta(minutes=1)
-    kept_entries: int = 5_000  # before a snapshot, for followers that lag a little
+    # Before a snapshot, for followers that lag a little: not more than either of these.
+    kept_entries: int = 5_000
+    kept_bytes_max: int = 16 * _MIB
 
     def __post_init__(self) -> None:
         if not timedelta(0) < self.heartbeat_interval < self.election_timeout:
@@ -296,7 +298,9 @@ class State:
         if snapshot.index <= self.log.snapshot.index:
             return False
         self.log.snapshot = snapshot
-        self.log.compact(snapshot.index - self.settings.kept_entries)
+        settings = self.settings
+        kept = self.log.count_within(snapshot.index, settings.kept_entries, settings.kept_bytes_max)
+        self.log.compact(snapshot.index - kept)
         inside = [one for one in self.configurations if one[0] <= snapshot.index]
         self.configurations = [*inside[-1:], *self.configurations[len(inside) :]]
         return True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from moreton.consensus.core.events import (
@@ -44,6 +46,8 @@ from moreton.kernel.time import Clock, Instant
 # What these say must be durable first. A leader's messages and what is passed on rest on nothing
 # that is not durable yet (section 10.2.1), so they travel while the disk writes.
 _PROMISES = (RequestVote, RequestVoteResponse, AppendEntriesResponse)
+# Applying goes on in the next turn when it took so long, or one entry more.
+APPLY_TIME_MAX = timedelta(milliseconds=10)
 # A timer is never set shorter: clocks of different grain would make it spin.
 _TIMER_SECONDS_MIN = 0.001
 
@@ -118,6 +122,7 @@ class Driver:
         self._handlers = handlers
         self._loop = asyncio.get_running_loop()
         self._events: list[Event] = []
+        self._to_apply: deque[Entry] = deque()
         self._turning = False
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -182,6 +187,7 @@ class Driver:
                 deadline = self.node.deadline()
             if deadline is not None and not self._stopped:
                 self._set_timer(deadline, now)
+            self._apply_some()
         except Exception as error:  # noqa: BLE001 - a node that lost its way must not go on
             self._handlers.failed(error)
 
@@ -233,13 +239,26 @@ class Driver:
             self._handlers.send(message)
 
     def _apply(self, effect: Apply) -> None:
-        for entry in effect.entries:
+        self._to_apply += effect.entries
+
+    def _apply_some(self) -> None:
+        """Apply what is to be applied, for a moment: messages must not wait for all of it."""
+        entries = self._to_apply
+        if not entries:
+            return
+        until = self._clock.now() + APPLY_TIME_MAX
+        while entries and not self._stopped:
+            entry = entries.popleft()
             if entry.kind is not EntryKind.EMPTY:
                 self._handlers.apply(entry)
-        self._note_applied(effect.entries[-1].index)
+            self.applied = entry.index
+            if self._clock.now() >= until:
+                break
+        self._note_applied(self.applied)
         self._handlers.applied()
 
     def _restore(self, effect: Restore) -> None:
+        self._to_apply.clear()  # the snapshot has it all
         self._handlers.restore(effect)
         self._note_applied(effect.snapshot.index)
 

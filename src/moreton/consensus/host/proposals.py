@@ -147,7 +147,7 @@ class Proposals:
         while self._waiting:
             proposal = self._waiting[0]
             room -= len(proposal.command) + COMMAND_OVERHEAD_BYTES
-            if taken and room < 0:
+            if taken and (room < 0 or len(taken) >= self._settings.batch_commands_max):
                 break
             self._waiting.popleft()
             if proposal.answer.cancelled() and not proposal.in_doubt:

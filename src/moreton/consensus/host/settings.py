@@ -18,7 +18,8 @@ class HostSettings:
 
     *timeout*: how long a call waits for a leader and an answer, unless it says otherwise.
     *proposals_max*, *reads_max*: as many wait at once; more are refused as `Overloaded`.
-    *command_bytes_max*: of one command. *batch_bytes_max*: of the commands that share an entry.
+    *command_bytes_max*: of one command. *batch_bytes_max*, *batch_commands_max*: of those that
+    share an entry.
     *batches_max*: entries under way at once; what comes meanwhile shares the next.
     *snapshot_entries*, *snapshot_bytes*: a snapshot is taken when so much was applied since the
     last.
@@ -29,6 +30,7 @@ class HostSettings:
     reads_max: int = 10_000
     command_bytes_max: int = 8 * _MIB
     batch_bytes_max: int = 512 * 1024
+    batch_commands_max: int = 512
     batches_max: int = 4
     snapshot_entries: int = 20_000
     snapshot_bytes: int = 64 * _MIB
@@ -40,7 +42,7 @@ class HostSettings:
             )
         for name in ("proposals_max", "reads_max", "command_bytes_max", "batch_bytes_max"):
             self._check_positive(name)
-        for name in ("batches_max", "snapshot_entries", "snapshot_bytes"):
+        for name in ("batch_commands_max", "batches_max", "snapshot_entries", "snapshot_bytes"):
             self._check_positive(name)
 
     def _check_positive(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from moreton.consensus.core.messages import (
 )
 from moreton.consensus.disk.errors import DiskFailing, DiskFull
 from moreton.consensus.host import HostSettings, NodeFailed, OutcomeUnknown, machine_part
+from moreton.consensus.host.driver import APPLY_TIME_MAX
 from moreton.consensus.host.errors import SnapshotRefused
 from unit.consensus.host.host_cluster import Register, change, cluster
 
@@ -207,3 +209,31 @@ async def test_what_is_no_bytes_is_refused_before_it_does_harm() -> None:
         with pytest.raises(TypeError, match="a question is int, not bytes"):
             await raft.hosts[1].ask_leader(7)  # type: ignore[arg-type]
         assert await raft.hosts[1].propose(b"x") == 1
+
+
+async def test_a_slow_machine_keeps_its_node_from_nothing_else() -> None:
+    bounds = HostSettings(batch_commands_max=1)
+    async with cluster(1, 2, 3, bounds=bounds) as raft:
+        leader = await raft.leader()
+        await raft.hosts[leader].propose(b"first")
+        (slow, other) = await raft.followers()
+        machine = raft.machines[slow]
+        real, begun = machine.apply, asyncio.Event()
+
+        def apply(index: int, command: bytes) -> object:
+            begun.set()
+            until = time.monotonic() + 2 * APPLY_TIME_MAX.total_seconds()
+            while time.monotonic() < until:
+                pass
+            return real(index, command)
+
+        machine.apply = apply  # type: ignore[method-assign]
+        waiting = [asyncio.create_task(raft.hosts[leader].propose(b"%d" % n)) for n in range(20)]
+        await begun.wait()
+        # Between two commands its messages come and go: all is committed long before it is here.
+        await asyncio.gather(*waiting)
+        assert len(machine.commands) < 21
+        raft.isolate(other)
+        assert await raft.hosts[leader].propose(b"last") == 22
+        raft.network.heal()
+        assert (await raft.same_everywhere())[-1] == "last"
