@@ -143,6 +143,10 @@ class Proposals:
     def _take_batch(self, now: Instant) -> bytes | None:
         taken: list[_Proposal] = []
         room = self._settings.batch_bytes_max
+        if not self._all:
+            # What waits to be given again was decided meanwhile: the first try had come through.
+            self._waiting.clear()
+            return None
         oldest = next(iter(self._all))
         while self._waiting:
             proposal = self._waiting[0]
