@@ -161,15 +161,15 @@ class Holding(AbstractAsyncContextManager[Term]):
         """Take our own cancellation back; whether *error* is that, and nobody else's."""
         if not self._cancelled:
             return False
-        others = task.uncancel() > self._cancelling
+        task.uncancel()
         if isinstance(error, asyncio.CancelledError):
-            return not others
+            return task.cancelling() <= self._cancelling
         try:
             # The body ended before it was told: until Python 3.13 that is still to come.
             await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if others:
-                raise
+            if task.cancelling() > self._cancelling:
+                raise  # somebody else's
         return False
 
     async def _pause(self, reason: str) -> None:

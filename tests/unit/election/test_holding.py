@@ -141,6 +141,18 @@ async def test_cancellation_from_outside_is_not_taken_for_the_loss(store: Store)
         await task
 
 
+async def test_cancellation_from_outside_is_kept_while_ours_is_taken_back(store: Store) -> None:
+    async def body(term: Term) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        lose(term)
+        asyncio.get_running_loop().call_soon(task.cancel)
+
+    task = asyncio.create_task(lead(store, body))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_time_limit_round_the_election_is_not_taken_for_the_loss(store: Store) -> None:
     async def body(_: Term) -> None:
         await asyncio.Event().wait()
