@@ -19,9 +19,12 @@ from moreton.consensus.transport.dialing import Place, dial
 from moreton.consensus.transport.errors import (
     AddressOfAnother,
     NodeClaimedTwice,
+    OtherCluster,
+    OtherVersion,
     PeerUnreachable,
     QuestionFailed,
     TooLargeToSend,
+    WrongSecret,
 )
 from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import Link, ignore_item
@@ -34,6 +37,14 @@ from moreton.kernel.time import Clock, SystemClock
 
 # Nodes that prove themselves and that this node was not told of yet.
 _INTRODUCED_MAX = 16
+
+
+# Who answers where this node should.
+_STRANGERS: Mapping[type[ConsensusError], str] = {
+    OtherCluster: "a node of another cluster",
+    WrongSecret: "a node with another cluster secret",
+    OtherVersion: "something that is no node",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +251,10 @@ class TcpTransport:
             connection = await self._dial_itself(address)
         except (AddressOfAnother, NodeClaimedTwice) as error:
             self._troubles.note(self._node, error)
+        except (OtherCluster, WrongSecret, OtherVersion) as error:
+            found = _STRANGERS[type(error)]
+            trouble = AddressOfAnother(target=self._node, address=address, found=found)
+            self._troubles.note(self._node, trouble)
         except ConsensusError:
             # Some networks let nobody dial itself from inside; the others will see.
             return

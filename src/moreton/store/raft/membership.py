@@ -90,7 +90,10 @@ class Membership:
             await self._change(NodeChange(ChangeKind.REMOVE, node))
 
     async def move(self, node: NodeId, address: str) -> None:
-        """*node* is at *address* from now on. Raises `AddressTaken`."""
+        """*node* is at *address* from now on. Raises `AddressTaken`, `UnknownMember`."""
+        members = self._host.status().raft.configuration.members()
+        if node not in members:
+            raise UnknownMember(node=node, members=members)
         for other, taken in self._host.status().addresses.items():
             if taken == address and other != node:
                 raise AddressTaken(address=address, node=other)

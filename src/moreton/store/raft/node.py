@@ -185,9 +185,9 @@ class ClusterNode(Follower):
         """Let *node* go, by the leader. Raises what `Membership.dismiss` does."""
         await self._ask_leader(pack_question("dismiss", node=node, at_any_risk=at_any_risk))
 
-    async def move(self, address: str) -> None:
-        """This node is at *address* from now on."""
-        await self._ask_leader(pack_question("move", node=self.node, address=address))
+    async def move(self, node: NodeId, address: str) -> None:
+        """*node* is at *address* from now on. Raises `AddressTaken`, `UnknownMember`."""
+        await self._ask_leader(pack_question("move", node=node, address=address))
 
     async def transfer(self, node: NodeId) -> None:
         """Let *node* lead. Raises `UnknownMember`, and the `TransferFailed` of consensus."""

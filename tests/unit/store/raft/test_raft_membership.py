@@ -184,8 +184,8 @@ async def test_membership_does_not_change_without_a_majority() -> None:
 async def test_node_that_moves_is_known_at_its_new_address() -> None:
     async with memory_cluster(1, 2, 3) as cluster:
         moving = (await cluster.followers())[0]
-        await moving.node.move("memory:77")
+        await moving.node.move(moving.node.node, "memory:77")
         leader = await cluster.leader()
         assert leader.node.status().addresses[moving.node.node] == "memory:77"
         with pytest.raises(AddressTaken):
-            await leader.node.move("memory:77")
+            await leader.node.move(leader.node.node, "memory:77")

@@ -64,6 +64,9 @@ class Administration:
             case "dismiss":
                 await node.dismiss(values["node"], at_any_risk=values["at_any_risk"])
                 return {}
+            case "move":
+                await node.move(values["node"], values["address"])
+                return {}
             case "transfer":
                 await node.transfer(values["node"])
                 return {}
