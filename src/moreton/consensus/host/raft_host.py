@@ -216,7 +216,7 @@ class RaftHost:
                 await _first_of(running.news.wait(), min(left, pause))
                 continue
             try:
-                answer = await self._ask_node(running.leader, asked, question, left)
+                answer = await self._ask_node(running, asked, question, left)
             except TimeoutError:
                 why, in_doubt = f"node {running.leader} did not answer", True
                 continue
@@ -235,13 +235,19 @@ class RaftHost:
         raise NoLeader(node=self._node, waited=timeout, why=why)
 
     async def _ask_node(
-        self, leader: NodeId, asked: Asked, question: bytes, left: timedelta
+        self, running: Running, asked: Asked, question: bytes, left: timedelta
     ) -> bytes:
-        seconds = left.total_seconds()
-        async with asyncio.timeout(seconds):
-            if leader == self._node:
+        leader = running.leader
+        async with asyncio.timeout(left.total_seconds()) as limit:
+            if leader is None or leader == self._node:
                 return await self._on_question(self._node, asked.value + question)
-            return await self._parts.transport.ask(leader, asked.value + question)
+            # What may be asked twice does not wait for a leader that was replaced meanwhile.
+            waiting = {limit} if asked is Asked.ANSWER else set()
+            running.waiting_for_leader |= waiting
+            try:
+                return await self._parts.transport.ask(leader, asked.value + question)
+            finally:
+                running.waiting_for_leader -= waiting
 
     async def _on_question(self, source: NodeId, question: bytes) -> bytes:
         """Another node, or this one, asks this one, which leads, or says that it does not."""

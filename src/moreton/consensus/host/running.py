@@ -67,6 +67,7 @@ class Running:
         self.node, nonce = session
         self.error: ConsensusError | None = None
         self.leader: NodeId | None = None
+        self.waiting_for_leader: set[asyncio.Timeout] = set()  # they end when it changes
         self.news = asyncio.Event()  # set when the leader changes, or the node fails
         self._closing = False
         self._silencing: asyncio.Task[None] | None = None
@@ -243,6 +244,8 @@ class Running:
         self._term, self.leader = term, leader
         self.news.set()
         self.news.clear()
+        for limit in self.waiting_for_leader:
+            limit.reschedule(asyncio.get_running_loop().time())
         self._parts.on_leader(term, leader)
 
     def _set_peers(self) -> None:

@@ -240,7 +240,8 @@ class TcpTransport:
         try:
             connection = await dial(self._identity, place, channel, on_item)
         except ConsensusError as error:
-            self._troubles.note(node, error)
+            if place.address:
+                self._troubles.note(node, error)
             raise
         self._troubles.clear(node)
         return connection
