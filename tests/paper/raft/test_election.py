@@ -121,8 +121,8 @@ def test_vote_goes_only_to_a_log_that_is_up_to_date(
 
 
 def test_voter_gives_its_candidate_the_time_to_lead() -> None:
-    """3.4: granting a vote resets the election timeout."""
-    cluster = Cluster(settings=PLAIN)
+    """3.4: granting a vote resets the election timeout, also in a term that it knew already."""
+    cluster = Cluster(recovered={3: logged(term=2)}, settings=PLAIN)
     cluster.now = START + ELECTION * 0.9
     cluster.tell(3, ask(1, 3, 2))
     due = cluster.nodes[3].deadline()
