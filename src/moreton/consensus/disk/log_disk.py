@@ -80,10 +80,10 @@ class LogDisk:
         try:
             self._remove_unfinished()
             found = self._load_snapshot()
-            folded = self._load_segments()
+            snapshot, data = found if found is not None else (SnapshotMeta(), None)
+            folded = self._load_segments(snapshot)
         except OSError as error:
             raise translated(error, self._folder) from error
-        snapshot, data = found if found is not None else (SnapshotMeta(), None)
         self._check(folded, snapshot)
         return Recovered(self._hard_state, snapshot, tuple(folded.entries)), data
 
@@ -215,7 +215,7 @@ class LogDisk:
         self._remove_older_snapshots()
         return snapshot, data
 
-    def _load_segments(self) -> Folded:
+    def _load_segments(self, snapshot: SnapshotMeta) -> Folded:
         """Fold all segments, cut off what a crash tore, and begin the next segment."""
         paths = segment_paths(self._folder)
         if not paths:
@@ -228,14 +228,20 @@ class LogDisk:
             self._closed.append((path, _fold(folded, segment), segment.scanned.end))
             last = segment
         assert last is not None, "there is at least one path"
-        self._go_on(folded.hard_state, last)
+        self._go_on(folded, last, snapshot)
         return folded
 
-    def _go_on(self, hard_state: HardState, last: Segment) -> None:
-        self._hard_state = hard_state
+    def _go_on(self, folded: Folded, last: Segment, snapshot: SnapshotMeta) -> None:
+        self._hard_state = folded.hard_state
+        start = Persist(0, folded.hard_state)
+        if not folded.leads_to(snapshot):
+            # The crash came before the record that says so, or the state machine was ahead of its
+            # own disk. What is written next follows the snapshot, not the end of this log.
+            start = replace(start, snapshot=snapshot)
+            folded.replace(snapshot)
         # The last frame is written once more: if its sync failed before the crash, it was read
         # from memory just now, and the disk itself may not have it.
-        first, state = last.scanned.payloads[-1], encode_records([Persist(0, hard_state)])
+        first, state = last.scanned.payloads[-1], encode_records([start])
         if not first.endswith(state):
             first += state
         highest = self._closed[-1][1]

@@ -17,7 +17,7 @@ from moreton.consensus.codec import (
     encode_snapshot,
 )
 from moreton.consensus.core.events import Persist
-from moreton.consensus.core.messages import Entry, HardState
+from moreton.consensus.core.messages import Entry, HardState, SnapshotMeta
 
 _HARD_STATE = b"\x01"
 _ENTRIES = b"\x02"
@@ -65,11 +65,24 @@ class Folded:
                 self.hard_state, offset = decode_hard_state(payload, offset)
             elif kind == _SNAPSHOT:
                 snapshot, offset = decode_snapshot(payload, offset)
-                self.entries, self.replaced_at = [], snapshot.index
+                self.replace(snapshot)
                 highest = max(highest, snapshot.index)
             else:
                 raise ValueError(f"a record is of kind {kind.hex()}, which nobody knows")
         return highest
+
+    def replace(self, snapshot: SnapshotMeta) -> None:
+        """*snapshot* stands for everything so far."""
+        self.entries, self.replaced_at = [], snapshot.index
+
+    def leads_to(self, snapshot: SnapshotMeta) -> bool:
+        """Whether what follows *snapshot* follows this log too: its last entry is in it, say."""
+        if not self.entries:
+            return not 0 < self.replaced_at < snapshot.index
+        offset = snapshot.index - self.entries[0].index
+        if offset < 0:
+            return True
+        return offset < len(self.entries) and self.entries[offset].term == snapshot.term
 
     def _add_entries(self, entries: tuple[Entry, ...]) -> None:
         if not entries:

@@ -20,7 +20,7 @@ from moreton.consensus.core.node import RaftNode
 from moreton.consensus.core.state import Recovered, Settings
 from moreton.kernel.rng import Rng, seeded_rng
 from moreton.sim.consensus.clients import Clients
-from moreton.sim.consensus.node.disk import Shelf, recover
+from moreton.sim.consensus.node.disk import Shelf, must_replace, recover
 from moreton.sim.consensus.node.events import Answered, Carried, Halted
 from moreton.sim.consensus.node.host import Host
 from moreton.sim.consensus.node.registers import Contents, Request
@@ -174,9 +174,14 @@ class Cluster:
         return recover(self._firsts[node], records, self._shelves[node])
 
     def _build(self, node: int, records: Sequence[Any]) -> Host:
+        recovered = self._recovered(node, records)
+        if must_replace(self._firsts[node], records, recovered):
+            disk = self.world.nodes[node].disk
+            disk.append(recovered.snapshot)
+            disk.sync()
         core = self._core(
             node,
-            self._recovered(node, records),
+            recovered,
             rng=seeded_rng(f"{self.plan.seed} {node} {self.world.now.nanos}"),
             settings=self.plan.settings,
         )

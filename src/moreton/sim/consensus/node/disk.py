@@ -59,13 +59,32 @@ class Shelf:
 
 
 def recover(first: Recovered, records: Sequence[Record], shelf: Shelf) -> Recovered:
-    """What a node starts from that began with *first*: the log as far as it is whole."""
+    """What a node starts from that began with *first*: the log as far as it is whole.
+
+    A snapshot that the log does not lead to replaces it; before anything follows, the host must
+    write `SnapshotMeta` after it.
+    """
     snapshot, entries, hard_state = _fold(first, records)
     newest = shelf.newest()
     if newest is not None and newest.index > snapshot.index:
         snapshot = newest
+        if not _leads_to(entries, newest):
+            entries = []
     applied = 0 if shelf.machine is None else shelf.machine.applied
     return Recovered(hard_state, snapshot, tuple(entries), applied)
+
+
+def must_replace(first: Recovered, records: Sequence[Record], recovered: Recovered) -> bool:
+    """Whether what follows *recovered* would not follow the log of *records*."""
+    snapshot, entries, _ = _fold(first, records)
+    newest = recovered.snapshot
+    return newest.index > snapshot.index and not _leads_to(entries, newest)
+
+
+def _leads_to(entries: Sequence[Entry], snapshot: SnapshotMeta) -> bool:
+    if not entries or entries[0].index == snapshot.index + 1:
+        return bool(entries)
+    return any((entry.index, entry.term) == (snapshot.index, snapshot.term) for entry in entries)
 
 
 def _fold(
