@@ -113,8 +113,9 @@ class Reads:
         """Give up what is late, and ask again what was not answered for long."""
         for context, question in list(self._questions.items()):
             if question.index is None and now >= question.again:
-                self._return(context)
-            question.reads = self._keep(question.reads, now)
+                self._return(context)  # its reads wait again: they are looked at below
+            else:
+                question.reads = self._keep(question.reads, now)
         self._waiting = deque(self._keep(self._waiting, now))
 
     def fail_all(self, error: Exception) -> None:
