@@ -22,6 +22,7 @@ CREDENTIALS = Credentials("forest", SECRET)
 # Everything in a tenth of the usual time, but for what a busy machine may need.
 SETTINGS = TransportSettings(
     ping_interval=timedelta(milliseconds=50),
+    removal_delay=timedelta(milliseconds=100),
     backoff=Backoff(initial=timedelta(milliseconds=5), cap=timedelta(milliseconds=50)),
 )
 

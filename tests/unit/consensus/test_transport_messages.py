@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import uvloop
@@ -124,6 +125,22 @@ async def test_a_removed_node_is_cut_off_and_told() -> None:
         one.transport.send_nowait(one.heartbeat(2, 1))
         assert await two.next_message() == one.heartbeat(2, 1)
         assert three.transport.statistics().connected == ()
+
+
+async def test_a_node_that_is_missing_for_a_moment_is_not_cut_off() -> None:
+    """As while another goes through its log, in which the node joins later."""
+    patient = replace(SETTINGS, removal_delay=timedelta(hours=1))
+    async with running(Peer(1, settings=patient), Peer(2)) as (one, two):
+        await within(two.wait_connected(1))
+        one.transport.set_peers({1: one.address})
+        two.transport.send_nowait(two.heartbeat(1, 1))
+        assert await one.next_message() == two.heartbeat(1, 1)
+        one.transport.send_nowait(one.heartbeat(2, 2))
+        assert await two.next_message() == one.heartbeat(2, 2)
+        introduce(one, two)
+        one.transport.send_nowait(one.heartbeat(2, 3))
+        assert await two.next_message() == one.heartbeat(2, 3)
+        assert two.troubles.empty()
 
 
 async def test_a_member_that_nobody_told_of_yet_is_answered_where_it_says() -> None:

@@ -93,6 +93,8 @@ class TransportSettings:
     ping_interval: timedelta = timedelta(milliseconds=500)
     # A snapshot of which nothing moves for so long is given up.
     stall_timeout: timedelta = timedelta(seconds=10)
+    # Who belongs to the cluster no more is cut off then; a node that starts catches up before.
+    removal_delay: timedelta = timedelta(seconds=10)
     backoff: Backoff = _BACKOFF
     # Kerberos has allowed five minutes since 1993 (RFC 1510).
     clock_apart_max: timedelta = timedelta(minutes=5)

@@ -96,6 +96,7 @@ class TcpTransport:
         self._rng = system_rng()
         self._addresses: dict[NodeId, str] = {}
         self._introduced: dict[NodeId, str] = {}
+        self._leaving: dict[NodeId, asyncio.TimerHandle] = {}
         self._removed: set[NodeId] = set()
         self._links: dict[NodeId, Link] = {}
         self._askers: dict[NodeId, Asker] = {}
@@ -131,22 +132,27 @@ class TcpTransport:
         self._follow_addresses()
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
-        """Who belongs to the cluster now, and where: `host:port`. Others are cut off."""
+        """Who belongs to the cluster now, and where: `host:port`. Others are cut off, in a while.
+
+        A node that starts goes through the memberships of its log, in which others are missing
+        that joined later: nobody shall be told for that to have been removed.
+        """
         before, self._addresses = self._addresses, dict(addresses)
-        gone = (before.keys() | self._introduced.keys()) - addresses.keys() - {self._node}
-        self._removed |= before.keys() & gone
+        known = {**self._introduced, **before}
+        moved = [node for node, at in addresses.items() if known.get(node, at) != at]
         self._removed -= addresses.keys()
-        for node in before.keys() & gone:
-            self._answerer.cut_off(node)
-            self._forget(node)
         for node in addresses:
             self._introduced.pop(node, None)
-        moved = [node for node, at in addresses.items() if before.get(node, at) != at]
+            if (timer := self._leaving.pop(node, None)) is not None:
+                timer.cancel()
+        if self._arrivals is None:
+            return
+        for node in before.keys() - addresses.keys() - {self._node}:
+            self._leave(node, before[node])
         for node in moved:
             if node in self._links:
                 self._links[node].renew()
-        if self._arrivals is not None:
-            self._follow_addresses(probe=self._node in moved or self._node not in before)
+        self._follow_addresses(probe=self._node in moved or self._node not in before)
 
     def send_nowait(self, message: Message) -> None:
         """Send *message* soon; it is dropped when its target's queue is full or unreachable."""
@@ -188,6 +194,8 @@ class TcpTransport:
 
     async def close(self) -> None:
         """Send what is queued, for a moment, and stop."""
+        for timer in self._leaving.values():
+            timer.cancel()
         await self._answerer.close()
         tasks = [*self._snapshots.values(), *self._tasks]
         for task in tasks:
@@ -220,6 +228,20 @@ class TcpTransport:
                 rng=self._rng,
             )
         return link
+
+    def _leave(self, node: NodeId, address: str) -> None:
+        # Until then it is heard like one that nobody was told of.
+        self._introduced[node] = address
+        seconds = self._settings.removal_delay.total_seconds()
+        loop = asyncio.get_running_loop()
+        self._leaving[node] = loop.call_later(seconds, self._remove, node)
+
+    def _remove(self, node: NodeId) -> None:
+        del self._leaving[node]
+        self._introduced.pop(node, None)
+        self._removed.add(node)
+        self._answerer.cut_off(node)
+        self._forget(node)
 
     def _forget(self, node: NodeId) -> None:
         for part in (self._links.pop(node, None), self._askers.pop(node, None)):
@@ -304,7 +326,7 @@ class TcpTransport:
 
         A node may be behind in the log and hear from a leader that joined since (section 4.1).
         """
-        known = node in self._addresses
+        known = node in self._addresses or node in self._leaving
         if not known and address and len(self._introduced) < _INTRODUCED_MAX:
             self._introduced[node] = address
             self._spawn(self._forget_introduced(node, connection))
@@ -314,7 +336,7 @@ class TcpTransport:
 
     async def _forget_introduced(self, node: NodeId, connection: Connection) -> None:
         await connection.wait_closed()
-        if self._introduced.pop(node, None) is not None:
+        if node not in self._leaving and self._introduced.pop(node, None) is not None:
             self._forget(node)
 
     def _receive_message(self, node: NodeId, kind: int, body: bytes, start: int, end: int) -> None:
