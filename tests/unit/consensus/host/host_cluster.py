@@ -12,6 +12,7 @@ from moreton.consensus.core.configuration import ChangeKind, ConfigurationChange
 from moreton.consensus.core.messages import Configuration, NodeId
 from moreton.consensus.core.state import Role, Settings
 from moreton.consensus.host import HostSettings, RaftHost, encode_addresses
+from moreton.kernel.time import Clock
 from unit.consensus.memory_ports import MemoryDisk, MemoryNetwork
 
 FAST = Settings(
@@ -46,7 +47,10 @@ class Register:
 
 
 class Cluster:
-    def __init__(self, *nodes: NodeId, bounds: HostSettings | None = None) -> None:
+    def __init__(
+        self, *nodes: NodeId, bounds: HostSettings | None = None, clock: Clock | None = None
+    ) -> None:
+        self.clock = clock
         self.network = MemoryNetwork()
         self.bounds = bounds or HostSettings()
         self.addresses = {node: f"node-{node}:7000" for node in nodes}
@@ -75,6 +79,7 @@ class Cluster:
             addresses=self.addresses,
             settings=FAST,
             bounds=self.bounds,
+            clock=self.clock,
             on_leader=lambda term, leader: heard.append((term, leader)),
             answer=answer,
         )
@@ -125,8 +130,10 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(*nodes: NodeId, bounds: HostSettings | None = None) -> AsyncIterator[Cluster]:
-    one = Cluster(*nodes, bounds=bounds)
+async def cluster(
+    *nodes: NodeId, bounds: HostSettings | None = None, clock: Clock | None = None
+) -> AsyncIterator[Cluster]:
+    one = Cluster(*nodes, bounds=bounds, clock=clock)
     for node in nodes:
         await one.start(node)
     try:
