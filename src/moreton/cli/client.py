@@ -131,25 +131,31 @@ class Api:
     def _first_answer(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        """The answer of the first node that can give one; it is asked first from then on."""
-        asked: list[str] = []
+        """The answer of the first node that can give one; it is asked first from then on.
+
+        A node that has lost its store says so (503): what it says counts if no other can help.
+        """
+        cut_off: tuple[int, bytes] | None = None
+        failed: list[str] = []
+        why = _NoAnswer("there is nobody to ask", sent=False)
         for place in list(self._places):
             self.url = place.url
-            asked.append(place.url)
-            is_last = len(asked) == len(self._places)
             try:
                 status, text = _ask(place, method, target, content, headers)
             except _NoAnswer as error:
-                if is_last or (error.sent and method == "POST"):
-                    named = ", ".join(asked)
-                    raise ApiUnreachable(api=named, reason=str(error).lower()) from error
+                failed.append(place.url)
+                why = error
+                if error.sent and method == "POST":
+                    break
                 continue
-            # A node that has lost its store says so; another may have it.
-            if status != http.client.SERVICE_UNAVAILABLE or is_last:
+            if status != http.client.SERVICE_UNAVAILABLE:
                 self._places.remove(place)
                 self._places.insert(0, place)
                 return status, text
-        raise AssertionError("there is at least one place")
+            cut_off = status, text
+        if cut_off is not None:
+            return cut_off
+        raise ApiUnreachable(api=", ".join(failed), reason=str(why).lower()) from why
 
 
 class _NoAnswer(Exception):

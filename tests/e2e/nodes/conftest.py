@@ -33,6 +33,13 @@ def nodes_on_raft(tmp_path: Path) -> Iterator[Nodes]:
         yield nodes
 
 
+@pytest.fixture
+def nodes_to_make(tmp_path: Path) -> Iterator[Nodes]:
+    """Each is to have a node of the store in its folder `store`, which nobody has made yet."""
+    with three_nodes(tmp_path, dict.fromkeys(NAMES, "raft:///store?timeout=5s")) as nodes:
+        yield nodes
+
+
 async def make_raft_folders(folder: Path) -> None:
     """What is left of a Raft cluster of three once it was stopped."""
     async with running_nodes(folder):

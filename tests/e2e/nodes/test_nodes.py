@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from e2e.nodes.world import NAMES, Nodes, answers
-from e2e.up.world import World, wait_until
+from e2e.up.world import World, free_port, wait_until
 from moreton.cli.client import ApiRefused
 from moreton.registry.client import register
 from support.etcd_server import EtcdServer
@@ -245,3 +246,41 @@ def test_wrong_addresses_of_a_store_are_refused_at_once(nodes: Nodes) -> None:
         assert refused.returncode == code
         assert refused.stderr.startswith("error: "), refused.stderr
         assert time.monotonic() - began < 10
+
+
+def test_nodes_that_are_their_own_store_are_made_one_by_one_by_commands(
+    nodes_to_make: Nodes,
+) -> None:
+    worlds = nodes_to_make.worlds
+    places = {name: f"127.0.0.1:{free_port()}" for name in NAMES}
+    first = worlds["a"]
+    made = first.run("cluster", "init", "store", "--address", places["a"])
+    assert made.returncode == 0, made.stderr
+    first.start()
+    nodes_to_make.api("a").call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
+    secret = first.folder / "store" / "secret"
+    member = ("--member", places["a"], "--secret-file", str(secret))
+    for name in "bc":
+        joined = worlds[name].run("cluster", "join", "store", "--address", places[name], *member)
+        assert joined.returncode == 0, joined.stderr
+        worlds[name].start()
+        assert worlds[name].ask() == (200, "b"), "it has what was told to the first"
+
+    def all_vote() -> bool:
+        shown = first.run("cluster", "status", "store", "--json")
+        roles = [each["role"] for each in json.loads(shown.stdout or "{}").get("nodes", ())]
+        return sorted(roles) == ["follower", "follower", "leader"]
+
+    wait_until(all_vote, "all vote")
+    first.stop(signal.SIGKILL)
+    moved = worlds["b"].run("weights", "everything", "a=1", "b=0", "--no-wait")
+    assert moved.returncode == 0, moved.stderr
+    wait_until(answer(worlds["c"], "/", (200, "a")), "the two that are left go on")
+    worlds["b"].stop(signal.SIGKILL)
+    alone = worlds["c"].run("weights", "everything", "a=0", "b=1", "--no-wait")
+    assert alone.returncode == 5
+    assert "majority" in alone.stderr, alone.stderr
+    assert {world.ask()[0] for world in worlds.values()} == {200}
+    first.start()
+    again = worlds["c"].run("weights", "everything", "a=0", "b=1", "--no-wait")
+    assert again.returncode == 0, again.stderr

@@ -107,6 +107,12 @@ def test_last_nodes_word_counts_when_none_can_help() -> None:
         assert other.requests == ["GET /v1/x"]
 
 
+def test_word_of_a_node_without_its_store_counts_more_than_silence() -> None:
+    cut_off = Node("one", 503)
+    with running(cut_off), pytest.raises(ApiRefused, match="the store is away"):
+        Api([Place(cut_off.url), nobody()], "token").get("/v1/x")
+
+
 def test_refusal_is_an_answer_and_is_not_asked_for_twice() -> None:
     strict, other = Node("one", 409), Node("other")
     with running(strict, other), pytest.raises(ApiRefused):
