@@ -9,7 +9,7 @@ import pytest
 
 from moreton.election import Fence, FencedOff, Lock, LockLost, Term
 from moreton.election.clock import LeaseClock
-from moreton.sim.linearizability import MODELS, Recorder, Verdict, check_history
+from moreton.sim.linearizability import CasRegister, Recorder, Verdict, check_history
 from moreton.store import Put, Store
 from support.contenders import SECONDS, hang
 from support.stores import OpenStore
@@ -33,7 +33,7 @@ class Counter:
     async def judge(self) -> Verdict:
         async with asyncio.timeout(2 * SECONDS):
             await asyncio.gather(*(self._work(name) for name in range(WORKERS)))
-        return check_history(self.recorder.calls(), MODELS["cas"]())
+        return check_history(self.recorder.calls(), CasRegister())
 
     async def _work(self, name: int) -> None:
         store = self._opening()
