@@ -121,7 +121,7 @@ class RaftHost:
         """
         running = self._open()
         _check_bytes(command, "a command")
-        now, timeout = self._parts.clock.now(), within or self._parts.bounds.timeout
+        now, timeout = self._parts.clock.now(), self._time(within)
         answer = running.proposals.add(command, now=now, timeout=timeout)
         running.driver.wake()
         return await answer
@@ -132,7 +132,7 @@ class RaftHost:
         A leader is asked, and proves that it still leads; no entry is written. Raises `NoLeader`.
         """
         running = self._open()
-        now, timeout = self._parts.clock.now(), within or self._parts.bounds.timeout
+        now, timeout = self._parts.clock.now(), self._time(within)
         done = running.reads.add(now=now, timeout=timeout)
         running.driver.wake()
         await done
@@ -155,6 +155,8 @@ class RaftHost:
 
         Raises `ChangeRefused` if it does not fit, `OutcomeUnknown` if no answer came in time.
         """
+        if not isinstance(change, ConfigurationChange):
+            raise TypeError(f"{change!r} is not a ConfigurationChange: nothing was changed")
         answer = await self._ask(Asked.CHANGE, encode_change(change), within=within)
         return decode_configuration(answer)[0]
 
@@ -176,7 +178,7 @@ class RaftHost:
     async def wait_leader(self, *, within: timedelta | None = None) -> NodeId:
         """The leader, once this node knows one. Raises `NoLeader`."""
         running = self._open()
-        timeout = within or self._parts.bounds.timeout
+        timeout = self._time(within)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout.total_seconds()):
                 while running.leader is None:
@@ -192,6 +194,13 @@ class RaftHost:
         if running is not None:
             await running.close(HostClosed(node=self._node))
 
+    def _time(self, within: timedelta | None) -> timedelta:
+        if within is None:
+            return self._parts.bounds.timeout
+        if within <= timedelta(0):
+            raise ValueError(f"within {within} nothing can be done; give more than 0")
+        return within
+
     # --- questions ----------------------------------------------------------------------------
 
     def _open(self) -> Running:
@@ -206,7 +215,7 @@ class RaftHost:
         self, asked: Asked, question: bytes, *, within: timedelta | None, about: NodeId = 0
     ) -> bytes:
         """The leader's answer: asked again while there is no leader, or it is not reached."""
-        timeout = within or self._parts.bounds.timeout
+        timeout = self._time(within)
         due = self._parts.clock.now() + timeout
         why, in_doubt = "none is known", False
         while (left := due - self._parts.clock.now()) > timedelta(0):

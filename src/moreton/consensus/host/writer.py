@@ -70,7 +70,7 @@ class Writer:
             # Nothing but a commit index: the newest one is enough.
             self._lazy = [record]
             if self._done >= self._submitted:
-                self._loop.call_soon(self._advance, self._submitted)
+                self._advance(self._submitted)
 
     def hold(self, message: Message, *, for_vote: bool = False) -> None:
         """Send *message* once all records so far, or those of the term, are durable."""

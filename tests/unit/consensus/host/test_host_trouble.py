@@ -204,12 +204,16 @@ async def test_a_proposal_that_came_back_in_a_snapshot_is_known_to_be_in_doubt()
         assert (await raft.same_everywhere()).count("unheard") == 1
 
 
-async def test_what_is_no_bytes_is_refused_before_it_does_harm() -> None:
+async def test_what_cannot_be_meant_is_refused_before_it_does_harm() -> None:
     async with cluster(1) as raft:
         with pytest.raises(TypeError, match="a command is str, not bytes"):
             await raft.hosts[1].propose("x")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="a question is int, not bytes"):
             await raft.hosts[1].ask_leader(7)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="'leave' is not a ConfigurationChange"):
+            await raft.hosts[1].change("leave")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="within 0:00:00 nothing can be done"):
+            await raft.hosts[1].propose(b"x", within=timedelta(0))
         assert await raft.hosts[1].propose(b"x") == 1
 
 
