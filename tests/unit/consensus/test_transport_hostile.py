@@ -200,7 +200,9 @@ async def test_a_whole_conversation_that_is_repeated_is_refused() -> None:
 
 
 async def test_a_member_that_asks_and_does_not_read_is_hung_up_on() -> None:
-    small = replace(SETTINGS, queue_bytes_max=100_000, questions_max=100_000)
+    small = replace(
+        SETTINGS, queue_bytes_max=100_000, message_bytes_max=100_000, questions_max=100_000
+    )
     async with running(Peer(1, settings=small)) as (one,):
 
         async def answer(_: int, _question: bytes) -> bytes:

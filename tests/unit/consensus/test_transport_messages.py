@@ -80,7 +80,7 @@ async def test_a_node_that_moves_is_reached_at_its_new_address() -> None:
 
 
 async def test_a_full_queue_drops_and_says_so() -> None:
-    small = replace(SETTINGS, queue_bytes_max=100_000)
+    small = replace(SETTINGS, queue_bytes_max=100_000, message_bytes_max=100_000)
     async with running(Peer(1, settings=small), Peer(2)) as (one, two):
         await within(one.wait_connected(2))
         for number in range(50):
@@ -97,7 +97,7 @@ async def test_a_full_queue_drops_and_says_so() -> None:
 
 async def test_a_node_that_does_not_read_fills_no_memory_and_is_given_up() -> None:
     """It accepts connections and then hangs, as under SIGSTOP."""
-    small = replace(SETTINGS, queue_bytes_max=1_000_000)
+    small = replace(SETTINGS, queue_bytes_max=1_000_000, message_bytes_max=1_000_000)
     one, two = Peer(1, settings=small), Peer(2)
     async with running(one, two):
         await within(one.wait_connected(2))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moreton.consensus.errors import ConsensusError
-from moreton.consensus.transport import Credentials, PeerTls
+from moreton.consensus.transport import Credentials, PeerTls, TransportSettings
 from moreton.consensus.transport.core.handshake import Channel
 from moreton.consensus.transport.dialing import Place, dial
 from moreton.consensus.transport.errors import CredentialsUnusable, PeerUnreachable
@@ -212,3 +214,43 @@ async def test_asking_a_node_that_nobody_told_of_is_refused() -> None:
     async with running(Peer(1)) as (one,):
         with pytest.raises(PeerUnreachable, match="node 5"):
             await one.transport.ask(5, b"?")
+
+
+@pytest.mark.parametrize("node", [0, -1, 1 << 64, "1", None])
+def test_a_node_that_has_no_number_is_refused(node: Any) -> None:
+    with pytest.raises(ValueError, match="give a number of 1 or more"):
+        Peer(node)
+
+
+def test_an_advertised_address_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        Peer(1, advertise="10.0.0.1")
+
+
+@pytest.mark.parametrize("secret", ["0123456789abcdef", 12])
+def test_a_secret_that_is_not_bytes_is_refused(secret: Any) -> None:
+    with pytest.raises(TypeError, match="the secret as bytes"):
+        Credentials("forest", secret)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ping_interval": timedelta(0)},
+        {"queue_messages_max": 0},
+        {"chunk_bytes": -1},
+        {"message_bytes_max": 2, "queue_bytes_max": 1},
+    ],
+)
+def test_settings_by_which_nothing_could_be_sent_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give more than 0|raise the queue"):
+        TransportSettings(**settings)
+
+
+async def test_nodes_meet_over_ipv6_too() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6: addresses like [::1]:7400 were NOT tested")
+    async with running(Peer(1, listen="[::1]:0"), Peer(2, listen="[::1]:0")) as (one, two):
+        assert one.address.startswith("[::1]:")
+        one.transport.send_nowait(one.heartbeat(2, 1))
+        assert await two.next_message() == one.heartbeat(2, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class Credentials:
     tls: PeerTls | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.secret, bytes | None):
+            raise TypeError(
+                f"a secret of type {type(self.secret).__name__}: nothing could be proved with it; "
+                "give the secret as bytes"
+            )
         size = len(self.cluster.encode())
         if not 1 <= size <= _TEXT_BYTES_MAX:
             raise CredentialsUnusable(
@@ -98,6 +103,17 @@ class TransportSettings:
     backoff: Backoff = _BACKOFF
     # Kerberos has allowed five minutes since 1993 (RFC 1510).
     clock_apart_max: timedelta = timedelta(minutes=5)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if not isinstance(value, Backoff) and value <= type(value)(0):
+                raise ValueError(f"{one.name} is {value}: nothing could be sent; give more than 0")
+        if self.message_bytes_max > self.queue_bytes_max:
+            raise ValueError(
+                f"messages of {self.message_bytes_max} bytes, and a queue of "
+                f"{self.queue_bytes_max}: the largest would always be dropped; raise the queue"
+            )
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -29,7 +29,11 @@ from moreton.consensus.transport.errors import (
 from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import Link, ignore_item
 from moreton.consensus.transport.questions import Answer, Asker, Desk
-from moreton.consensus.transport.settings import Credentials, TransportSettings
+from moreton.consensus.transport.settings import (
+    Credentials,
+    TransportSettings,
+    split_address,
+)
 from moreton.consensus.transport.snapshots import Receipt, send_snapshot
 from moreton.consensus.transport.troubles import Troubles
 from moreton.kernel.rng import system_rng
@@ -37,6 +41,7 @@ from moreton.kernel.time import Clock, SystemClock
 
 # Nodes that prove themselves and that this node was not told of yet.
 _INTRODUCED_MAX = 16
+_NODES_END = 1 << 64
 
 
 # Who answers where this node should.
@@ -63,6 +68,8 @@ class TcpTransport:
     *listen* is `host:port`; *advertise* is what others dial, if that differs. *report* is told of
     each trouble with a node as it begins: a wrong secret, an id used twice, a clock far off.
     *guests* answers those who know the secret and are no members: see `ask_as_guest`.
+
+    Raises `ValueError`, `CredentialsUnusable`.
     """
 
     def __init__(
@@ -77,6 +84,10 @@ class TcpTransport:
         report: Callable[[NodeId, ConsensusError], None] | None = None,
         guests: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
+        if type(node) is not int or not 1 <= node < _NODES_END:
+            raise ValueError(f"node {node!r}: give a number of 1 or more, in 64 bits")
+        if advertise:
+            split_address(advertise)
         self._node = node
         self._guests = guests
         self._settings = settings or TransportSettings()
