@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from moreton.kernel.errors import RetryAdvice
 from moreton.kernel.quantities import format_duration, parse_duration
 from moreton.registry.core.changes import (
     InstanceChange,
@@ -130,8 +129,8 @@ def _add_lists(
         else:
             try:
                 found = await asking
-            except StoreError as error:
-                if known is None or error.retry is RetryAdvice.NEVER:
+            except StoreError:
+                if known is None:
                     raise
             else:
                 response.headers[REVISION_HEADER] = str(found.revision)

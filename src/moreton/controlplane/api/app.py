@@ -25,7 +25,7 @@ from moreton.controlplane.errors import (
 )
 from moreton.controlplane.problems import install_problems
 from moreton.kernel.errors import MoretonError
-from moreton.store.errors import AnswerLost, StoreFull
+from moreton.store.errors import RequestTooLarge, StoreError, StoreFull
 
 STATUSES: dict[type[MoretonError], int] = {
     ConfigRefused: http.HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -36,7 +36,9 @@ STATUSES: dict[type[MoretonError], int] = {
     WeightsNotValid: http.HTTPStatus.UNPROCESSABLE_ENTITY,
     Rejected: http.HTTPStatus.UNPROCESSABLE_ENTITY,
     NotApplied: http.HTTPStatus.GATEWAY_TIMEOUT,
-    AnswerLost: http.HTTPStatus.SERVICE_UNAVAILABLE,
+    # Whatever is wrong with the store, it is not the client's request.
+    StoreError: http.HTTPStatus.SERVICE_UNAVAILABLE,
+    RequestTooLarge: http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     StoreFull: http.HTTPStatus.INSUFFICIENT_STORAGE,
 }
 
