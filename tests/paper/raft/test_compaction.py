@@ -297,6 +297,25 @@ def test_no_snapshot_goes_to_who_does_not_answer() -> None:
     assert not cluster.sent(1, InstallSnapshot)
 
 
+def test_report_that_comes_late_changes_nothing() -> None:
+    """5.3: the follower itself has answered, and gets entries again."""
+    cluster = behind()
+    cluster.heal()
+    cluster.advance(ELECTION / 2)
+    cluster.do(1, SnapshotReported(3, arrived=False))
+    assert cluster.state(1).progress[3].state is ProgressState.REPLICATE
+
+
+def test_lost_message_does_not_end_the_wait_for_a_snapshot() -> None:
+    """5.3: its data travel on their own, and have a report of their own."""
+    cluster = behind()
+    cluster.heal()
+    cluster.drop = lambda m: isinstance(m, InstallSnapshot)
+    cluster.advance(ELECTION / 2)
+    cluster.do(1, Unreachable(3))
+    assert cluster.state(1).progress[3].state is ProgressState.SNAPSHOT
+
+
 def test_old_answer_does_not_end_the_wait_for_a_snapshot() -> None:
     """5.3: it is about entries that are gone."""
     cluster = behind()

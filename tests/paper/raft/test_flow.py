@@ -90,6 +90,24 @@ def test_majority_of_others_commits_before_the_leaders_own_disk() -> None:
     cluster.tell(1, Persisted(number))
 
 
+def test_disk_may_report_an_older_write_after_a_newer_one() -> None:
+    """10.2.1: the newer holds for both."""
+    cluster = led(SETTINGS, 1)
+    cluster.slow_disks.add(1)
+    cluster.propose(1, "x")
+    number = cluster.of(1, Persist)[-1].number
+    cluster.tell(1, Persisted(number), Persisted(number - 1))
+    assert cluster.data(1) == ["x"]
+
+
+def test_state_machine_never_goes_back() -> None:
+    """3.5: lastApplied only grows."""
+    cluster = led()
+    cluster.propose(1, "x")
+    cluster.tell(1, Applied(2))
+    assert cluster.nodes[1].status().applied == 3
+
+
 def test_pipeline_that_lost_a_message_is_repaired() -> None:
     """10.2.2: the follower rejects what does not follow, and the leader goes back."""
     cluster = led()

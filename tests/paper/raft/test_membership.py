@@ -135,6 +135,17 @@ def test_impossible_change_is_refused_with_its_reason(words: str, why: str) -> N
     assert [getattr(e, "detail", None) for e in effects] == [why]
 
 
+def test_impossible_change_that_was_passed_on_leaves_no_trace() -> None:
+    """4: the leader decides, whoever was asked."""
+    cluster = Cluster()
+    cluster.elect(1)
+    before = cluster.log(1)
+    cluster.do(2, changing("r1 r2 r3"))
+    assert cluster.log(1) == before
+    cluster.do(2, changing("l4"))
+    assert cluster.configuration(2).learners == {4}
+
+
 def test_change_of_what_is_no_node_is_refused() -> None:
     """Ours: node ids are numbers from 1 on; 0 means that nothing changes, as in etcd."""
     with pytest.raises(ValueError, match="-1 names no node"):

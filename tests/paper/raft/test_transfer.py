@@ -61,6 +61,28 @@ def test_target_is_brought_up_to_date_first() -> None:
     assert cluster.data(3) == ["a", "b"]
 
 
+def test_target_is_asked_at_once_what_it_lacks() -> None:
+    """3.10: not with the next heartbeat."""
+    cluster = led()
+    cluster.isolate(3)
+    cluster.propose(1, "a", "b")
+    cluster.heal()
+    before = cluster.now
+    cluster.do(1, TransferLeadership(3))
+    assert (cluster.leaders(), cluster.now) == ([3], before)
+
+
+def test_leader_takes_none_that_were_passed_on_either() -> None:
+    """3.10: step 1; who passed them on tries again, as after any lost message."""
+    cluster = led()
+    cluster.isolate(3)
+    cluster.do(1, TransferLeadership(3))
+    before = cluster.log(1)
+    cluster.do(2, Propose(b"x"))
+    assert cluster.log(1) == before
+    assert cluster.refusals(1) == []
+
+
 def test_leader_takes_no_proposals_while_it_hands_over() -> None:
     """3.10: step 1, or the target might never catch up."""
     cluster = led()
