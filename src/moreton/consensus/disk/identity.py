@@ -56,6 +56,9 @@ class Identity:
 
 def read_identity(folder: Path, files: Files | None = None) -> Identity:
     """Whose *folder* it is. Raises `FolderEmpty`, `FolderNewer`, `LogDamaged`, `FolderUnusable`."""
+    if not folder.is_dir():
+        reason = "it is not a folder" if folder.exists() else "it is not there"
+        raise FolderUnusable(path=folder, reason=reason)
     path = folder / IDENTITY
     try:
         data = (files or Files()).read(path)
@@ -93,9 +96,6 @@ class FolderLock:
     """Held from its making to `close`, or to the end of the process. Raises `FolderInUse`."""
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            reason = "it is not a folder" if folder.exists() else "it is not there"
-            raise FolderUnusable(path=folder, reason=reason)
         path = folder / LOCK
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -75,8 +75,9 @@ class LogDisk:
 
     def load(self) -> tuple[Recovered, bytes | None]:
         """What is there, checked, and fit to be written to. Takes the folder's lock."""
-        self._lock = FolderLock(self._folder)
+        # First whose it is: nothing, not even a lock, is left in a folder that is not ours.
         check_identity(self._folder, self._identity, self._files)
+        self._lock = FolderLock(self._folder)
         try:
             self._remove_unfinished()
             found = self._load_snapshot()

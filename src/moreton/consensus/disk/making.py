@@ -47,11 +47,10 @@ def _make(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise FolderUnusable(path=folder, reason=error.strerror or "not makeable") from error
+    _check_empty(folder)
     lock = FolderLock(folder)
     try:
-        others = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
-        if others:
-            raise FolderNotEmpty(path=folder, found=", ".join(others[:3]))
+        _check_empty(folder)  # another process may have been faster
         if data is not None:
             write_snapshot_file(folder, identity, first.snapshot, data, files)
         payload = encode_records([Persist(0, first.hard_state)])
@@ -62,3 +61,9 @@ def _make(
         raise translated(error, folder) from error
     finally:
         lock.close()
+
+
+def _check_empty(folder: Path) -> None:
+    others = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+    if others:
+        raise FolderNotEmpty(path=folder, found=", ".join(others[:3]))
