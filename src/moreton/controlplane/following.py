@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
+from moreton.kernel.errors import RetryAdvice
 from moreton.kernel.rng import system_rng
 from moreton.resilience.core.backoff import Backoff
-from moreton.store.errors import StoreClosed, StoreError
+from moreton.store.errors import AnswerLost, StoreClosed, StoreError
 
 # The trouble of a node that cannot reach the store that it shares with others.
 CUT_OFF = "cut off from the store"
@@ -37,6 +38,11 @@ class Quiet:
 
     def end(self, what: str) -> None:
         """Nothing."""
+
+
+def may_pass(error: StoreError) -> bool:
+    """Whether the same may be asked again, as nothing but the store's state is in the way."""
+    return error.retry is not RetryAdvice.NEVER or isinstance(error, AnswerLost)
 
 
 async def keep_following(

@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 from moreton.controlplane.cluster.errors import OtherCluster, StoreNotReached
 from moreton.controlplane.cluster.home import Home
 from moreton.controlplane.errors import StateFolderUnusable
-from moreton.controlplane.following import BACKOFF
+from moreton.controlplane.following import BACKOFF, may_pass
 from moreton.controlplane.state_folder import StateFolder
-from moreton.kernel.errors import RetryAdvice
 from moreton.kernel.ids import new_id
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
 from moreton.store import Compare, Put, Range, RangeResult, Store
-from moreton.store.errors import AnswerLost, StoreError
+from moreton.store.errors import StoreError
 
 _LOG = logging.getLogger("moreton.controlplane")
 _ID, _TOKEN = b"/moreton/cluster/id", b"/moreton/cluster/token"
@@ -81,7 +80,7 @@ async def _insist(asking: Callable[[], Awaitable[Membership]], last: list[str]) 
         try:
             return await asking()
         except StoreError as error:
-            if error.retry is RetryAdvice.NEVER and not isinstance(error, AnswerLost):
+            if not may_pass(error):
                 raise
             last[0] = str(error)
             failures += 1

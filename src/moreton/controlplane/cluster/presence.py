@@ -16,7 +16,7 @@ from moreton.controlplane.core.nodes import (
     encode_objects,
     objects_key,
 )
-from moreton.controlplane.following import CUT_OFF, Noting, keep_following
+from moreton.controlplane.following import CUT_OFF, Noting, keep_following, may_pass
 from moreton.kernel.time import Clock, Instant
 from moreton.store import Compare, LeaseId, Put, Range, RangeResult, Store
 from moreton.store.errors import LeaseNotFound, StoreError
@@ -68,9 +68,18 @@ class Presence:
         Raises `NodeNameTaken` if another node lives under it, and the store's errors.
         """
         until = self._clock.now() + NODE_TTL * 2
-        while (holder := await self._try_enter()) is not None:
-            if self._clock.now() >= until:
-                raise NodeNameTaken(name=holder.name, holder=_shown(holder))
+        while True:
+            is_late = self._clock.now() >= until
+            try:
+                holder = await self._try_enter()
+            except StoreError as error:
+                if is_late or not may_pass(error):
+                    raise
+            else:
+                if holder is None:
+                    return
+                if is_late:
+                    raise NodeNameTaken(name=holder.name, holder=_shown(holder))
             await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
     async def run(self) -> None:

@@ -6,18 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from moreton.controlplane.assembly.troubles import Troubles
-from moreton.controlplane.cluster.errors import NodeNameTaken
+from moreton.controlplane.cluster.errors import NodeNameTaken, StoreSilent
 from moreton.controlplane.cluster.presence import NODE_TTL, Presence
 from moreton.controlplane.cluster.roster import Roster
 from moreton.controlplane.core.nodes import PREFIX, Node
 from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.errors import Rejected
 from moreton.kernel.time import SystemClock
-from moreton.store import Store, open_store, prefix_end
+from moreton.store import LeaseId, Store, open_store, prefix_end
+from moreton.store.errors import StoreError
+from moreton.store.raft.errors import NodeStopped
 from moreton.testing.clock import VirtualClock
 
 ROUTE = ObjectKey(Kind.ROUTE, "r")
@@ -171,6 +174,40 @@ async def test_node_whose_lease_ended_enters_again(store: Store) -> None:
     assert not one.troubles.now()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+class Flaky:
+    """A store whose first grants fail, as while its members choose a leader."""
+
+    def __init__(self, store: Store, failures: int, error: StoreError) -> None:
+        self.store = store
+        self.failures = failures
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def grant(self, ttl: timedelta, *, lease: LeaseId | None = None) -> LeaseId:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise self.error
+        return await self.store.grant(ttl, lease=lease)
+
+
+async def test_node_enters_once_the_store_is_there_again_and_not_if_it_never_will(
+    store: Store,
+) -> None:
+    flaky = Flaky(store, 1, StoreSilent(seconds=4))
+    await Told(flaky, Node("a", "home a")).presence.enter()
+    assert flaky.failures == -1
+    assert len(await keys(store)) == 2
+    gone = Flaky(store, 9, NodeStopped(node=1, reason="its disk failed"))
+    with pytest.raises(NodeStopped):
+        await Told(gone, Node("b", "home b")).presence.enter()
+    assert gone.failures == 8
+    long = Flaky(store, 9, StoreSilent(seconds=4))
+    with pytest.raises(StoreSilent):
+        await Told(long, Node("b", "home b")).with_clock(Hasty()).enter()
 
 
 def test_time_to_live_leaves_room_for_renewals() -> None:
