@@ -14,7 +14,7 @@ from moreton.store import Put, Store
 from support.contenders import SECONDS, hang
 from support.stores import OpenStore
 
-TTL = timedelta(milliseconds=300)
+TTL = timedelta(seconds=1)
 COUNTER = b"counter"
 WORKERS = 4
 ROUNDS = 3

@@ -20,7 +20,8 @@ from moreton.store import Put
 from support.contenders import SECONDS, hang, holding, queued, standing
 from support.stores import OpenStore
 
-TTL = timedelta(milliseconds=400)
+# Long enough to be kept on a busy machine, short enough to wait for its end.
+TTL = timedelta(seconds=1.5)
 LONG = timedelta(hours=1)
 NOT_AT_ALL = timedelta(0)
 

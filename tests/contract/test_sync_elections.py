@@ -15,7 +15,8 @@ from moreton.election.sync import Election, Lock, ReadWriteLock, Semaphore, Sync
 from moreton.store import Put
 from moreton.store.errors import StoreClosed
 
-TTL = timedelta(milliseconds=400)
+# Long enough to be kept on a busy machine, short enough to wait for its end.
+TTL = timedelta(seconds=1.5)
 LONG = timedelta(hours=1)
 MOMENT = timedelta(milliseconds=50)
 SECONDS = 20.0

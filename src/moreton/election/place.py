@@ -138,6 +138,8 @@ class Place:
 
         Raises `Displaced`, and `StillHeld` at *until* on the loop's clock, having waited *wait*.
         """
+        if isinstance(turn_of(self.key, self.entries), GoIn):
+            return
         turn = asyncio.ensure_future(self._wait_turn(until, wait))
         try:
             both: set[asyncio.Future[Any]] = {turn, self.gone}
@@ -189,7 +191,6 @@ class Place:
         self._revision = revision
 
     async def _wait_turn(self, until: float | None, wait: timedelta | None) -> None:
-        waited = False
         while True:
             match turn_of(self.key, self.entries):
                 case GoIn():
@@ -197,7 +198,6 @@ class Place:
                 case NotThere():
                     raise Displaced("its entry was deleted")
                 case WaitFor() as others:
-                    waited = True
                     if not await self._wait_gone(others, until):
                         raise self._still_held(others.first, wait or timedelta(0))
                 case _ as turn:
@@ -206,7 +206,7 @@ class Place:
             self._take_in(found, found.revision)
         # Whoever waited long may have lost the lease meanwhile: going in on the word of the one who
         # left is what etcd's lock once did (etcd#11456).
-        if waited and not await self._renew():
+        if not await self._renew():
             raise Displaced("the store did not confirm its lease")
 
     async def _renew(self) -> bool:
