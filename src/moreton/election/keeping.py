@@ -58,7 +58,7 @@ class Keeper:
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewals: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._set_timer()
 
@@ -82,8 +82,8 @@ class Keeper:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._renewal is not None:
-            self._renewal.cancel()
+        for renewal in self._renewals:
+            renewal.cancel()
 
     def _tell(self, event: TenureEvent) -> None:
         if not self._stopped:
@@ -97,7 +97,9 @@ class Keeper:
         for effect in effects:
             match effect:
                 case Renew(within):
-                    self._renewal = self._loop.create_task(self._renew(within))
+                    renewal = self._loop.create_task(self._renew(within))
+                    self._renewals.add(renewal)
+                    renewal.add_done_callback(self._renewals.discard)
                 case Lose(reason):
                     self.stop()
                     self._on_lost(reason)

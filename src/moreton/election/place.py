@@ -20,7 +20,7 @@ from moreton.election.core.queue import (
     entries_of,
     turn_of,
 )
-from moreton.election.core.tenure import RENEWALS_PER_TTL, Tenure
+from moreton.election.core.tenure import Tenure, usable
 from moreton.election.keeping import Keeper
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import Clock
@@ -206,15 +206,8 @@ class Place:
             self._take_in(found, found.revision)
         # Whoever waited long may have lost the lease meanwhile: going in on the word of the one who
         # left is what etcd's lock once did (etcd#11456).
-        if not await self._renew():
+        if not await self.keeper.renew_now(usable(self.queue.ttl)):
             raise Displaced("the store did not confirm its lease")
-
-    async def _renew(self) -> bool:
-        within = self.queue.ttl / RENEWALS_PER_TTL
-        for _ in range(RENEWALS_PER_TTL):
-            if await self.keeper.renew_now(within):
-                return True
-        return False
 
     async def _wait_gone(self, others: WaitFor, until: float | None) -> bool:
         """Return when so many are gone, or when it cannot be told; false at *until*."""

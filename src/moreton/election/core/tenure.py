@@ -55,7 +55,11 @@ class TurnCame:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Effect: renew, at most for *within*; answer with `Renewed`, `Unanswered` or `LeaseGone`."""
+    """Effect: renew, at most for *within*; answer with `Renewed`, `Unanswered` or `LeaseGone`.
+
+    The next one may come before the answer to this: a slow store is asked again, and whichever
+    answer comes first counts.
+    """
 
     within: timedelta
 
@@ -71,6 +75,11 @@ TenureEvent: TypeAlias = Renewed | Unanswered | LeaseGone | TurnCame
 TenureEffect: TypeAlias = Renew | Lose
 
 
+def usable(ttl: timedelta) -> timedelta:
+    """For how long a lease of *ttl* may be trusted, from before the request for it was sent."""
+    return ttl * (1 - MARGIN)
+
+
 class Tenure:
     """Keeps one lease, and says when it must be thought lost.
 
@@ -83,8 +92,9 @@ class Tenure:
         self._ttl = ttl
         self._rng = rng
         self._trouble = ""
-        self._renewing = self._holding = self._ended = False
-        self.held_until = asked + ttl * (1 - MARGIN)
+        self._holding = self._ended = False
+        self._sent = asked
+        self.held_until = asked + usable(ttl)
         self._due = self._next_renewal(asked)
 
     def handle(self, event: TenureEvent, now: Instant) -> Sequence[TenureEffect]:
@@ -93,16 +103,14 @@ class Tenure:
             return ()
         match event:
             case Renewed(asked, ttl):
-                self._renewing = False
                 self._trouble = ""
-                until = asked + min(ttl, self._ttl) * (1 - MARGIN)
-                self.held_until = max(self.held_until, until)
-                self._due = self._next_renewal(asked)
+                self.held_until = max(self.held_until, asked + usable(min(ttl, self._ttl)))
+                if asked >= self._sent:  # else a later request is under way
+                    self._due = self._next_renewal(asked)
             case Unanswered(reason):
-                self._renewing = False
                 self._trouble = reason
                 pause = self._ttl * RETRY_SHARE * self._rng.uniform(0.5, 1)
-                self._due = now + pause
+                self._due = min(self._due, now + pause)
             case LeaseGone(reason):
                 return self._lose(reason)
             case TurnCame():
@@ -117,17 +125,18 @@ class Tenure:
             return ()
         if self._holding and now >= self.held_until:
             return self._lose(self._why(now))
-        if self._renewing or now < self._due:
+        if now < self._due:
             return ()
-        self._renewing = True
-        return (Renew(self._ttl / RENEWALS_PER_TTL),)
+        self._sent = now
+        self._due = self._next_renewal(now)
+        # An answer that comes later than this is of no use.
+        return (Renew(usable(self._ttl)),)
 
     def deadline(self) -> Instant | None:
         """When the next renewal is due, or what is held is over."""
         if self._ended:
             return None
-        ends = [self.held_until] if self._holding else []
-        return min((*ends, *(() if self._renewing else (self._due,))), default=None)
+        return min(self._due, self.held_until) if self._holding else self._due
 
     def _next_renewal(self, asked: Instant) -> Instant:
         interval = self._ttl / RENEWALS_PER_TTL
