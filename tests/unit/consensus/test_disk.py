@@ -282,6 +282,7 @@ LETTERS_AND_ZEROS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @LETTERS_AND_ZEROS
 def test_a_write_cut_off_at_any_byte_is_as_if_it_had_not_begun(tmp_path: Path, data: bytes) -> None:
     path, middle = write_two(tmp_path, data)

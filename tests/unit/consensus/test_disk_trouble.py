@@ -297,6 +297,7 @@ def crash_points() -> Iterator[tuple[int, int]]:
             yield seed, calls + seed % 3
 
 
+@pytest.mark.slow
 def test_power_lost_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
     lost = 0
     for seed, calls in crash_points():
