@@ -7,6 +7,7 @@ leader; the systems take turns, so that what the machine does meanwhile meets al
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def _clusters(folder: Path, *, quick: bool) -> Iterator[Cluster]:
 
 def _measured(clusters: Sequence[Cluster], *, quick: bool, console: Console) -> Rounds:
     found: Rounds = defaultdict(lambda: defaultdict(list))
-    rounds, seconds, kills = (1, 0.6, 1) if quick else (3, 3.0, 7)
+    rounds, seconds, kills = (1, 0.6, 1) if quick else (3, 2.0, 7)
     for number in range(rounds):
         for operation in _OPERATIONS:
             for clients in _CLIENTS:
@@ -76,9 +77,24 @@ def _measured(clusters: Sequence[Cluster], *, quick: bool, console: Console) -> 
         console.print(f"load, round {number + 1} of {rounds}", highlight=False)
     for number in range(kills):
         for cluster in clusters:
-            found[cluster.name]["fail-over, s"].append(failover(cluster))
+            _kill(cluster, found[cluster.name], console)
         console.print(f"leader killed, {number + 1} of {kills}", highlight=False)
     return found
+
+
+def _kill(cluster: Cluster, found: dict[str, list[float]], console: Console) -> None:
+    if "," in cluster.name:
+        return  # a peer's other settings
+    try:
+        found["fail-over, s"].append(failover(cluster))
+    except RuntimeError as error:
+        if cluster.name == "moreton":
+            raise
+        # It has happened to PySyncObj: a journal that no node could go on with.
+        console.print(f"{cluster.name} did not come back: {str(error)[-500:]}", highlight=False)
+        cluster.stop()
+        shutil.rmtree(cluster.folder)
+        cluster.start(*NODES)
 
 
 def _load(
@@ -120,7 +136,8 @@ def _ratios(
             for clients in _CLIENTS:
                 label = f"{operation} by {clients}"
                 ratio[f"{peer}, {label}"] = ours[f"{label}, /s"] / theirs[f"{label}, /s"]
-        ratio[f"{peer}, fail-over"] = theirs["fail-over, s"] / ours["fail-over, s"]
+        if "fail-over, s" in theirs:
+            ratio[f"{peer}, fail-over"] = theirs["fail-over, s"] / ours["fail-over, s"]
     return ratio
 
 

@@ -35,7 +35,7 @@ def host(peer: Peer) -> None:
             await asyncio.Event().wait()
         return b"welcome, " + question
 
-    peer.transport._guests = answer
+    peer.transport._reception._guests = answer
 
 
 async def test_a_guest_with_the_secret_is_answered() -> None:
@@ -97,7 +97,7 @@ async def test_a_node_can_stop_while_a_guest_waits() -> None:
     async with running(transport) as (one,):
         host(one)
         asking = asyncio.ensure_future(ask_as_guest(one.address, GUEST, b"slow", settings=SETTINGS))
-        while not one.transport._desks:
+        while not one.transport._reception._desks:
             await asyncio.sleep(0.005)
     with pytest.raises(ConsensusError):
         await within(asking)

@@ -21,9 +21,9 @@ from moreton.consensus.transport.core.handshake import (
     encode_proof,
 )
 from moreton.consensus.transport.core.sealing import Sealer
-from moreton.consensus.transport.dialing import Place, dial
-from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import ignore_item
+from moreton.consensus.transport.meeting.dialing import Place, dial
+from moreton.consensus.transport.meeting.identity import Identity
 from moreton.kernel.time import SystemClock
 from support.raft_peers import CREDENTIALS, SETTINGS, Peer, ignore_trouble, running, within
 

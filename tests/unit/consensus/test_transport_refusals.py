@@ -15,10 +15,10 @@ import pytest
 from moreton.consensus.errors import ConsensusError
 from moreton.consensus.transport import Credentials, PeerTls, TransportSettings
 from moreton.consensus.transport.core.handshake import Channel
-from moreton.consensus.transport.dialing import Place, dial
 from moreton.consensus.transport.errors import CredentialsUnusable, PeerUnreachable
-from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import ignore_item
+from moreton.consensus.transport.meeting.dialing import Place, dial
+from moreton.consensus.transport.meeting.identity import Identity
 from moreton.kernel.time import SystemClock
 from support.raft_peers import (
     CREDENTIALS,

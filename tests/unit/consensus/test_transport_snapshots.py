@@ -11,9 +11,9 @@ from moreton.consensus.transport.connection import Connection
 from moreton.consensus.transport.core.encoding import encode_message
 from moreton.consensus.transport.core.framing import item
 from moreton.consensus.transport.core.handshake import Channel
-from moreton.consensus.transport.dialing import Place, dial
-from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import ignore_item
+from moreton.consensus.transport.meeting.dialing import Place, dial
+from moreton.consensus.transport.meeting.identity import Identity
 from moreton.consensus.transport.snapshots import _CHUNK, _SIZE
 from moreton.kernel.time import SystemClock
 from support.raft_peers import CREDENTIALS, SETTINGS, Peer, ignore_trouble, running, within

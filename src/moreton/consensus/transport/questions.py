@@ -13,7 +13,6 @@ from moreton.consensus.errors import ConsensusError
 from moreton.consensus.transport.connection import Connection, OnItem
 from moreton.consensus.transport.core.framing import item
 from moreton.consensus.transport.core.handshake import Channel
-from moreton.consensus.transport.dialing import ANYBODY, Place, dial
 from moreton.consensus.transport.errors import (
     AnswerLost,
     BadFrame,
@@ -21,7 +20,8 @@ from moreton.consensus.transport.errors import (
     QuestionRefused,
     TooLargeToSend,
 )
-from moreton.consensus.transport.identity import Identity
+from moreton.consensus.transport.meeting.dialing import ANYBODY, Place, dial
+from moreton.consensus.transport.meeting.identity import Identity
 from moreton.consensus.transport.settings import Credentials, TransportSettings
 from moreton.kernel.time import Clock, SystemClock
 

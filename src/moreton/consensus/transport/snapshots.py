@@ -55,7 +55,7 @@ async def send_snapshot(
             await _first(taken.wait(), connection)
     except (Closed, TimeoutError) as error:
         reason = str(error) or f"the snapshot did not move for {stall_seconds:g} s"
-        raise PeerUnreachable(target=target, address="its place", reason=reason) from error
+        raise PeerUnreachable(target=target, address="", reason=reason) from error
     finally:
         connection.close()
 

@@ -11,36 +11,35 @@ from typing import Any
 from moreton.consensus.core.messages import InstallSnapshot, Message, NodeId
 from moreton.consensus.errors import ConsensusError
 from moreton.consensus.ports import Arrivals
-from moreton.consensus.transport.answering import Answerer
 from moreton.consensus.transport.connection import Connection, OnItem
-from moreton.consensus.transport.core.encoding import decode_message, encode_message
+from moreton.consensus.transport.core.encoding import encode_message
 from moreton.consensus.transport.core.handshake import Channel, Hello
-from moreton.consensus.transport.dialing import Place, dial
 from moreton.consensus.transport.errors import (
     AddressOfAnother,
     NodeClaimedTwice,
     OtherCluster,
     OtherVersion,
     PeerUnreachable,
-    QuestionFailed,
     TooLargeToSend,
     WrongSecret,
 )
-from moreton.consensus.transport.identity import Identity
 from moreton.consensus.transport.link import Link, ignore_item
-from moreton.consensus.transport.questions import Answer, Asker, Desk
+from moreton.consensus.transport.meeting.answering import Answerer
+from moreton.consensus.transport.meeting.dialing import Place, dial
+from moreton.consensus.transport.meeting.identity import Identity
+from moreton.consensus.transport.places import Places
+from moreton.consensus.transport.questions import Asker
+from moreton.consensus.transport.reception import Reception
 from moreton.consensus.transport.settings import (
     Credentials,
     TransportSettings,
     split_address,
 )
-from moreton.consensus.transport.snapshots import Receipt, send_snapshot
+from moreton.consensus.transport.snapshots import send_snapshot
 from moreton.consensus.transport.troubles import Troubles
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Clock, SystemClock
 
-# Nodes that prove themselves and that this node was not told of yet.
-_INTRODUCED_MAX = 16
 _NODES_END = 1 << 64
 
 
@@ -89,7 +88,6 @@ class TcpTransport:
         if advertise:
             split_address(advertise)
         self._node = node
-        self._guests = guests
         self._settings = settings or TransportSettings()
         self._clock = clock or SystemClock()
         self._troubles = Troubles(self._clock, report)
@@ -102,16 +100,15 @@ class TcpTransport:
         )
         self._listen = listen
         self._advertise = advertise
-        self._answerer = Answerer(self._identity, is_removed=self._is_removed, accept=self._accept)
+        self._places = Places(node, self._cut_off, delay=self._settings.removal_delay)
+        self._answerer = Answerer(
+            self._identity, is_removed=self._places.is_removed, accept=self._accept
+        )
+        self._reception = Reception(node, self._told, settings=self._settings, guests=guests)
         self._arrivals: Arrivals | None = None
         self._rng = system_rng()
-        self._addresses: dict[NodeId, str] = {}
-        self._introduced: dict[NodeId, str] = {}
-        self._leaving: dict[NodeId, asyncio.TimerHandle] = {}
-        self._removed: set[NodeId] = set()
         self._links: dict[NodeId, Link] = {}
         self._askers: dict[NodeId, Asker] = {}
-        self._desks: set[Desk] = set()
         self._snapshots: dict[NodeId, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -143,27 +140,15 @@ class TcpTransport:
         self._follow_addresses()
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
-        """Who belongs to the cluster now, and where: `host:port`. Others are cut off, in a while.
-
-        A node that starts goes through the memberships of its log, in which others are missing
-        that joined later: nobody shall be told for that to have been removed.
-        """
-        before, self._addresses = self._addresses, dict(addresses)
-        known = {**self._introduced, **before}
-        moved = [node for node, at in addresses.items() if known.get(node, at) != at]
-        self._removed -= addresses.keys()
-        for node in addresses:
-            self._introduced.pop(node, None)
-            if (timer := self._leaving.pop(node, None)) is not None:
-                timer.cancel()
+        """Who belongs to the cluster now, and where: `host:port`. Others are soon cut off."""
+        is_new = self._node not in self._places.members
+        moved = self._places.set_members(addresses, running=self._arrivals is not None)
         if self._arrivals is None:
             return
-        for node in before.keys() - addresses.keys() - {self._node}:
-            self._leave(node, before[node])
         for node in moved:
             if node in self._links:
                 self._links[node].renew()
-        self._follow_addresses(probe=self._node in moved or self._node not in before)
+        self._follow_addresses(probe=is_new or self._node in moved)
 
     def send_nowait(self, message: Message) -> None:
         """Send *message* soon; it is dropped when its target's queue is full or unreachable."""
@@ -195,7 +180,7 @@ class TcpTransport:
 
     async def ask(self, target: NodeId, question: bytes) -> bytes:
         """What *target* answers. Raises a `ConsensusError` if it cannot be reached."""
-        if not self._address_of(target):
+        if not self._places.address(target):
             raise PeerUnreachable(target=target, address="", reason="nobody told where it is")
         asker = self._askers.get(target)
         if asker is None:
@@ -205,9 +190,9 @@ class TcpTransport:
 
     async def close(self) -> None:
         """Send what is queued, for a moment, and stop."""
-        for timer in self._leaving.values():
-            timer.cancel()
+        self._places.close()
         await self._answerer.close()
+        await self._reception.close()
         tasks = [*self._snapshots.values(), *self._tasks]
         for task in tasks:
             task.cancel()
@@ -216,18 +201,18 @@ class TcpTransport:
             *self._closing,
             *(link.close() for link in self._links.values()),
             *(asker.close() for asker in self._askers.values()),
-            *(desk.close() for desk in list(self._desks)),
         )
         self._links.clear()
 
     # --- who is where -------------------------------------------------------------------------
 
     def _follow_addresses(self, *, probe: bool = True) -> None:
-        for node in self._addresses:
+        members = self._places.members
+        for node in members:
             if node != self._node:
                 self._link(node)
-        if probe and self._node in self._addresses:
-            self._spawn(self._probe_itself(self._addresses[self._node]))
+        if probe and self._node in members:
+            self._spawn(self._probe_itself(members[self._node]))
 
     def _link(self, node: NodeId) -> Link:
         link = self._links.get(node)
@@ -240,17 +225,7 @@ class TcpTransport:
             )
         return link
 
-    def _leave(self, node: NodeId, address: str) -> None:
-        # Until then it is heard like one that nobody was told of.
-        self._introduced[node] = address
-        seconds = self._settings.removal_delay.total_seconds()
-        loop = asyncio.get_running_loop()
-        self._leaving[node] = loop.call_later(seconds, self._remove, node)
-
-    def _remove(self, node: NodeId) -> None:
-        del self._leaving[node]
-        self._introduced.pop(node, None)
-        self._removed.add(node)
+    def _cut_off(self, node: NodeId) -> None:
         self._answerer.cut_off(node)
         self._forget(node)
 
@@ -262,14 +237,8 @@ class TcpTransport:
         if snapshot is not None:
             snapshot.cancel()
 
-    def _address_of(self, node: NodeId) -> str:
-        return self._addresses.get(node) or self._introduced.get(node, "")
-
-    def _is_removed(self, node: NodeId) -> bool:
-        return node in self._removed
-
     async def _dial(self, node: NodeId, channel: Channel, on_item: OnItem) -> Connection:
-        place = Place(node, self._address_of(node))
+        place = Place(node, self._places.address(node))
         try:
             connection = await dial(self._identity, place, channel, on_item)
         except ConsensusError as error:
@@ -304,64 +273,23 @@ class TcpTransport:
     def _accept(self, hello: Hello, connection: Connection) -> OnItem:
         node = hello.party.node
         if node != self._node and hello.channel is not Channel.GUEST:
-            self._introduce(node, hello.address, connection)
-        match hello.channel:
-            case Channel.MESSAGES:
-                return partial(self._receive_message, node)
-            case Channel.QUESTIONS:
-                return self._open_desk(node, connection, self._told().question)
-            case Channel.GUEST:
-                return self._open_desk(node, connection, self._answer_guest)
-            case Channel.SNAPSHOT:
-                receipt = Receipt(
-                    node, self._node, connection, self._told().message, settings=self._settings
-                )
-                self._spawn(self._close_receipt(receipt, connection))
-                return receipt.receive
-            case Channel.PROBE:
-                return ignore_item
+            self._meet(node, hello.address, connection)
+        return self._reception.open(hello, connection)
 
-    def _open_desk(self, node: NodeId, connection: Connection, answer: Answer) -> OnItem:
-        desk = Desk(node, connection, answer, settings=self._settings)
-        self._desks.add(desk)
-        self._spawn(self._close_desk(desk, connection))
-        return desk.receive
-
-    async def _answer_guest(self, _: NodeId, question: bytes) -> bytes:
-        if self._guests is None:
-            raise QuestionFailed(target=self._node, reason="it answers none but members")
-        return await self._guests(question)
-
-    def _introduce(self, node: NodeId, address: str, connection: Connection) -> None:
+    def _meet(self, node: NodeId, address: str, connection: Connection) -> None:
         """*node* lives. If nobody told of it yet, answers go where it says that it is.
 
         A node may be behind in the log and hear from a leader that joined since (section 4.1).
         """
-        known = node in self._addresses or node in self._leaving
-        if not known and address and len(self._introduced) < _INTRODUCED_MAX:
-            self._introduced[node] = address
+        if self._places.introduce(node, address):
             self._spawn(self._forget_introduced(node, connection))
-            known = True
-        if known:
+        if self._places.address(node):
             self._link(node).kick()
 
     async def _forget_introduced(self, node: NodeId, connection: Connection) -> None:
         await connection.wait_closed()
-        if node not in self._leaving and self._introduced.pop(node, None) is not None:
+        if self._places.forget_introduced(node):
             self._forget(node)
-
-    def _receive_message(self, node: NodeId, kind: int, body: bytes, start: int, end: int) -> None:
-        message = decode_message(kind, body, start, end, source=node, target=self._node)
-        self._told().message(message, None)
-
-    async def _close_desk(self, desk: Desk, connection: Connection) -> None:
-        await connection.wait_closed()
-        self._desks.discard(desk)
-        await desk.close()
-
-    async def _close_receipt(self, receipt: Receipt, connection: Connection) -> None:
-        await connection.wait_closed()
-        receipt.close()
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ from moreton.consensus.transport.core.handshake import (
     Welcome,
 )
 from moreton.consensus.transport.errors import ClockApart
+from moreton.consensus.transport.meeting.tls import make_contexts, names_of, node_uri
 from moreton.consensus.transport.settings import Credentials, TransportSettings
-from moreton.consensus.transport.tls import make_contexts, names_of, node_uri
 from moreton.kernel.time import Clock
 
 Report = Callable[[NodeId, ConsensusError], None]

@@ -37,7 +37,7 @@ from moreton.consensus.transport.errors import (
     TlsRefused,
     WrongSecret,
 )
-from moreton.consensus.transport.identity import Identity
+from moreton.consensus.transport.meeting.identity import Identity
 from moreton.consensus.transport.settings import split_address
 
 # Whichever node it is: what a guest asks for.

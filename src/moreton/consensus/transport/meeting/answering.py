@@ -32,7 +32,7 @@ from moreton.consensus.transport.errors import (
     OtherCluster,
     WrongSecret,
 )
-from moreton.consensus.transport.identity import Identity
+from moreton.consensus.transport.meeting.identity import Identity
 from moreton.consensus.transport.settings import split_address
 
 

@@ -1,0 +1,1 @@
+"""How two nodes come to talk: dialing, answering, and proving who they are."""
