@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ async def _connect(identity: Identity, place: Place) -> Connection:
         reason = getattr(error, "verify_message", "") or error.reason or str(error)
         raise TlsRefused(target=place.node, address=place.address, reason=reason) from error
     except (OSError, ValueError) as error:
-        raise _unreachable(place, str(error)) from error
+        raise _unreachable(place, _said(error)) from error
     return connection
 
 
@@ -179,3 +180,9 @@ def _hung_up(identity: Identity, place: Place, reason: str) -> ConsensusError:
 
 def _unreachable(place: Place, reason: str) -> PeerUnreachable:
     return PeerUnreachable(target=place.node, address=place.address, reason=reason)
+
+
+def _said(error: OSError | ValueError) -> str:
+    number = getattr(error, "errno", None)
+    # What asyncio says repeats the address; a name that is not found has a number of its own kind.
+    return os.strerror(number).lower() if number is not None and number > 0 else str(error)
