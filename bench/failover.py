@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from bench.fleet import Fleet, configured
 from bench.processes import free_port, running, stop
 from bench.report import Result, median
 from bench.shared_stores import etcd, raft
+from moreton.envoy.identity import read_identity
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
 _NAMES = ("a", "b", "c")
@@ -92,6 +94,9 @@ def _three_nodes(
         for made in nodes.values():
             if made.child is not None:
                 stop(made.child, 20)
+            left = read_identity(made.folder / ".moreton" / "envoy" / "envoy.json")
+            if left is not None:  # of a node that was dead when something else went wrong
+                left.send(signal.SIGKILL)
 
 
 @dataclass(slots=True)

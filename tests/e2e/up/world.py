@@ -22,6 +22,7 @@ import yaml
 
 from moreton.cli.client import Api, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
+from moreton.envoy.identity import read_identity
 
 DEADLINE_SECONDS = 30.0
 MORETON = [sys.executable, "-m", "moreton.cli.main"]
@@ -216,10 +217,9 @@ class World:
             backend.stop()
 
     def _end_envoy(self) -> None:
-        remembered = self.folder / ".moreton" / "envoy" / "envoy.json"
-        if remembered.exists():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(json.loads(remembered.read_text())["pid"], signal.SIGKILL)
+        left = read_identity(self.folder / ".moreton" / "envoy" / "envoy.json")
+        if left is not None:
+            left.send(signal.SIGKILL)
 
 
 @contextlib.contextmanager
