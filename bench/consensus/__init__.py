@@ -27,6 +27,8 @@ _PYSYNCOBJ_RATIO_MIN = 5.0
 _ETCD_RATIO_MIN = 0.5
 _FAILOVER_SECONDS_MAX = 1.0
 
+_UNBATCHED, _SYNCED = "pysyncobj, unbatched", "pysyncobj, unbatched, synced"
+
 # system -> what was measured -> the figure of each round
 Rounds = dict[str, dict[str, list[float]]]
 
@@ -61,8 +63,8 @@ def _clusters(folder: Path, *, quick: bool) -> Iterator[Cluster]:
     yield PySyncObjCluster(folder / "pysyncobj")
     yield EtcdCluster(folder / "etcd")
     if not quick:
-        for options in (("unbatched",), ("unbatched", "synced")):
-            name = ", ".join(("pysyncobj", *options))
+        for name in (_UNBATCHED, _SYNCED):
+            options = tuple(name.split(", ")[1:])
             yield PySyncObjCluster(folder / name, name=name, options=options)
 
 
@@ -146,21 +148,24 @@ def _checks(
     figures: Mapping[str, Mapping[str, float]],
     ratio: Mapping[str, float],
 ) -> dict[str, bool]:
-    return {
-        f"{_PYSYNCOBJ_RATIO_MIN:g} times the writes of PySyncObj, by 64": ratio[
-            "pysyncobj, put by 64"
-        ]
-        >= _PYSYNCOBJ_RATIO_MIN,
-        f"{_ETCD_RATIO_MIN:g} times the writes of etcd, by 64": ratio["etcd, put by 64"]
-        >= _ETCD_RATIO_MIN,
-        f"fail-over in {_FAILOVER_SECONDS_MAX:g} s": ours["fail-over, s"] <= _FAILOVER_SECONDS_MAX,
-        "fail-over no slower than etcd's": ours["fail-over, s"] <= figures["etcd"]["fail-over, s"],
+    bounds = {"pysyncobj": _PYSYNCOBJ_RATIO_MIN, _SYNCED: _PYSYNCOBJ_RATIO_MIN}
+    bounds["etcd"] = _ETCD_RATIO_MIN
+    checks = {
+        f"{bounds[peer]:g} times the writes of {peer}, by 64": ratio[f"{peer}, put by 64"]
+        >= bounds[peer]
+        for peer in bounds
+        if peer in figures
     }
+    seconds, theirs = ours["fail-over, s"], figures["etcd"]["fail-over, s"]
+    checks[f"fail-over in {_FAILOVER_SECONDS_MAX:g} s"] = seconds <= _FAILOVER_SECONDS_MAX
+    checks["fail-over no slower than etcd's"] = seconds <= theirs
+    return checks
 
 
 _NOTES = (
     "PySyncObj never syncs its journal: its writes survive the end of a process, not of a machine",
     "PySyncObj has no linearizable read: its reads go through its log",
+    "by default it sends every 100 ms, whatever the machine: 64 clients get 640 writes/s at most",
     "all have the defaults of their settings; PySyncObj is given a journal and a dump file",
     "unbatched: PySyncObj sends at once, not every 100 ms; synced: and its journal is synced by us",
 )
