@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -39,15 +39,10 @@ from moreton.store.errors import StoreClosed
 from moreton.store.host import BYTES_PENDING_MAX, WRITES_PENDING_MAX
 from moreton.store.raft.core.commands import Command
 from moreton.store.raft.core.encoding import encode
-from moreton.store.raft.core.questions import (
-    pack_answer,
-    pack_error,
-    pack_question,
-    read_answer,
-    read_question,
-)
-from moreton.store.raft.core.renewals import pack_leases, pack_ttls, read_leases, read_ttls
+from moreton.store.raft.core.questions import pack_question, read_answer
+from moreton.store.raft.core.renewals import read_ttls
 from moreton.store.raft.core.replica import Answer, Done
+from moreton.store.raft.desk import LeaderDesk, about_leases, about_members
 from moreton.store.raft.errors import (
     ClusterUnreachable,
     NodeLeft,
@@ -58,7 +53,7 @@ from moreton.store.raft.errors import (
 from moreton.store.raft.machine import Follower, StoreMachine
 from moreton.store.raft.membership import Admitted, Membership, is_member
 from moreton.store.raft.sharing import Room, Shared
-from moreton.store.raft.tenure import Tenure, TenureOver
+from moreton.store.raft.tenure import Tenure
 
 # Leases that are renewed by one question to the leader.
 _RENEWALS_MAX = 1000
@@ -73,7 +68,6 @@ _OBSTACLES = (
     TlsRefused,
     WrongSecret,
 )
-_RENEW, _OTHER = b"k", b"o"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +116,7 @@ class ClusterNode(Follower):
             answer=self._answer,
         )
         self.membership = Membership(self._host, reached=reached)
+        self._desk = LeaderDesk(node, self.membership, tenure=lambda: self._tenure)
         self._tenure: Tenure | None = None
         self._ended: list[Tenure] = []
         self._renewals = Shared(self._ask_renewals, items_max=_RENEWALS_MAX)
@@ -267,51 +262,17 @@ class ClusterNode(Follower):
 
     async def _answer(self, source: NodeId, question: bytes) -> bytes:
         del source
-        kind, content = question[:1], question[1:]
-        if kind == _OTHER:
-            return await self._answer_of_members(content)
-        if kind != _RENEW:
-            message = f"a question of kind {kind!r} is not known to this version"
-            raise ValueError(message)
-        try:
-            return pack_ttls(await self._renewed(read_leases(content)))
-        except (TenureOver, ClusterUnreachable) as error:
-            why = "the leader cannot tell whether it still leads"
-            raise NoLeader(node=self.node, waited=timedelta(0), why=why) from error
-
-    async def _renewed(self, leases: Sequence[LeaseId]) -> Sequence[timedelta | None]:
-        if self._tenure is None:
-            raise TenureOver
-        return await self._tenure.renew(leases)
-
-    async def _answer_of_members(self, question: bytes) -> bytes:
-        do, values = read_question(question)
-        try:
-            match do:
-                case "admit":
-                    admitted = await self.membership.admit(values["address"])
-                    return pack_answer(asdict(admitted))
-                case "dismiss":
-                    risk = values["at_any_risk"]
-                    await self.membership.dismiss(values["node"], at_any_risk=risk)
-                case "move":
-                    await self.membership.move(values["node"], values["address"])
-                case _:
-                    message = f"a question to {do!r} is not known to this version"
-                    raise ValueError(message)
-        except StoreError as error:
-            return pack_error(error)
-        return pack_answer({})
+        return await self._desk.answer(question)
 
     async def _ask_leader(self, question: bytes) -> dict[str, Any]:
         await self.wait_started()
         with self._translated():
-            answer = await self._host.ask_leader(_OTHER + question)
+            answer = await self._host.ask_leader(about_members(question))
         return read_answer(answer)
 
     async def _ask_renewals(self, leases: Sequence[LeaseId]) -> Sequence[timedelta | None]:
         with self._translated():
-            return read_ttls(await self._host.ask_leader(_RENEW + pack_leases(leases)))
+            return read_ttls(await self._host.ask_leader(about_leases(leases)))
 
     # --- the end ------------------------------------------------------------------------------
 
