@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import platform
@@ -32,6 +33,7 @@ _DISK_WARNING_BYTES = 1024**3
 # Two a request (both sides of a connection), and some for Envoy and the store.
 _FILES_WANTED = 4096
 _CONNECT_SECONDS = 1.0
+_STORE_SECONDS = 5.0
 _PYTHON_MIN = (3, 11)
 _STA_UNSYNC = 0x0040  # Linux, include/uapi/linux/timex.h
 _TIMEX_BYTES = 512  # larger than the kernel's struct timex
@@ -79,6 +81,7 @@ def _findings(config: Path) -> Iterator[Finding]:
     if settings is not None:
         yield from _ports(settings, running)
         yield from _services(settings)
+        yield from _store(settings)
     yield _disk(state)
     yield _clock()
     yield _files()
@@ -150,6 +153,50 @@ def _services(settings: Settings) -> Iterator[Finding]:
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 yield Finding(check, "warning", f"{place}: {reason}", "start the service")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    """Whether a store that nodes share can be asked; one of this machine alone needs no look."""
+    from moreton.controlplane.cluster.joining import shown_url  # noqa: PLC0415 - only here
+    from moreton.controlplane.life.places import state_of, store_url  # noqa: PLC0415 - as above
+    from moreton.store import is_shared  # noqa: PLC0415 - as above
+
+    url = store_url(settings, state_of(settings))
+    if not is_shared(url):
+        return
+    try:
+        if url.startswith("raft:"):
+            yield Finding("store", "ok", _member(url))
+        else:
+            revision = asyncio.run(_asked(url))
+            yield Finding("store", "ok", f"{shown_url(url)} answers, revision {revision}")
+    except MoretonError as error:
+        found, _, todo = str(error).partition("; ")
+        yield Finding("store", "fault", found, todo)
+    except TimeoutError:
+        found = f"{shown_url(url)} did not answer within {_STORE_SECONDS:g} s"
+        yield Finding("store", "fault", found, "start it, and more than half of its members")
+
+
+def _member(url: str) -> str:
+    """Which node of a cluster has its folder at *url*; it is not started to look."""
+    from moreton.store.raft import parse_address  # noqa: PLC0415 - only here
+    from moreton.store.raft.folder import NodeFolder  # noqa: PLC0415 - as above
+
+    folder = NodeFolder(Path(parse_address(url).folder))
+    who = folder.node()
+    return f"{folder.path} is node {who.node} of the cluster {who.cluster}"
+
+
+async def _asked(url: str) -> int:
+    from moreton.store import open_store  # noqa: PLC0415 - only here
+
+    store = open_store(url)
+    try:
+        async with asyncio.timeout(_STORE_SECONDS):
+            return (await store.range(b"/moreton/cluster/id")).revision
+    finally:
+        await store.close()
 
 
 def _disk(state: Path) -> Finding:

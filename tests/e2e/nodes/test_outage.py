@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from moreton.cli.main import application as command
 from moreton.controlplane.assembly.looks import application
 from moreton.controlplane.assembly.plane import Plane, put_together
 from moreton.controlplane.settings import load_settings
@@ -17,7 +20,8 @@ from moreton.envoy.binary import find_envoy
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.xds import XdsServer
 from moreton.store import open_store
-from support.etcd_server import EtcdServer
+from moreton.store.raft.operating.making import make_first
+from support.etcd_server import EtcdServer, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -133,3 +137,39 @@ async def test_node_whose_history_was_compacted_away_reads_everything_anew(
 
 def _of_api(plane: Plane) -> set[str]:
     return {key.name for key in plane.follower.documents}
+
+
+def test_doctor_says_whether_the_store_of_the_nodes_answers(
+    etcd: EtcdServer, tmp_path: Path
+) -> None:
+    config = tmp_path / "moreton.yaml"
+    store = f"controlplane: {{store: 'etcd://{etcd.address}?timeout=1s'}}"
+    config.write_text(f"{CONFIGURATION}\n{store}\n")
+
+    def found() -> tuple[str, str]:
+        result = CliRunner().invoke(command(["doctor"]), ["doctor", "-c", str(config), "--json"])
+        (told,) = [each for each in json.loads(result.stdout) if each["check"] == "store"]
+        return told["level"], told["found"]
+
+    assert found() == ("ok", f"etcd://{etcd.address} answers, revision 1")
+    etcd.kill()
+    level, what = found()
+    assert level == "fault"
+    assert f"no etcd answers at http://{etcd.address}" in what
+
+
+def test_doctor_reads_the_folder_of_a_node_without_starting_it(tmp_path: Path) -> None:
+    config = tmp_path / "moreton.yaml"
+    config.write_text(f"{CONFIGURATION}\ncontrolplane: {{store: 'raft:///node'}}\n")
+
+    def found() -> dict[str, str]:
+        result = CliRunner().invoke(command(["doctor"]), ["doctor", "-c", str(config), "--json"])
+        (told,) = [each for each in json.loads(result.stdout) if each["check"] == "store"]
+        assert isinstance(told, dict)
+        return told
+
+    assert found()["level"] == "fault"
+    assert "is not the folder of a node" in found()["found"]
+    make_first(tmp_path / "node", f"127.0.0.1:{free_port()}")
+    assert found()["level"] == "ok"
+    assert "node is node 1 of the cluster" in found()["found"]
