@@ -19,7 +19,13 @@ from moreton.sim.consensus.plan import ELECTION_TIMEOUT, MILLISECOND
 from moreton.sim.linearizability import Recorder, Register, check_history
 from moreton.sim.network import Faults
 from moreton.sim.world import WorldFault
-from sim.consensus.broken_cores import CommitsOldTerms, KeepsNoLease
+from sim.consensus.broken_cores import (
+    CommitsOldTerms,
+    CountsItselfAtOnce,
+    KeepsNoLease,
+    ReadsBeforeItsTermCommits,
+    ReadsWithoutAQuorum,
+)
 
 # Nobody campaigns before, unless the test says so.
 PATIENCE = 100 * ELECTION_TIMEOUT
@@ -39,7 +45,9 @@ class Stage:
             inflight_messages_max=1,
         )
         calm = Faults(delay_min=MILLISECOND, delay_max=MILLISECOND)
-        self.cluster = Cluster(Plan(seed=1, voters=5, settings=settings, network=calm), core)
+        self.cluster = Cluster(
+            Plan(seed=1, voters=5, settings=settings, network=calm, overtaking=True), core
+        )
         self.network = self.cluster.world.network
         for node in self.cluster.nodes:
             self.cluster.crash(node)
@@ -165,9 +173,9 @@ def test_vote_after_a_lost_disk_is_caught() -> None:
         stage.elect(5, [2, 4], then_reaches=[])
 
 
-def leased(core: Core) -> tuple[Stage, Recorder]:
-    """1 leads by a lease and is cut off; 2 campaigns at once; a write at 2, then a read at 1."""
-    stage = Stage(core, lease_reads=True)
+def replaced(core: Core, *, lease_reads: bool) -> tuple[Stage, Recorder]:
+    """1 leads and is cut off; 2 campaigns at once; a write at 2, then a read at 1."""
+    stage = Stage(core, lease_reads=lease_reads)
     stage.start(1, 2, 3, 4, 5)
     # Before they started they may have vouched for a leader: nobody votes for so long.
     stage.cluster.world.run(PATIENCE + MILLISECOND)
@@ -183,7 +191,6 @@ def leased(core: Core) -> tuple[Stage, Recorder]:
     stage.cluster.world.run(100 * MILLISECOND)
     stage.cluster.ask(1, recorded(recorder, stage, Request(3, 1, "read", 0)))
     stage.cluster.world.run(100 * MILLISECOND)
-    assert not recorder.is_waiting(3)  # by its lease 1 answers alone
     return stage, recorder
 
 
@@ -195,14 +202,91 @@ def recorded(recorder: Recorder, stage: Stage, request: Request) -> Request:
 
 
 def test_leader_that_is_replaced_in_its_lease_gives_a_stale_answer_away() -> None:
-    _, recorder = leased(KeepsNoLease)
-    assert not recorder.is_waiting(2)
-    verdict = check_history(recorder.calls(), Register())
-    assert [violation.unplaced.op for violation in verdict.violations] == ["read"]
+    _, recorder = replaced(KeepsNoLease, lease_reads=True)
+    assert reads_that_fit_nowhere(recorder) == 1
 
 
 def test_leader_is_not_replaced_in_its_lease() -> None:
-    stage, recorder = leased(RaftNode)
+    stage, recorder = replaced(RaftNode, lease_reads=True)
     assert stage.cluster.leader() == 1
     assert recorder.is_waiting(2)
-    assert check_history(recorder.calls(), Register()).is_linearizable
+    assert not recorder.is_waiting(3)  # by its lease 1 answers alone
+    assert reads_that_fit_nowhere(recorder) == 0
+
+
+def test_leader_that_answers_without_a_quorum_gives_a_stale_answer_away() -> None:
+    _, recorder = replaced(ReadsWithoutAQuorum, lease_reads=False)
+    assert reads_that_fit_nowhere(recorder) == 1
+
+
+def test_leader_that_was_replaced_does_not_answer() -> None:
+    stage, recorder = replaced(RaftNode, lease_reads=False)
+    assert stage.cluster.leader() == 2
+    assert recorder.is_waiting(3)
+    assert not recorder.is_waiting(2)
+
+
+def read_at_once(core: Core) -> Recorder:
+    """1 commits a write and tells nobody that it is; 2 is elected and read from at once."""
+    stage = Stage(core)
+    stage.start(1, 2, 3, 4, 5)
+    stage.elect(1, [2, 3, 4, 5], then_reaches=[2, 3, 4, 5])
+    recorder = Recorder()
+    answered = stage.answers_go_to(recorder)
+
+    def cut(message: Message) -> None:
+        if isinstance(message, AppendEntriesResponse) and message.index == 3:
+            stage.network.cut([1], [2, 3, 4, 5])
+
+    stage.cluster.trap = cut
+    stage.cluster.ask(1, recorded(recorder, stage, Request(1, 1, "write", 0, 1)))
+    stage.run_until(lambda: answered() == 1)
+    stage.cluster.crash(1)
+    stage.cluster.trap = None
+    stage.cluster.tell(2, Campaign())
+    stage.run_until(lambda: stage.cluster.leader() == 2)
+    stage.cluster.ask(2, recorded(recorder, stage, Request(2, 1, "read", 0)))
+    stage.run_until(lambda: answered() == 2)
+    return recorder
+
+
+def test_leader_that_reads_before_its_term_commits_is_caught() -> None:
+    assert reads_that_fit_nowhere(read_at_once(ReadsBeforeItsTermCommits)) == 1
+
+
+def test_leader_reads_once_its_term_has_a_committed_entry() -> None:
+    assert reads_that_fit_nowhere(read_at_once(RaftNode)) == 0
+
+
+def two_disks_of_five(core: Core) -> Stage:
+    """1, whose disk hangs, gets a write to 2 and 3 and crashes; 4 is elected by 1 and 5."""
+    stage = Stage(core)
+    stage.start(1, 2, 3, 4, 5)
+    stage.elect(1, [2, 3, 4, 5], then_reaches=[2, 3, 4, 5])
+    stage.network.cut([1], [4, 5])
+    host = stage.cluster.host(1)
+    assert host is not None
+    host._writing._longest = 1000 * PATIENCE
+    stage.cluster.ask(1, Request(1, 1, "write", 0, 1))
+    stage.cluster.world.run(100 * MILLISECOND)
+    assert [len(stage.log(node)) for node in (1, 2, 3, 4, 5)] == [2, 2, 2, 1, 1]
+    stage.cluster.world.nodes[1].disk._cached.clear()  # the crash takes all of it
+    stage.cluster.crash(1)
+    stage.start(1)
+    stage.elect(4, [1, 5], then_reaches=[])
+    return stage
+
+
+def test_leader_that_counts_itself_before_its_disk_is_caught() -> None:
+    with pytest.raises(WorldFault, match=r"leader completeness: node 4.* lacks entry 3"):
+        two_disks_of_five(CountsItselfAtOnce)
+
+
+def test_leader_does_not_count_itself_before_its_disk() -> None:
+    assert two_disks_of_five(RaftNode).cluster.safety.committed == 2
+
+
+def reads_that_fit_nowhere(recorder: Recorder) -> int:
+    verdict = check_history(recorder.calls(), Register())
+    assert all(violation.unplaced.op == "read" for violation in verdict.violations)
+    return len(verdict.violations)
