@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,6 +56,7 @@ from moreton.store.raft.membership import Admitted, Membership, is_member
 from moreton.store.raft.sharing import Room, Shared
 from moreton.store.raft.tenure import Tenure
 
+_LOG = logging.getLogger("moreton.store.raft")
 # Leases that are renewed by one question to the leader.
 _RENEWALS_MAX = 1000
 # How long a node that is stopped takes to hand leadership over, which spares an election.
@@ -194,9 +196,9 @@ class ClusterNode(Follower):
             await self._host.transfer(node)
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run *work* until this node is closed."""
+        """Run *work* until this node is closed; should it fail, the node goes on without it."""
         task = asyncio.create_task(work, name=f"beside node {self.node}")
-        task.add_done_callback(self._besides.discard)
+        task.add_done_callback(self._on_beside_done)
         self._besides.add(task)
 
     def status(self) -> HostStatus:
@@ -298,6 +300,13 @@ class ClusterNode(Follower):
             if raft.leader == self.node and voters:
                 newest = max(voters, key=lambda node: others[node])
                 await self._host.transfer(newest, within=_HAND_OVER)
+
+    def _on_beside_done(self, task: asyncio.Task[None]) -> None:
+        self._besides.discard(task)
+        error = None if task.cancelled() else task.exception()
+        # Why it did not start is told to whoever asks for something.
+        if error is not None and self._starting.done() and not self._starting.exception():
+            _LOG.error("node %d goes on without what it does beside: %s", self.node, error)
 
     def _obstacle(self) -> str:
         """What people must mend before the others can be reached, as one of them told."""

@@ -221,3 +221,16 @@ async def test_node_whose_disk_fails_says_so_and_the_others_go_on() -> None:
             with pytest.raises(NodeStopped, match="Input/output error"):
                 await request
         assert await leader.put(b"a", b"3") == 3
+
+
+async def test_node_goes_on_when_what_it_does_beside_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        raise OSError("the folder is gone")
+
+    async with memory_cluster(1) as cluster:
+        node = cluster.stores[1].node
+        node.beside(fail())
+        await cluster.until(lambda: "the folder is gone" in caplog.text)
+        assert await cluster.stores[1].put(b"a", b"1") == 2
