@@ -34,6 +34,9 @@ class Wires:
             self._tasks.add(task)
             try:
                 await self._carry(node, port, reader, writer)
+            except asyncio.CancelledError:
+                # By `close`; the streams of Python 3.11 report it as an error otherwise.
+                writer.close()
             finally:
                 self._tasks.discard(task)
 

@@ -245,7 +245,8 @@ class Running:
         self.news.set()
         self.news.clear()
         for limit in self.waiting_for_leader:
-            limit.reschedule(asyncio.get_running_loop().time())
+            if not limit.expired():  # and has not told its task yet
+                limit.reschedule(asyncio.get_running_loop().time())
         self._parts.on_leader(term, leader)
 
     def _set_peers(self) -> None:

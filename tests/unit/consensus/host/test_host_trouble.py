@@ -251,3 +251,25 @@ async def test_a_slow_machine_lets_messages_through_between_two_entries() -> Non
         # A turn that was asked for and one of the timer may share a round of the loop.
         assert len(applied_in) == 20
         assert max(Counter(applied_in).values()) <= 2
+
+
+async def test_a_leader_that_changes_as_a_question_is_given_up_stops_nobody() -> None:
+    async with cluster(1) as raft:
+        running = raft.hosts[1]._running
+        assert running is not None
+        entered = asyncio.Event()
+
+        async def wait() -> None:
+            async with asyncio.timeout(60) as other:
+                running.waiting_for_leader.add(other)
+                entered.set()
+                await asyncio.Event().wait()
+
+        waiting = asyncio.create_task(wait())
+        await entered.wait()
+        running._tell_leader(5, None)
+        with pytest.raises(TimeoutError):
+            await waiting
+        running._tell_leader(6, 1)  # its limit has expired
+        assert await raft.hosts[1].propose(b"x") is not None
+        running.waiting_for_leader.clear()
