@@ -96,7 +96,11 @@ class Proposals:
     def hand_over(self, node: NodeId) -> bool:
         """Tell *node* to campaign if it is the transferee and has the whole log."""
         state = self._state
-        if node != state.transferee or state.progress[node].match != state.log.last_index:
+        progress = state.progress.get(node)
+        # Its answer may just have committed its own removal.
+        if node != state.transferee or progress is None:
+            return False
+        if progress.match != state.log.last_index:
             return False
         self._reads.give_up_lease()
         state.send(TimeoutNow(source=state.node, target=node, term=state.term))
