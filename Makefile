@@ -14,7 +14,7 @@ demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
 	$(BIN)/moreton demo
 
 unit: $(STAMP)  ## the fast tests, under 20 s
-	$(BIN)/pytest -n 2 -q -m "not slow" tests/unit tests/test_tidy.py
+	$(BIN)/pytest -n 2 -q -m "not slow and not soak" tests/unit tests/test_tidy.py
 
 check: $(STAMP)  ## style, types, architecture, dependencies
 	$(BIN)/ruff check
