@@ -15,7 +15,6 @@ from moreton.testing.load import SteadyLoad
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-KILLS = 10
 WEIGHTS = "/v1/routes/everything/weights"
 
 
@@ -70,18 +69,18 @@ async def kill_the_leader(nodes: Nodes, number: int) -> int:
     return token
 
 
-async def test_no_request_fails_while_the_leader_is_killed_ten_times(nodes: Nodes) -> None:
-    await kill_the_leader_ten_times(nodes)
+async def test_no_request_fails_while_the_leader_is_killed_ten_times(nodes_on_raft: Nodes) -> None:
+    await kill_leaders(nodes_on_raft, kills=10)
 
 
-async def test_no_request_fails_when_the_nodes_are_their_own_store(nodes_on_raft: Nodes) -> None:
-    await kill_the_leader_ten_times(nodes_on_raft)
+async def test_no_request_fails_while_leaders_over_etcd_are_killed(nodes: Nodes) -> None:
+    await kill_leaders(nodes, kills=4)
 
 
-async def kill_the_leader_ten_times(nodes: Nodes) -> None:
+async def kill_leaders(nodes: Nodes, *, kills: int) -> None:
     await asyncio.to_thread(nodes.start)
     async with under_load(nodes) as loads:
-        tokens = [await kill_the_leader(nodes, number) for number in range(KILLS)]
+        tokens = [await kill_the_leader(nodes, number) for number in range(kills)]
     assert tokens == sorted(set(tokens)), "each term has a larger token"
     for name, load in loads.items():
         report = load.report
