@@ -22,6 +22,16 @@ class WrkFigures:
     failures: int
 
 
+def mean(one: WrkFigures, other: WrkFigures) -> WrkFigures:
+    """Two runs as one; of their latencies the means."""
+    return WrkFigures(
+        (one.rps + other.rps) / 2,
+        (one.p50_ms + other.p50_ms) / 2,
+        (one.p99_ms + other.p99_ms) / 2,
+        one.failures + other.failures,
+    )
+
+
 def wrk(url: str, *, seconds: int, connections: int, cores: str | None = None) -> WrkFigures:
     """Drive *url* with one thread for *seconds* over *connections*."""
     command = [need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
