@@ -17,7 +17,9 @@ PUBLIC_NAMES_MAX = 15
 BAD_NAMES = frozenset({"utils", "util", "common", "helpers", "helper", "manager", "misc", "v2"})
 # A place where the project would speak of where it was made, not of itself.
 FOREIGN_WORDS = re.compile(
-    r"/work/|/root/|farm-(?:bench|studio)|pypi\.org|pythonhosted|registry\.npmjs|crates\.io",
+    # Written so that it does not find itself.
+    r"/(?:work|root)/|fa[r]m-(?:bench|studio)|py[p]i\.org|python[h]osted|"
+    r"registry\.[n]pmjs|[c]rates\.io",
     re.IGNORECASE,
 )
 
