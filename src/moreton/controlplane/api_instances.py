@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,14 +20,14 @@ from moreton.registry.core.changes import (
     InstanceUpdated,
     InstanceView,
 )
-from moreton.registry.core.documents import to_document
+from moreton.registry.core.documents import order_document, to_document
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
     Instance,
     InstanceId,
-    InstanceState,
     check_service_name,
 )
+from moreton.registry.core.standing import InstanceKind, InstanceSource, InstanceState, Order
 from moreton.registry.errors import InstanceNotValid
 from moreton.registry.host import InstanceList, Registry
 from moreton.store.errors import StoreClosed, StoreError
@@ -47,7 +47,7 @@ class InstanceBody(BaseModel):
     address: str
     port: int
     id: str | None = None
-    ttl: str = format_duration(TTL_DEFAULT)
+    ttl: str | None = None  # default: 10s; a persistent one has none
     zone: str = ""
     weight: int = 1
     version: str = ""
@@ -55,6 +55,20 @@ class InstanceBody(BaseModel):
     metadata: dict[str, str] = Field(default_factory=dict)
     # Not strict: in JSON an enumeration is a string.
     state: InstanceState = Field(default=InstanceState.SERVING, strict=False)
+    ports: dict[str, int] = Field(default_factory=dict)
+    kind: InstanceKind = Field(default=InstanceKind.EPHEMERAL, strict=False)
+    # The other sources are the control plane's own, which keeps what they registered in order.
+    source: Literal["sdk", "run", "http"] = "http"
+
+
+class OrderBody(BaseModel):
+    """What an instance is to be, whatever it says itself."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    state: InstanceState = Field(strict=False)
+    reason: str = ""
+    by: str = "api"
 
 
 def instances_router(
@@ -71,16 +85,19 @@ def instances_router(
     router = APIRouter(prefix="/v1", tags=["instances"])
 
     @router.post("/services/{service}/instances", status_code=201)
-    async def register(service: str, body: InstanceBody) -> dict[str, str]:
-        """Register an instance, or change one; the same id and address is the same instance."""
+    async def register(service: str, body: InstanceBody) -> dict[str, str | None]:
+        """Register an instance, or change one; the same id and address is the same instance.
+
+        A persistent one has neither lease nor ttl, and stays until it is deregistered.
+        """
         instance_id = InstanceId(body.id) if body.id is not None else registry.new_instance_id()
         instance = _instance(service, instance_id, body)
-        held = await registry.register(instance, ttl=_ttl(body.ttl))
+        held = await registry.register(instance, ttl=_ttl(body))
         # As text: a lease id has 63 bits, and JSON numbers of many languages hold 53.
         return {
             "id": instance.id,
-            "lease": str(held.lease),
-            "ttl": format_duration(held.ttl),
+            "lease": None if held.lease is None else str(held.lease),
+            "ttl": None if held.lease is None else format_duration(held.ttl),
         }
 
     @router.put("/services/{service}/instances/{instance_id}/lease")
@@ -93,8 +110,23 @@ def instances_router(
         """End a registration now; 404 if there is none."""
         await registry.deregister(service, instance_id)
 
+    _add_orders(router, registry)
     _add_lists(router, registry, known, cut_off)
     return router
+
+
+def _add_orders(router: APIRouter, registry: Registry) -> None:
+    @router.put("/services/{service}/instances/{instance_id}/order")
+    async def order(service: str, instance_id: str, body: OrderBody) -> dict[str, Any]:
+        """Order an instance to be draining or in maintenance; 404 if it is not registered."""
+        given = Order(body.state, registry.wall(), reason=body.reason, by=body.by)
+        await registry.set_order(service, instance_id, given)
+        return order_document(given)
+
+    @router.delete("/services/{service}/instances/{instance_id}/order", status_code=204)
+    async def clear_order(service: str, instance_id: str) -> None:
+        """Take the order back, if there is one: the instance is what it says itself again."""
+        await registry.clear_order(service, instance_id)
 
 
 def _add_lists(
@@ -108,7 +140,9 @@ def _add_lists(
         """The instances of one service."""
         check_service_name(service)
         found = await ask(registry.instances(service), response)
-        return list(_documents(known, lambda each: each == service)) if found is None else found
+        if found is None:
+            return _known_documents(registry, known, lambda each: each == service)
+        return found
 
     @router.get("/instances")
     async def instances(
@@ -117,7 +151,7 @@ def _add_lists(
         """All instances, or those of the services whose name begins with *prefix*."""
         found = await ask(registry.instances(prefix=prefix), response)
         if found is None:
-            return list(_documents(known, lambda each: each.startswith(prefix)))
+            return _known_documents(registry, known, lambda each: each.startswith(prefix))
         return found
 
     async def ask(
@@ -134,9 +168,29 @@ def _add_lists(
                     raise
             else:
                 response.headers[REVISION_HEADER] = str(found.revision)
-                return [to_document(each) for each in found.instances]
+                return [_document(registry, each) for each in found.instances]
         response.headers[STALE_HEADER] = "true"
         return None
+
+
+def _known_documents(
+    registry: Registry, known: InstanceView | None, matches: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    assert known is not None, "else the store's error is the answer"
+    return [
+        _document(registry, instance)
+        for service, instances in known.services().items()
+        if matches(service)
+        for instance in instances
+    ]
+
+
+def _document(registry: Registry, instance: Instance) -> dict[str, Any]:
+    heard = registry.last_heartbeat(instance.service, instance.id)
+    return {
+        **to_document(instance),
+        "last_heartbeat": None if heard is None else heard.isoformat(timespec="milliseconds"),
+    }
 
 
 async def instance_events(
@@ -194,20 +248,22 @@ def _instance(service: str, instance_id: InstanceId, body: InstanceBody) -> Inst
         tags=tuple(body.tags),
         metadata=body.metadata,
         state=body.state,
+        ports=body.ports,
+        kind=body.kind,
+        source=InstanceSource(body.source),
     )
 
 
-def _ttl(text: str) -> timedelta:
+def _ttl(body: InstanceBody) -> timedelta:
+    if body.ttl is None:
+        return TTL_DEFAULT
+    if body.kind is InstanceKind.PERSISTENT:
+        fault = (
+            f"ttl {body.ttl} is for what ends by itself, and a persistent instance stays until it "
+            "is deregistered; leave one of the two out"
+        )
+        raise InstanceNotValid([fault])
     try:
-        return parse_duration(text)
+        return parse_duration(body.ttl)
     except (ValueError, OverflowError) as error:
         raise InstanceNotValid([f"ttl: {error}"]) from error
-
-
-def _documents(
-    known: InstanceView | None, matches: Callable[[str], bool]
-) -> Iterable[dict[str, Any]]:
-    assert known is not None, "else the store's error is the answer"
-    for service, instances in known.services().items():
-        if matches(service):
-            yield from map(to_document, instances)

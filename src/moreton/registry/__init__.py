@@ -25,7 +25,8 @@ from moreton.registry.core.changes import (
     InstanceView,
     serving,
 )
-from moreton.registry.core.instance import Instance, InstanceId, InstanceState
+from moreton.registry.core.instance import Instance, InstanceId
+from moreton.registry.core.standing import InstanceState
 from moreton.registry.host import InstanceList, Registry
 
 __all__ = [

@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import cast
+from datetime import datetime, timedelta
+from typing import Protocol, cast
 
 from moreton.kernel.ids import new_id
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import Clock, SystemClock
-from moreton.registry.core.changes import InstanceChange, InstancesListed, to_change
+from moreton.registry.core.changes import InstanceChange, InstancesListed
 from moreton.registry.core.documents import (
+    HEALTH,
+    ORDER,
     PREFIX,
     decode,
     encode,
+    encode_health,
+    encode_order,
     instance_key,
     service_prefix,
 )
 from moreton.registry.core.errors import InstanceIdTaken, InstanceNotRegistered, RegistryBusy
+from moreton.registry.core.fold import Fold
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
+    TTL_MAX,
     Instance,
     InstanceId,
     check_service_name,
     check_ttl,
 )
-from moreton.store import Compare, Delete, KeyValue, LeaseId, Put, Store, prefix_end
-from moreton.store.errors import Compacted, LeaseNotFound
+from moreton.registry.core.standing import Health, InstanceKind, Order
+from moreton.store import (
+    Compare,
+    Delete,
+    KeyValue,
+    LeaseId,
+    Put,
+    Store,
+    TxnResult,
+    prefix_end,
+)
+from moreton.store.core.model import Op
+from moreton.store.errors import Compacted, FutureRevision, LeaseNotFound
 
 # Two programs that use one id may undo each other's attempt; more than this is not by chance.
 _ATTEMPTS_MAX = 8
 _TTL_ROUNDING = timedelta(seconds=1)
+# Of so many instances this node remembers when it heard from them last.
+_HEARD_MAX = 100_000
+
+
+class FencedWrite(Protocol):
+    """`Term.write`: a transaction that is refused when its writer leads no longer."""
+
+    async def __call__(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
+        """Do *then* if every *compare* holds and the writer leads. Raises `FencedOff`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a registered instance holds: renew it well before *ttl* is over."""
+    """What a registered instance holds: renew it well before *ttl* is over.
+
+    A persistent one has no *lease* and need not renew.
+    """
 
     instance: Instance
-    lease: LeaseId
+    lease: LeaseId | None
     ttl: timedelta
     revision: int
 
@@ -54,31 +84,43 @@ class InstanceList:
 
 
 class Registry:
-    """Instances with leases, in *store*.
+    """Instances, those with leases and those that stay, in *store*.
 
-    An instance that does not renew is gone no sooner than its ttl after the last renewal, and
-    no later than the store's timer after that. A renewal writes nothing to the store's log.
+    An ephemeral instance that does not renew is gone no sooner than its ttl after the last
+    renewal, and no later than the store's timer after that. A renewal writes nothing to the
+    store's log. What is read is effective: orders and health count in it.
     """
 
     def __init__(self, store: Store, *, clock: Clock | None = None, rng: Rng | None = None) -> None:
         self._store = store
         self._clock = clock or SystemClock()
         self._rng = rng or cast("Rng", system_rng())
+        self._heard: dict[tuple[str, str], datetime] = {}
 
     def new_instance_id(self) -> InstanceId:
         """An id that nobody has."""
         return InstanceId(new_id(self._clock.wall(), self._rng))
 
+    def wall(self) -> datetime:
+        """The calendar time, for what people read."""
+        return self._clock.wall()
+
+    def last_heartbeat(self, service: str, instance_id: str) -> datetime | None:
+        """When the instance registered or renewed last at this node, as far as it remembers."""
+        return self._heard.get((service, instance_id))
+
     async def register(self, instance: Instance, *, ttl: timedelta = TTL_DEFAULT) -> Lease:
         """Begin or change a registration; it lives for *ttl* after this and each renewal.
 
-        The same id from the same address and port is the same instance: its lease goes on.
+        A persistent one lives until it is deregistered. The same id from the same address and
+        port is the same instance: its lease goes on, and so do its health and an order to it.
         Raises `InstanceIdTaken` if the id lives elsewhere, `InstanceNotValid` for a bad ttl.
         """
         check_ttl(ttl)
         for _ in range(_ATTEMPTS_MAX):
             found = await self._try_register(instance, ttl)
             if found is not None:
+                self._hear(instance.service, instance.id)
                 return found
         raise RegistryBusy(
             service=instance.service, instance_id=instance.id, attempts=_ATTEMPTS_MAX
@@ -90,34 +132,66 @@ class Registry:
         Raises `InstanceNotRegistered`: register it again.
         """
         found = await self._read(service, instance_id)
-        if found is None or found.lease is None:
+        if found is None:
             raise InstanceNotRegistered(service=service, instance_id=instance_id)
+        if found.lease is None:
+            return TTL_MAX  # it is persistent, and need not
         try:
-            return await self._store.keep_alive(found.lease)
+            ttl = await self._store.keep_alive(found.lease)
         except LeaseNotFound as error:
             raise InstanceNotRegistered(service=service, instance_id=instance_id) from error
+        self._hear(service, instance_id)
+        return ttl
 
-    async def deregister(self, service: str, instance_id: str) -> None:
-        """End a registration now. Raises `InstanceNotRegistered`."""
+    async def deregister(
+        self, service: str, instance_id: str, *, write: FencedWrite | None = None
+    ) -> None:
+        """End a registration now, and with it what was said of it. Raises `InstanceNotRegistered`.
+
+        *write* is how to do it as the leader.
+        """
+        key = instance_key(service, instance_id)
         for _ in range(_ATTEMPTS_MAX):
             found = await self._read(service, instance_id)
             if found is None:
                 raise InstanceNotRegistered(service=service, instance_id=instance_id)
-            unchanged = [Compare.mod(found.key, "=", found.mod_revision)]
-            if (await self._store.txn(unchanged, [Delete(found.key)])).succeeded:
+            unchanged = [Compare.mod(key, "=", found.mod_revision)]
+            gone = [Delete(key), Delete(key + b"/", prefix_end(key + b"/"))]
+            if (await (write or self._write)(gone, compare=unchanged)).succeeded:
+                self._heard.pop((service, instance_id), None)
                 await self._revoke(found.lease)
                 return
         raise RegistryBusy(service=service, instance_id=instance_id, attempts=_ATTEMPTS_MAX)
+
+    async def set_order(self, service: str, instance_id: str, order: Order) -> None:
+        """Order a registered instance to be in another state; the last order counts.
+
+        Raises `InstanceNotRegistered`.
+        """
+        registered = [Compare.version(instance_key(service, instance_id), ">", 0)]
+        put = Put(instance_key(service, instance_id, ORDER), encode_order(order))
+        if not (await self._store.txn(registered, [put])).succeeded:
+            raise InstanceNotRegistered(service=service, instance_id=instance_id)
+
+    async def clear_order(self, service: str, instance_id: str) -> bool:
+        """Take the order to an instance back; whether there was one."""
+        return await self._store.delete(instance_key(service, instance_id, ORDER)) > 0
+
+    async def write_health(
+        self, found: Mapping[tuple[str, InstanceId], Health], write: FencedWrite
+    ) -> None:
+        """Tell what checks found, as the leader; of what is not registered any more, nothing.
+
+        Raises what *write* raises.
+        """
+        for (service, instance_id), health in found.items():
+            await self._write_health(service, instance_id, health, write)
 
     async def instances(self, service: str | None = None, *, prefix: str = "") -> InstanceList:
         """All instances; those of one *service*; or those of services that begin with *prefix*."""
         start = _start(service, prefix)
         found = await self._store.range(start, prefix_end(start))
-        decoded = (decode(kv.value) for kv in found.kvs)
-        known = [each for each in decoded if each is not None]
-        # Keys order "shop-a/" before "shop/".
-        known.sort(key=lambda each: (each.service, each.id))
-        return InstanceList(found.revision, tuple(known))
+        return InstanceList(found.revision, Fold(found.kvs).instances())
 
     @asynccontextmanager
     async def watch(
@@ -139,45 +213,104 @@ class Registry:
     ) -> AsyncGenerator[InstanceChange, None]:
         end = prefix_end(start)
         while True:
-            if from_revision is None:
-                found = await self._store.range(start, end)
-                decoded = (decode(kv.value) for kv in found.kvs)
-                known = tuple(each for each in decoded if each is not None)
-                yield InstancesListed(found.revision, known)
-                from_revision = found.revision + 1
             try:
-                async with self._store.watch(start, end, from_revision=from_revision) as batches:
+                if from_revision is None:
+                    found = await self._store.range(start, end)
+                    fold = Fold(found.kvs)
+                    yield InstancesListed(found.revision, fold.instances())
+                    from_revision = seen = found.revision + 1
+                else:
+                    fold, seen = await self._before(start, end, from_revision)
+                async with self._store.watch(start, end, from_revision=seen) as batches:
                     async for batch in batches:
-                        for event in batch.events:
-                            change = to_change(event)
-                            if change is not None:
+                        for change in fold.apply(batch):
+                            if batch.revision >= from_revision:
                                 yield change
             except Compacted:
                 from_revision = None
+
+    async def _before(self, start: bytes, end: bytes | None, revision: int) -> tuple[Fold, int]:
+        """All there was just before *revision*, or is now, and where the changes go on."""
+        if revision <= 1:
+            return Fold(), revision
+        try:
+            found = await self._store.range(start, end, revision=revision - 1)
+        except FutureRevision:
+            found = await self._store.range(start, end)
+            return Fold(found.kvs), found.revision + 1
+        return Fold(found.kvs), revision
 
     async def _try_register(self, instance: Instance, ttl: timedelta) -> Lease | None:
         """`None` if someone else changed the instance meanwhile."""
         key, value = instance_key(instance.service, instance.id), encode(instance)
         found = await self._read(instance.service, instance.id)
         if found is None:
-            unchanged = Compare.version(key, "=", 0)
+            compare = [Compare.version(key, "=", 0)]
         else:
-            unchanged = Compare.mod(key, "=", found.mod_revision)
+            compare = [Compare.mod(key, "=", found.mod_revision)]
             _refuse_stranger(found, instance)
-        lease = await self._same_lease(found, ttl)
-        if lease is not None and found is not None and found.value == value:
+        stays = instance.kind is InstanceKind.PERSISTENT
+        lease = None if stays else await self._same_lease(found, ttl)
+        is_same = found is not None and found.lease == lease and (stays or lease is not None)
+        if found is not None and is_same and found.value == value:
             return Lease(instance, lease, ttl, found.mod_revision)
-        granted = lease if lease is not None else await self._store.grant(ttl)
+        granted = lease if is_same or stays else await self._store.grant(ttl)
+        operations: list[Op] = [Put(key, value, granted)]
+        if found is not None and not is_same:
+            await self._take_along(instance, granted, compare, operations)
         try:
-            written = await self._store.txn([unchanged], [Put(key, value, granted)])
+            written = await self._store.txn(compare, operations)
         except LeaseNotFound:
             return None
-        if written.succeeded and lease is None and found is not None:
+        if written.succeeded and found is not None and not is_same:
             await self._revoke(found.lease)
         if not written.succeeded:
-            await self._revoke(None if lease is not None else granted)
+            await self._revoke(None if is_same else granted)
             return None
         return Lease(instance, granted, ttl, written.revision)
+
+    async def _take_along(
+        self,
+        instance: Instance,
+        lease: LeaseId | None,
+        compare: list[Compare],
+        operations: list[Op],
+    ) -> None:
+        """What was found of its health hangs on *lease* from now on, as the instance does."""
+        key = instance_key(instance.service, instance.id, HEALTH)
+        for kv in (await self._store.range(key)).kvs:
+            compare.append(Compare.mod(key, "=", kv.mod_revision))
+            operations.append(Put(key, kv.value, lease))
+
+    async def _write_health(
+        self, service: str, instance_id: str, health: Health, write: FencedWrite
+    ) -> None:
+        key = instance_key(service, instance_id)
+        for _ in range(_ATTEMPTS_MAX):
+            found = await self._read(service, instance_id)
+            if found is None:
+                return
+            unchanged = [Compare.mod(key, "=", found.mod_revision)]
+            put = Put(
+                instance_key(service, instance_id, HEALTH), encode_health(health), found.lease
+            )
+            try:
+                if (await write([put], compare=unchanged)).succeeded:
+                    return
+            except LeaseNotFound:
+                return
+        raise RegistryBusy(service=service, instance_id=instance_id, attempts=_ATTEMPTS_MAX)
+
+    async def _write(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
+        return await self._store.txn(compare, then)
+
+    def _hear(self, service: str, instance_id: str) -> None:
+        """The one heard last is last, so that the first are the ones to forget."""
+        who = (service, instance_id)
+        self._heard.pop(who, None)
+        self._heard[who] = self._clock.wall()
+        if len(self._heard) > _HEARD_MAX:
+            del self._heard[next(iter(self._heard))]
 
     async def _same_lease(self, found: KeyValue | None, ttl: timedelta) -> LeaseId | None:
         """The lease that *found* hangs on, renewed, if it lives and has this *ttl*."""

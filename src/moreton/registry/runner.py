@@ -34,6 +34,7 @@ from moreton.registry.core.run import (
     SendSignal,
     StopSignalled,
 )
+from moreton.registry.core.standing import InstanceSource
 from moreton.registry.errors import PortTaken, ProgramNotFound, ProgramNotStarted
 from moreton.registry.listening import LOOPBACK, accepting_address, free_port, listening_ports
 
@@ -209,6 +210,7 @@ class _Runner:
             version=plan.version,
             tags=plan.tags,
             metadata=plan.metadata,
+            source=InstanceSource.RUN,
             api=plan.api,
             token=plan.token,
             leave_on_sigterm=False,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -78,7 +79,9 @@ async def test_instance_is_registered_renewed_listed_and_deregistered(
     renewed = await client.put(f"{PLACE}/a-1/lease")
     assert (renewed.status_code, renewed.json()) == (200, {"ttl": "5s"})
     listed = await client.get(PLACE)
-    assert listed.json() == [
+    (found,) = listed.json()
+    assert datetime.fromisoformat(found.pop("last_heartbeat")) <= datetime.now(UTC)
+    assert [found] == [
         {
             "id": "a-1",
             "service": "catalogue",
@@ -90,6 +93,12 @@ async def test_instance_is_registered_renewed_listed_and_deregistered(
             "tags": ["x"],
             "metadata": {},
             "state": "serving",
+            "ports": {},
+            "kind": "ephemeral",
+            "source": "http",
+            "reason": "",
+            "order": None,
+            "health": None,
         }
     ]
     assert listed.headers["x-moreton-revision"] == "2"
@@ -97,6 +106,47 @@ async def test_instance_is_registered_renewed_listed_and_deregistered(
     assert (await client.get("/v1/instances", params={"prefix": "x"})).json() == []
     assert (await client.delete(f"{PLACE}/a-1")).status_code == 204
     assert (await client.get(PLACE)).json() == []
+
+
+async def test_persistent_instance_has_neither_lease_nor_ttl(client: httpx.AsyncClient) -> None:
+    body = {"id": "a-1", "address": "10.0.0.7", "port": 80, "ports": {"admin": 9000}}
+    answer = await client.post(PLACE, json={**body, "kind": "persistent"})
+    assert answer.json() == {"id": "a-1", "lease": None, "ttl": None}
+    (found,) = (await client.get(PLACE)).json()
+    assert (found["kind"], found["ports"]) == ("persistent", {"admin": 9000})
+    refused = await client.post(PLACE, json={**BODY, "kind": "persistent"})
+    document = is_problem(refused, 422, "instance-not-valid")
+    assert "leave one of the two out" in document["detail"]
+
+
+async def test_order_is_obeyed_shown_and_taken_back(client: httpx.AsyncClient) -> None:
+    await client.post(PLACE, json=BODY)
+    order = {"state": "maintenance", "reason": "a new disk", "by": "anna"}
+    given = await client.put(f"{PLACE}/a-1/order", json=order)
+    assert given.status_code == 200, given.text
+    (found,) = (await client.get(PLACE)).json()
+    assert (found["state"], found["order"]) == ("maintenance", given.json())
+    assert found["reason"] == "maintenance ordered by anna: a new disk"
+    assert (await client.delete(f"{PLACE}/a-1/order")).status_code == 204
+    (found,) = (await client.get(PLACE)).json()
+    assert (found["state"], found["order"], found["reason"]) == ("serving", None, "")
+
+
+async def test_order_is_refused_when_it_cannot_be_obeyed(client: httpx.AsyncClient) -> None:
+    draining = {"state": "draining"}
+    refused = await client.put(f"{PLACE}/nobody/order", json=draining)
+    is_problem(refused, 404, "instance-not-registered")
+    await client.post(PLACE, json=BODY)
+    refused = await client.put(f"{PLACE}/a-1/order", json={"state": "serving"})
+    is_problem(refused, 422, "instance-not-valid")
+
+
+@pytest.mark.parametrize("source", ["yaml", "dns", "file", "consul", "me"])
+async def test_source_is_refused_when_it_is_the_control_plane_s_own(
+    client: httpx.AsyncClient, source: str
+) -> None:
+    refused = await client.post(PLACE, json={**BODY, "source": source})
+    assert refused.status_code == 422
 
 
 async def test_instance_gets_an_id_and_the_usual_ttl_when_it_names_none(

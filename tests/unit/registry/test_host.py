@@ -1,70 +1,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from moreton.kernel.time import Instant
 from moreton.registry import (
-    Instance,
     InstanceChange,
     InstanceId,
     InstanceRegistered,
     InstanceRemoved,
     InstancesListed,
+    InstanceState,
     InstanceUpdated,
     Registry,
 )
 from moreton.registry.errors import InstanceIdTaken, InstanceNotRegistered, InstanceNotValid
 from moreton.store import open_store, prefix_end
-from moreton.store.host import LocalStore
-from moreton.store.memory import open_memory_store
-
-TTL = timedelta(seconds=5)
-ONE = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80)
-TWO = Instance(InstanceId("2"), "catalogue", "10.0.0.2", 80)
-CART = Instance(InstanceId("1"), "cart", "10.0.0.3", 80)
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.at = Instant(0)
-
-    def now(self) -> Instant:
-        return self.at
-
-    def wall(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class House:
-    store: LocalStore
-    registry: Registry
-    clock: HandClock
-
-    async def pass_time(self, span: timedelta) -> None:
-        """Let the store's timer ring when it should."""
-        end = self.clock.at + span
-        while (due := self.store._leases.deadline()) is not None and due <= end:
-            self.clock.at = max(due, self.clock.at)
-            self.store._on_timer()
-        self.clock.at = end
-
-    async def endpoints(self) -> list[str]:
-        return [each.endpoint for each in (await self.registry.instances()).instances]
-
-
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    clock = HandClock()
-    store = open_memory_store(clock=clock)
-    yield House(store, Registry(store, clock=clock), clock)
-    await store.close()
+from unit.registry.house import CART, DRAIN, ONE, TTL, TWO, House
 
 
 async def test_instances_are_listed_by_service_and_prefix_when_registered(house: House) -> None:
@@ -260,3 +215,30 @@ async def test_watch_lists_all_anew_when_its_history_is_gone(house: House) -> No
         await house.store.compact((await house.registry.instances()).revision)
         told.append(await anext(changes))
     assert told == [InstancesListed(2, (ONE,)), InstancesListed(4, (TWO,))]
+
+
+async def test_watch_goes_on_from_a_revision_with_the_orders_of_before(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.registry.set_order("catalogue", "1", DRAIN)
+    revision = (await house.registry.instances()).revision
+    heavier = replace(ONE, weight=3)
+    await house.registry.register(heavier, ttl=TTL)
+    async with house.registry.watch(from_revision=revision + 1) as changes:
+        told = await anext(changes)
+    assert isinstance(told, InstanceUpdated)
+    assert (told.instance.state, told.instance.weight) == (InstanceState.DRAINING, 3)
+    assert (told.previous.state, told.previous.weight) == (InstanceState.DRAINING, 1)
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+async def test_watch_waits_for_a_revision_that_is_yet_to_come(house: House, ahead: int) -> None:
+    revision = (await house.registry.register(ONE, ttl=TTL)).revision
+    async with house.registry.watch(from_revision=revision + ahead) as changes:
+        coming = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)
+        for weight in (2, 3, 4):
+            await house.registry.register(replace(ONE, weight=weight), ttl=TTL)
+        told = await coming
+    assert isinstance(told, InstanceUpdated)
+    assert told.revision == revision + ahead
+    assert (told.previous.weight, told.instance.weight) == (ahead, ahead + 1)

@@ -26,6 +26,7 @@ from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
 from moreton.registry.core.errors import InstanceNotRegistered, RegistryBusy
 from moreton.registry.core.instance import Instance, InstanceId
+from moreton.registry.core.standing import InstanceSource
 from moreton.registry.host import Registry
 from moreton.store.errors import StoreError
 
@@ -210,7 +211,9 @@ class Program:
         assert self._port is not None
         while not await self._answers(self._port):
             await asyncio.sleep(_PROBE_SECONDS)
-        instance = Instance(self._instance_id, self._name, _HOST, self._port)
+        instance = Instance(
+            self._instance_id, self._name, _HOST, self._port, source=InstanceSource.RUN
+        )
         while True:
             try:
                 await self._stay_registered(instance)

@@ -28,6 +28,7 @@ from moreton.registry.core.instance import (
     InstanceId,
     check_ttl,
 )
+from moreton.registry.core.standing import InstanceSource
 
 __all__ = ["AsyncRegistration", "Registration", "aregister", "register"]
 
@@ -125,6 +126,8 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
     version: str = "",
     tags: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
+    ports: Mapping[str, int] | None = None,
+    source: InstanceSource = InstanceSource.SDK,
     api: str | None = None,
     token: str | None = None,
     leave_on_sigterm: bool = True,
@@ -132,8 +135,9 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
     """Tell the registry that this program serves *service* at *port*; returns at once.
 
     *address* is where others reach it; without one it is the address from which this machine
-    reaches the control plane. *api* and *token* are found by `MORETON_API` and `MORETON_TOKEN`
-    or beside the nearest `moreton.yaml` upwards when they are not given.
+    reaches the control plane. *ports* are further ports by name, *source* says who registers.
+    *api* and *token* are found by `MORETON_API` and `MORETON_TOKEN` or beside the nearest
+    `moreton.yaml` upwards when they are not given.
 
     It leaves when closed, at exit, and on SIGTERM: then it leaves first, lets the proxies take
     note while the program goes on serving, and only then hands the signal to whoever had it
@@ -153,6 +157,8 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
         version=version,
         tags=tuple(tags),
         metadata=dict(metadata or {}),
+        ports=dict(ports or {}),
+        source=source,
     )
     worker = Worker(
         Offer(sample, known_address=address is not None, ttl=length),
@@ -177,6 +183,8 @@ def aregister(  # noqa: PLR0913 - as `register`
     version: str = "",
     tags: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
+    ports: Mapping[str, int] | None = None,
+    source: InstanceSource = InstanceSource.SDK,
     api: str | None = None,
     token: str | None = None,
     leave_on_sigterm: bool = True,
@@ -197,6 +205,8 @@ def aregister(  # noqa: PLR0913 - as `register`
             version=version,
             tags=tags,
             metadata=metadata,
+            ports=ports,
+            source=source,
             api=api,
             token=token,
             leave_on_sigterm=leave_on_sigterm,

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from moreton.kernel.quantities import format_duration, parse_duration
 from moreton.registry.client.places import Finder, Place
-from moreton.registry.core.documents import to_document
+from moreton.registry.core.documents import registration_document
 from moreton.registry.core.heartbeat import (
     Confirmed,
     Deregistered,
@@ -176,7 +176,7 @@ def _trust(certificate: str) -> ssl.SSLContext:
 
 def _document(offer: Offer, own_address: str) -> bytes:
     address = offer.instance.address if offer.known_address else own_address
-    document = to_document(replace(offer.instance, address=address))
+    document = registration_document(replace(offer.instance, address=address))
     del document["service"]
     return json.dumps({**document, "ttl": format_duration(offer.ttl)}).encode()
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, assert_never
 
-from moreton.registry.core.documents import decode, parse_key
-from moreton.registry.core.instance import Instance, InstanceId, InstanceState
-from moreton.store.core.model import WatchEvent
+from moreton.registry.core.instance import Instance, InstanceId
+from moreton.registry.core.standing import InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +48,6 @@ class InstanceRemoved:
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 InstanceChange: TypeAlias = InstancesListed | InstanceRegistered | InstanceUpdated | InstanceRemoved
-
-
-def to_change(event: WatchEvent) -> InstanceChange | None:
-    """What a change of a key means; `None` if it is nothing that we wrote or can read."""
-    revision = event.kv.mod_revision
-    previous = decode(event.prev.value) if event.prev is not None else None
-    if event.kind == "delete":
-        service, instance_id = parse_key(event.kv.key)
-        return InstanceRemoved(revision, service, instance_id, previous)
-    instance = decode(event.kv.value)
-    if instance is None:
-        return _vanished(revision, previous)
-    if previous is None:
-        return InstanceRegistered(revision, instance)
-    return InstanceUpdated(revision, instance, previous)
-
-
-def _vanished(revision: int, previous: Instance | None) -> InstanceRemoved | None:
-    if previous is None:
-        return None
-    return InstanceRemoved(revision, previous.service, previous.id, previous)
 
 
 class InstanceView:

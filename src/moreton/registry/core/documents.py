@@ -1,14 +1,44 @@
-"""An instance as the bytes under its key, and as the JSON of the API: the same form."""
+"""An instance as the bytes under its keys, and as the JSON of the API: the same form.
+
+An instance has a few keys, all below one prefix, so that one watch sees all that is said of it
+in order: `/moreton/instances/SERVICE/ID` is the registration, `…/health` what checks found (both
+on its lease, if it has one), `…/order` an order to it.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
 
 from moreton.registry.core.errors import InstanceNotValid
-from moreton.registry.core.instance import Instance, InstanceId, InstanceState
+from moreton.registry.core.instance import Instance, InstanceId
+from moreton.registry.core.standing import (
+    CheckResult,
+    CheckStatus,
+    Health,
+    InstanceKind,
+    InstanceSource,
+    InstanceState,
+    Order,
+)
 
 PREFIX = b"/moreton/instances/"
+REGISTRATION = ""
+HEALTH = "health"
+ORDER = "order"
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, InstanceNotValid)
+_EnumT = TypeVar("_EnumT", bound=StrEnum)
+
+
+class InstanceKey(NamedTuple):
+    """What a key under `PREFIX` is about: a *part* of what is said of an instance."""
+
+    service: str
+    id: InstanceId
+    part: str
 
 
 def service_prefix(service: str) -> bytes:
@@ -16,36 +46,52 @@ def service_prefix(service: str) -> bytes:
     return PREFIX + service.encode() + b"/"
 
 
-def instance_key(service: str, instance_id: str) -> bytes:
-    """Where an instance lies in the store."""
-    return service_prefix(service) + instance_id.encode()
+def instance_key(service: str, instance_id: str, part: str = REGISTRATION) -> bytes:
+    """Where an instance lies in the store, or *part* of what is said of it."""
+    ending = f"/{part}" if part else ""
+    return service_prefix(service) + f"{instance_id}{ending}".encode()
 
 
-def parse_key(key: bytes) -> tuple[str, InstanceId]:
-    """Service and id of a key under `PREFIX`."""
-    service, _, instance_id = key.removeprefix(PREFIX).decode().partition("/")
-    return service, InstanceId(instance_id)
+def parse_key(key: bytes) -> InstanceKey:
+    """What a key under `PREFIX` is about."""
+    text = key.removeprefix(PREFIX).decode(errors="replace")
+    service, _, rest = text.partition("/")
+    instance_id, _, part = rest.partition("/")
+    return InstanceKey(service, InstanceId(instance_id), part)
 
 
 def to_document(instance: Instance) -> dict[str, Any]:
-    """The instance as JSON values."""
+    """The instance as JSON values, with what others say of it."""
     return {
-        "id": instance.id,
-        "service": instance.service,
-        "address": instance.address,
-        "port": instance.port,
-        "zone": instance.zone,
-        "weight": instance.weight,
-        "version": instance.version,
-        "tags": list(instance.tags),
-        "metadata": dict(instance.metadata),
-        "state": instance.state.value,
+        **_basics(instance),
+        "ports": dict(instance.ports),
+        "kind": instance.kind.value,
+        "source": instance.source.value,
+        "reason": instance.reason,
+        "order": None if instance.order is None else order_document(instance.order),
+        "health": None if instance.health is None else health_document(instance.health),
     }
 
 
+def registration_document(instance: Instance) -> dict[str, Any]:
+    """What the instance says of itself: what is registered.
+
+    Without what is as usual, so that what does not use the newer fields is read by those who do
+    not know them.
+    """
+    document = _basics(instance)
+    if instance.ports:
+        document["ports"] = dict(instance.ports)
+    if instance.kind is not InstanceKind.EPHEMERAL:
+        document["kind"] = instance.kind.value
+    if instance.source is not InstanceSource.HTTP:
+        document["source"] = instance.source.value
+    return document
+
+
 def encode(instance: Instance) -> bytes:
-    """The value in the store: equal instances have equal bytes."""
-    return json.dumps(to_document(instance), sort_keys=True, separators=(",", ":")).encode()
+    """The value in the store: equal registrations have equal bytes."""
+    return _dump(registration_document(instance))
 
 
 def decode(value: bytes) -> Instance | None:
@@ -66,6 +112,108 @@ def decode(value: bytes) -> Instance | None:
             tags=tuple(found.get("tags", ())),
             metadata=dict(found.get("metadata", {})),
             state=InstanceState(found.get("state", "serving")),
+            ports=dict(found.get("ports", {})),
+            kind=_known(InstanceKind, found.get("kind"), InstanceKind.EPHEMERAL),
+            source=_known(InstanceSource, found.get("source"), InstanceSource.HTTP),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, InstanceNotValid):
+    except _UNREADABLE:
         return None
+
+
+def order_document(order: Order) -> dict[str, Any]:
+    """The order as JSON values."""
+    return {
+        "state": order.state.value,
+        "reason": order.reason,
+        "by": order.by,
+        "since": _moment(order.since),
+    }
+
+
+def encode_order(order: Order) -> bytes:
+    """The value in the store."""
+    return _dump(order_document(order))
+
+
+def decode_order(value: bytes) -> Order | None:
+    """The order that `encode_order` wrote; `None` for anything else."""
+    try:
+        found = json.loads(value)
+        return Order(
+            state=InstanceState(found["state"]),
+            since=datetime.fromisoformat(found["since"]),
+            reason=str(found.get("reason", "")),
+            by=str(found.get("by", "")),
+        )
+    except _UNREADABLE:
+        return None
+
+
+def health_document(health: Health) -> dict[str, Any]:
+    """What checks found, as JSON values."""
+    return {
+        "status": health.status.value,
+        "checks": [
+            {
+                "id": each.id,
+                "status": each.status.value,
+                "since": _moment(each.since),
+                "output": each.output,
+            }
+            for each in health.checks
+        ],
+    }
+
+
+def encode_health(health: Health) -> bytes:
+    """The value in the store."""
+    return _dump(health_document(health))
+
+
+def decode_health(value: bytes) -> Health | None:
+    """What `encode_health` wrote; `None` for anything else."""
+    try:
+        return Health(
+            tuple(
+                CheckResult(
+                    id=str(each["id"]),
+                    status=CheckStatus(each["status"]),
+                    since=datetime.fromisoformat(each["since"]),
+                    output=str(each.get("output", "")),
+                )
+                for each in json.loads(value)["checks"]
+            )
+        )
+    except _UNREADABLE:
+        return None
+
+
+def _basics(instance: Instance) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "service": instance.service,
+        "address": instance.address,
+        "port": instance.port,
+        "zone": instance.zone,
+        "weight": instance.weight,
+        "version": instance.version,
+        "tags": list(instance.tags),
+        "metadata": dict(instance.metadata),
+        "state": instance.state.value,
+    }
+
+
+def _known(kind: type[_EnumT], value: object, otherwise: _EnumT) -> _EnumT:
+    """A word that a later version added is no reason not to find an instance."""
+    try:
+        return kind(str(value))
+    except ValueError:
+        return otherwise
+
+
+def _dump(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -6,49 +6,15 @@ from moreton.registry.core.changes import (
     InstanceRegistered,
     InstanceRemoved,
     InstancesListed,
-    InstanceUpdated,
     InstanceView,
     serving,
-    to_change,
 )
-from moreton.registry.core.documents import encode, instance_key
-from moreton.registry.core.instance import Instance, InstanceId, InstanceState
-from moreton.store import KeyValue, WatchEvent
+from moreton.registry.core.instance import Instance, InstanceId
+from moreton.registry.core.standing import InstanceState
 
 ONE = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80)
 TWO = Instance(InstanceId("2"), "catalogue", "10.0.0.2", 80)
 CART = Instance(InstanceId("1"), "cart", "10.0.0.3", 80)
-
-
-def kv(instance: Instance, revision: int, value: bytes | None = None) -> KeyValue:
-    stored = encode(instance) if value is None else value
-    return KeyValue(instance_key(instance.service, instance.id), stored, 1, revision, 1)
-
-
-def test_put_is_a_registration_when_nothing_was_there() -> None:
-    assert to_change(WatchEvent("put", kv(ONE, 7), None)) == InstanceRegistered(7, ONE)
-
-
-def test_put_is_an_update_when_something_was_there() -> None:
-    heavier = replace(ONE, weight=9)
-    event = WatchEvent("put", kv(heavier, 8), kv(ONE, 7))
-    assert to_change(event) == InstanceUpdated(8, heavier, ONE)
-
-
-def test_delete_is_a_removal_also_when_what_was_there_is_forgotten() -> None:
-    assert to_change(WatchEvent("delete", kv(ONE, 9, b""), kv(ONE, 7))) == InstanceRemoved(
-        9, "catalogue", InstanceId("1"), ONE
-    )
-    assert to_change(WatchEvent("delete", kv(ONE, 9, b""), None)) == InstanceRemoved(
-        9, "catalogue", InstanceId("1"), None
-    )
-
-
-def test_unreadable_value_is_nothing_and_removes_what_was_readable() -> None:
-    assert to_change(WatchEvent("put", kv(ONE, 7, b"?"), None)) is None
-    assert to_change(WatchEvent("put", kv(ONE, 8, b"?"), kv(ONE, 7))) == InstanceRemoved(
-        8, "catalogue", InstanceId("1"), ONE
-    )
 
 
 def test_view_tells_which_services_changed() -> None:

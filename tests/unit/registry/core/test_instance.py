@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,11 @@ from moreton.kernel.errors import MoretonError
 from moreton.registry.core.documents import (
     PREFIX,
     decode,
+    decode_health,
+    decode_order,
     encode,
+    encode_health,
+    encode_order,
     instance_key,
     parse_key,
     service_prefix,
@@ -19,9 +23,17 @@ from moreton.registry.core.documents import (
 from moreton.registry.core.instance import (
     Instance,
     InstanceId,
-    InstanceState,
     check_service_name,
     check_ttl,
+)
+from moreton.registry.core.standing import (
+    CheckResult,
+    CheckStatus,
+    Health,
+    InstanceKind,
+    InstanceSource,
+    InstanceState,
+    Order,
 )
 from moreton.registry.errors import InstanceNotValid
 
@@ -89,6 +101,9 @@ def test_address_is_refused_when_requests_cannot_be_sent_to_it(address: str) -> 
         ({"id": InstanceId("x" * 129)}, "use 1 to 128"),
         ({"weight": -1}, "weight -1 is outside"),
         ({"weight": 65_536}, "weight 65536 is outside"),
+        ({"ports": {"Admin": 80}}, "port name 'Admin' is not valid"),
+        ({"ports": {"admin": 0}}, "port 0 named 'admin' is outside"),
+        ({"ports": {f"p{n}": 80 for n in range(17)}}, "there are 17 named ports"),
         ({"zone": "z" * 256}, "zone has 256 characters"),
         ({"version": "v" * 256}, "version has 256 characters"),
         ({"tags": ("",)}, "tag '' has 0 characters"),
@@ -142,6 +157,34 @@ INSTANCES = st.builds(
     tags=st.lists(st.text(min_size=1, max_size=10), max_size=5).map(tuple),
     metadata=st.dictionaries(st.text(min_size=1, max_size=10), st.text(max_size=10), max_size=5),
     state=st.sampled_from(InstanceState),
+    ports=st.dictionaries(
+        st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True),
+        st.integers(1, 65_535),
+        max_size=3,
+    ),
+    kind=st.sampled_from(InstanceKind),
+    source=st.sampled_from(InstanceSource),
+)
+MOMENTS = st.datetimes(timezones=st.just(UTC)).map(lambda each: each.replace(microsecond=0))
+ORDERS = st.builds(
+    Order,
+    state=st.sampled_from([InstanceState.DRAINING, InstanceState.MAINTENANCE]),
+    since=MOMENTS,
+    reason=st.text(max_size=20),
+    by=st.text(max_size=20),
+)
+HEALTHS = st.builds(
+    Health,
+    checks=st.lists(
+        st.builds(
+            CheckResult,
+            id=st.text(max_size=10),
+            status=st.sampled_from(CheckStatus),
+            since=MOMENTS,
+            output=st.text(max_size=20),
+        ),
+        max_size=4,
+    ).map(tuple),
 )
 
 
@@ -149,9 +192,54 @@ INSTANCES = st.builds(
 def test_instance_is_the_same_after_being_written_and_read(instance: Instance) -> None:
     assert decode(encode(instance)) == instance
     key = instance_key(instance.service, instance.id)
-    assert parse_key(key) == (instance.service, instance.id)
+    assert parse_key(key) == (instance.service, instance.id, "")
+    part = instance_key(instance.service, instance.id, "order")
+    assert parse_key(part) == (instance.service, instance.id, "order")
     assert key.startswith(service_prefix(instance.service))
     assert key.startswith(PREFIX)
+
+
+@given(ORDERS, HEALTHS)
+def test_orders_and_health_are_the_same_after_being_written_and_read(
+    order: Order, health: Health
+) -> None:
+    assert decode_order(encode_order(order)) == order
+    assert decode_health(encode_health(health)) == health
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b'{"state": "serving", "since": "2026-01-01T00:00:00+00:00"}',
+        b'{"checks": [{"id": "a", "status": "odd", "since": "2026-01-01"}]}',
+    ],
+)
+def test_bytes_are_no_order_and_no_health_when_nothing_of_ours_wrote_them(value: bytes) -> None:
+    assert decode_order(value) is None
+    assert decode_health(value) is None
+
+
+def test_registration_without_newer_fields_is_read_and_written_as_before() -> None:
+    old = (
+        b'{"address":"10.0.0.7","id":"a-1","metadata":{},"port":8001,"service":"catalogue",'
+        b'"state":"serving","tags":[],"version":"","weight":1,"zone":""}'
+    )
+    assert decode(old) == made(id=InstanceId("a-1"))
+    assert encode(made(id=InstanceId("a-1"))) == old
+
+
+def test_instance_is_read_when_a_later_version_has_other_kinds_and_sources() -> None:
+    later = encode(made()).replace(b'{"address"', b'{"kind":"eternal","source":"oracle","address"')
+    assert decode(later) == made()
+
+
+@pytest.mark.parametrize("state", ["serving", "starting", "critical"])
+def test_order_is_refused_when_nobody_can_obey_it(state: str) -> None:
+    with pytest.raises(InstanceNotValid, match="nobody can be ordered to be"):
+        Order(InstanceState(state), datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
