@@ -275,15 +275,22 @@ def test_requests_winds_files_back(server: FlakyServer) -> None:
 async def test_aiohttp_winds_files_back(server: FlakyServer) -> None:
     server.will(RESET, BUSY)
     middleware = ResilientMiddleware(retrying())
-    async with aiohttp.ClientSession(middlewares=(middleware,)) as session:
-        answer = await session.put(server.url, data=io.BytesIO(b"sent"))
+    # An answer that is neither read nor left is collected one day, with a warning in whatever runs
+    # then; its body may or may not have come with its header fields.
+    async with (
+        aiohttp.ClientSession(middlewares=(middleware,)) as session,
+        session.put(server.url, data=io.BytesIO(b"sent")) as answer,
+    ):
         assert answer.status == 200
     assert [one.body for one in server.seen] == [b"sent"] * 3
 
 
 async def test_problem_is_streamed_from_aiohttp(server: FlakyServer) -> None:
     server.will(Answer(503, PROBLEM, b'{"retry_after": 3600}'))
-    async with aiohttp.ClientSession(middlewares=(ResilientMiddleware(retrying()),)) as session:
-        answer = await session.get(server.url)
+    middleware = ResilientMiddleware(retrying())
+    async with (
+        aiohttp.ClientSession(middlewares=(middleware,)) as session,
+        session.get(server.url) as answer,
+    ):
         assert [part async for part in answer.content] == [b'{"retry_after": 3600}']
         assert await answer.json(content_type=None) == {"retry_after": 3600}

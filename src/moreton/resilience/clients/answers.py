@@ -105,7 +105,13 @@ class Answers:
         except AnswerFailed as failed:
             handed_on = failed.response
         finally:
-            await self._close_all_async(self._others(handed_on))
+            try:
+                await self._close_all_async(self._others(handed_on))
+            except BaseException:
+                # Cancelled meanwhile: nobody gets the one that was to be handed on.
+                if handed_on is not None:
+                    await self._close_all_async([handed_on])
+                raise
         return handed_on
 
     def keep(self, answer: Any) -> None:
