@@ -32,7 +32,7 @@ _SIZE_UNITS = {
     "GiB": 1024**3,
 }
 _NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z%]+)")
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d*)\s*([a-z]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,13 @@ def parse_percentage(text: str) -> float:
 
 
 def parse_rate(text: str) -> Rate:
-    """`100/s`, `1000/min`, `5000/h`, `10000/d`; more than zero."""
+    """`100/s`, `1000/min`, `5000/h`, `10000/d`, `20/5min`; more than zero."""
     found = _RATE.fullmatch(text.strip())
-    if found is None or found[2] not in _RATE_UNITS or float(found[1]) == 0:
-        message = f"{text!r} is not a rate; write one like 100/s, 1000/min or 5000/h"
+    if found is None or found[3] not in _RATE_UNITS or float(found[1]) == 0 or found[2] == "0":
+        message = f"{text!r} is not a rate; write one like 100/s, 1000/min or 20/5min"
         raise ValueError(message)
-    return Rate(count=float(found[1]), per=timedelta(seconds=_RATE_UNITS[found[2]]))
+    per = int(found[2] or 1) * _RATE_UNITS[found[3]]
+    return Rate(count=float(found[1]), per=timedelta(seconds=per))
 
 
 def _split(

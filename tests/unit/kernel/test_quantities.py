@@ -53,6 +53,7 @@ def test_sizes_rates_and_percentages_are_read() -> None:
     assert parse_percentage("25%") == 0.25
     assert parse_rate("100/s").per_second == 100
     assert parse_rate("60/min").per_second == 1
+    assert parse_rate("600/5min").per_second == 2
 
 
 @pytest.mark.parametrize("text", ["101%", "25", "%", "-5%"])

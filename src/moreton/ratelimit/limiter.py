@@ -1,0 +1,228 @@
+"""What every limiter does, wherever it keeps its states."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from moreton.kernel.arguments import check_duration, check_kind, check_whole
+from moreton.kernel.time import nanos_of
+from moreton.ratelimit.clocks import SYSTEM, LimitClock
+from moreton.ratelimit.core.decision import NOT_TAKEN, Decision
+from moreton.ratelimit.core.limit import Limit, duration_of, seconds_of
+from moreton.ratelimit.turns import WAITING_MAX, Ask, Queue, turn
+
+Keys = str | Sequence[str]
+LIMITS_MAX = 16
+_ZERO = timedelta(0)
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterStatistics:
+    """Keys that are known, keys that were forgotten while they owed, and calls that wait."""
+
+    keys: int
+    evicted: int
+    waiting: int
+
+
+class Limiter(ABC):
+    """Decides by all of its *limits* together: a request passes all of them, or is charged to none.
+
+    *keys* name who asks: one key for all limits, or one for each of them in their order (an
+    address, a tenant, and "" for everyone). Safe to use from threads and tasks at once.
+    """
+
+    def __init__(
+        self, limits: Sequence[Limit], *, clock: LimitClock = SYSTEM, waiting_max: int = WAITING_MAX
+    ) -> None:
+        _check_limits(limits)
+        self.limits = tuple(limits)
+        self.clock = clock
+        self._queue = Queue(waiting_max)
+
+    @abstractmethod
+    def decide(
+        self, keys: Keys, cost: int = 1, *, patience: timedelta = _ZERO, share: float = 1.0
+    ) -> Decision:
+        """Charge *cost*, or say which limit refuses it, and when it is free.
+
+        A cost of 0 charges nothing and tells how things stand. A limit that can be taken ahead may
+        answer with a `delay` of up to *patience*: the turn is taken, and the caller waits for it.
+        *share* is what of each quota this request may use. O(number of limits).
+        """
+
+    @abstractmethod
+    def charge(self, keys: Keys, cost: int) -> Decision:
+        """Charge *cost* after the fact, whether it is there or not: what is missing is owed."""
+
+    @abstractmethod
+    def give_back(self, decision: Decision, cost: int | None = None) -> None:
+        """Give back *cost* of what *decision* charged, or all of it: the work was not done."""
+
+    @abstractmethod
+    def reset(self, key: str) -> None:
+        """*key* begins anew with every limit."""
+
+    @abstractmethod
+    def statistics(self) -> LimiterStatistics:
+        """The state of this limiter in this process."""
+
+    async def decide_async(
+        self, keys: Keys, cost: int = 1, *, patience: timedelta = _ZERO, share: float = 1.0
+    ) -> Decision:
+        """As `decide`."""
+        return self.decide(keys, cost, patience=patience, share=share)
+
+    async def charge_async(self, keys: Keys, cost: int) -> Decision:
+        """As `charge`."""
+        return self.charge(keys, cost)
+
+    async def give_back_async(self, decision: Decision, cost: int | None = None) -> None:
+        """As `give_back`."""
+        self.give_back(decision, cost)
+
+    def release(self, decision: Decision) -> None:
+        """The work that *decision* let in has ended: free its place where a limit counts those."""
+        if decision.taken and any(limit.held for limit in self.limits):
+            self.give_back(_held_only(decision))
+
+    async def release_async(self, decision: Decision) -> None:
+        """As `release`."""
+        if decision.taken and any(limit.held for limit in self.limits):
+            await self.give_back_async(_held_only(decision))
+
+    def acquire(self, keys: Keys, cost: int = 1, *, wait: timedelta = _ZERO) -> Decision:
+        """Wait for the turn, up to *wait*, and take it; raises `RateLimited` when it is later.
+
+        One that is later says so at once. At most *waiting_max* calls of this process wait: beyond
+        that it raises `QueueFull`.
+        """
+        check_duration("wait", wait, zero=True)
+        steps = turn(self._queue, self.clock, nanos_of(wait))
+        step = next(steps)
+        try:
+            while True:
+                if isinstance(step, Ask):
+                    patience = duration_of(step.patience_nanos)
+                    step = steps.send(self.decide(keys, cost, patience=patience))
+                else:
+                    self.clock.sleep(seconds_of(step.nanos))
+                    step = next(steps)
+        except StopIteration as end:
+            return cast("Decision", end.value)
+        finally:
+            steps.close()
+
+    async def acquire_async(
+        self, keys: Keys, cost: int = 1, *, wait: timedelta = _ZERO
+    ) -> Decision:
+        """As `acquire`; who is cancelled while it waits has used its turn."""
+        check_duration("wait", wait, zero=True)
+        steps = turn(self._queue, self.clock, nanos_of(wait))
+        step = next(steps)
+        try:
+            while True:
+                if isinstance(step, Ask):
+                    patience = duration_of(step.patience_nanos)
+                    step = steps.send(await self.decide_async(keys, cost, patience=patience))
+                else:
+                    await self.clock.sleep_async(seconds_of(step.nanos))
+                    step = next(steps)
+        except StopIteration as end:
+            return cast("Decision", end.value)
+        finally:
+            steps.close()
+
+    def limit(
+        self,
+        key: str | Callable[..., Keys] = "",
+        *,
+        cost: int | Callable[..., int] = 1,
+        wait: timedelta = _ZERO,
+    ) -> Callable[[FunctionT], FunctionT]:
+        """Decorate a function: each call passes the limits first, or raises `RateLimited`.
+
+        *key* and *cost* may be functions of the call's arguments. Coroutine functions wait without
+        blocking the loop.
+        """
+        check_duration("wait", wait, zero=True)
+        keys_of = key if callable(key) else lambda *_, **__: key
+        cost_of = cost if callable(cost) else lambda *_, **__: cost
+
+        def decorate(function: FunctionT) -> FunctionT:
+            if inspect.iscoroutinefunction(function):
+
+                @functools.wraps(function)
+                async def limited_async(*args: Any, **kwargs: Any) -> Any:
+                    keys, price = keys_of(*args, **kwargs), cost_of(*args, **kwargs)
+                    decision = await self.acquire_async(keys, price, wait=wait)
+                    try:
+                        return await function(*args, **kwargs)
+                    finally:
+                        await self.release_async(decision)
+
+                return cast("FunctionT", limited_async)
+
+            @functools.wraps(function)
+            def limited(*args: Any, **kwargs: Any) -> Any:
+                keys, price = keys_of(*args, **kwargs), cost_of(*args, **kwargs)
+                decision = self.acquire(keys, price, wait=wait)
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    self.release(decision)
+
+            return cast("FunctionT", limited)
+
+        return decorate
+
+    def _keys(self, keys: Keys) -> tuple[str, ...]:
+        """One key for each limit."""
+        if isinstance(keys, str):
+            return (keys,) * len(self.limits)
+        check_kind("key", keys, Sequence, "a string, or one for each limit")
+        if len(keys) != len(self.limits):
+            raise ValueError(
+                f"{len(keys)} keys for {len(self.limits)} limits: give one key, or one for each "
+                "limit in their order"
+            )
+        return tuple(keys)
+
+    def _nows(self) -> tuple[int, ...]:
+        """The present of each limit's own time."""
+        monotonic = self.clock.monotonic()
+        if not any(limit.on_calendar for limit in self.limits):
+            return (monotonic,) * len(self.limits)
+        calendar = self.clock.calendar()
+        return tuple(calendar if limit.on_calendar else monotonic for limit in self.limits)
+
+
+def _check_limits(limits: Sequence[Limit]) -> None:
+    check_whole(
+        "the number of limits", len(limits), 1, LIMITS_MAX, "give at least one, and not a list"
+    )
+    for limit in limits:
+        check_kind("a limit", limit, Limit, "a limit, as Gcra('100/s')")
+    names = [limit.name for limit in limits]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"two limits are called {name!r}: a refusal could not say which one; give them "
+                "names"
+            )
+
+
+def _held_only(decision: Decision) -> Decision:
+    """*decision* as if only limits on work under way had charged it."""
+    taken = tuple(
+        moment if standing.limit.held else NOT_TAKEN
+        for moment, standing in zip(decision.taken, decision.standings, strict=True)
+    )
+    return replace(decision, taken=taken)
