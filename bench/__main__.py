@@ -18,6 +18,7 @@ NAMES = (
     "hitless",
     "linearizability",
     "propagation",
+    "registry",
     "resilience",
     "routes",
     "startup",

@@ -16,6 +16,8 @@ from pathlib import Path
 _READY_SECONDS_MAX = 20.0
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 _DEBIAN_PACKAGES = {
+    "dnsmasq": "dnsmasq-base",
+    "dnsperf": "dnsperf",
     "etcd": "etcd-server",
     "wrk": "wrk",
     "nginx": "nginx-light",

@@ -43,8 +43,15 @@ async def _make_raft(folders: list[Path]) -> None:
 @contextlib.contextmanager
 def etcd(folder: Path, names: Sequence[str]) -> Iterator[Mapping[str, str]]:
     """One etcd that all share."""
-    client, peer = free_port(), free_port()
-    command = [
+    client = free_port()
+    with running(etcd_command(folder, client), log=folder / "etcd.log", port=client):
+        yield dict.fromkeys(names, f"etcd://127.0.0.1:{client}")
+
+
+def etcd_command(folder: Path, client: int) -> list[str]:
+    """How an etcd is started that answers at port *client*, with its defaults."""
+    peer = free_port()
+    return [
         need("etcd"),
         f"--data-dir={folder / 'etcd'}",
         f"--listen-client-urls=http://127.0.0.1:{client}",
@@ -53,5 +60,3 @@ def etcd(folder: Path, names: Sequence[str]) -> Iterator[Mapping[str, str]]:
         f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
         f"--initial-cluster=default=http://127.0.0.1:{peer}",
     ]
-    with running(command, log=folder / "etcd.log", port=client):
-        yield dict.fromkeys(names, f"etcd://127.0.0.1:{client}")

@@ -1,10 +1,8 @@
-"""The registry over HTTP: register, renew, leave, list, watch."""
+"""The registry over HTTP: register, renew, leave, list."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -12,14 +10,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from moreton.kernel.quantities import format_duration, parse_duration
-from moreton.registry.core.changes import (
-    InstanceChange,
-    InstanceRegistered,
-    InstanceRemoved,
-    InstancesListed,
-    InstanceUpdated,
-    InstanceView,
-)
+from moreton.registry.core.changes import InstanceView
 from moreton.registry.core.documents import order_document, to_document
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
@@ -30,13 +21,13 @@ from moreton.registry.core.instance import (
 from moreton.registry.core.standing import InstanceKind, InstanceSource, InstanceState, Order
 from moreton.registry.errors import InstanceNotValid
 from moreton.registry.host import InstanceList, Registry
-from moreton.store.errors import StoreClosed, StoreError
+from moreton.store.errors import StoreError
 
 REVISION_HEADER = "x-moreton-revision"
 # Says that the store could not be asked: the answer is what this node knew last.
 STALE_HEADER = "x-moreton-stale"
-# A comment now and then lets both ends of a quiet stream notice that the other is gone.
-HEARTBEAT_SECONDS = 15.0
+# Of one request: some milliseconds of work, during which nobody else is answered.
+RENEWALS_MAX = 1000
 
 
 class InstanceBody(BaseModel):
@@ -69,6 +60,14 @@ class OrderBody(BaseModel):
     state: InstanceState = Field(strict=False)
     reason: str = ""
     by: str = "api"
+
+
+class RenewalsBody(BaseModel):
+    """Instances to renew, each written as `service/id`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    instances: Annotated[list[str], Field(max_length=RENEWALS_MAX)]
 
 
 def instances_router(
@@ -104,6 +103,14 @@ def instances_router(
     async def renew(service: str, instance_id: str) -> dict[str, str]:
         """Renew; 404 says that the instance must register again."""
         return {"ttl": format_duration(await registry.renew(service, instance_id))}
+
+    @router.post("/leases/renew")
+    async def renew_many(body: RenewalsBody) -> dict[str, dict[str, str | None]]:
+        """Renew many at once: the ttl of each, `null` for one that must register again."""
+        places = [_place(each) for each in body.instances]
+        ttls = await registry.renew_many(places)
+        texts = {ttl: None if ttl is None else format_duration(ttl) for ttl in set(ttls)}
+        return {"ttls": {name: texts[ttl] for name, ttl in zip(body.instances, ttls, strict=True)}}
 
     @router.delete("/services/{service}/instances/{instance_id}", status_code=204)
     async def deregister(service: str, instance_id: str) -> None:
@@ -193,49 +200,6 @@ def _document(registry: Registry, instance: Instance) -> dict[str, Any]:
     }
 
 
-async def instance_events(
-    registry: Registry, service: str | None = None
-) -> AsyncGenerator[str, None]:
-    """The changes of *service*, or of all, as server-sent events; the revision is the event id.
-
-    All there is comes first, as one event `listed`; then `registered`, `updated`, `removed`, and
-    `listed` again after a gap. Ends with the store.
-    """
-    async with registry.watch(service) as changes:
-        coming = asyncio.ensure_future(anext(changes))
-        try:
-            while True:
-                done, _ = await asyncio.wait([coming], timeout=HEARTBEAT_SECONDS)
-                if not done:
-                    yield ": still here\n\n"
-                    continue
-                yield _text(coming.result())
-                coming = asyncio.ensure_future(anext(changes))
-        except StoreClosed:
-            return
-        finally:
-            coming.cancel()
-            await asyncio.wait([coming])
-
-
-def _text(change: InstanceChange) -> str:
-    name, document = _event(change)
-    return f"event: {name}\nid: {change.revision}\ndata: {json.dumps(document)}\n\n"
-
-
-def _event(change: InstanceChange) -> tuple[str, dict[str, Any]]:
-    revision = {"revision": change.revision}
-    match change:
-        case InstancesListed(_, instances):
-            return "listed", {**revision, "instances": [to_document(each) for each in instances]}
-        case InstanceRegistered(_, instance):
-            return "registered", {**revision, "instance": to_document(instance)}
-        case InstanceUpdated(_, instance, _):
-            return "updated", {**revision, "instance": to_document(instance)}
-        case InstanceRemoved(_, service, instance_id, _):
-            return "removed", {**revision, "service": service, "id": instance_id}
-
-
 def _instance(service: str, instance_id: InstanceId, body: InstanceBody) -> Instance:
     return Instance(
         id=instance_id,
@@ -252,6 +216,13 @@ def _instance(service: str, instance_id: InstanceId, body: InstanceBody) -> Inst
         kind=body.kind,
         source=InstanceSource(body.source),
     )
+
+
+def _place(name: str) -> tuple[str, str]:
+    service, slash, instance_id = name.partition("/")
+    if not slash or "/" in instance_id:
+        raise InstanceNotValid([f"{name!r} is not an instance; write service/id"])
+    return service, instance_id
 
 
 def _ttl(body: InstanceBody) -> timedelta:

@@ -39,10 +39,9 @@ def install_problems(
     *statuses* says which status each class of error has, with its subclasses; the registry's are
     known. Without one, an error that may pass by itself is 503, any other 400.
     """
-    known = {**_STATUSES, **(statuses or {})}
 
     async def on_error(_: Request, error: Exception) -> Response:
-        return error_response(cast("MoretonError", error), known)
+        return error_response(cast("MoretonError", error), statuses)
 
     handlers: dict[type[Exception], _Handler] = {
         MoretonError: on_error,
@@ -58,7 +57,7 @@ def error_response(
     error: MoretonError, statuses: Mapping[type[MoretonError], int] | None = None
 ) -> Response:
     """The problem that *error* is."""
-    known = _STATUSES if statuses is None else statuses
+    known = {**_STATUSES, **(statuses or {})}
     later = error.retry is not RetryAdvice.NEVER
     default = http.HTTPStatus.SERVICE_UNAVAILABLE if later else http.HTTPStatus.BAD_REQUEST
     found = next((known[kind] for kind in type(error).__mro__ if kind in known), default)
@@ -119,7 +118,12 @@ async def _on_http(_: Request, error: Exception) -> Response:
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
-    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return fault_response(f"{request.method} {request.url.path}", error)
+
+
+def fault_response(asked: str, error: Exception) -> Response:
+    """The problem that *error* is, which nobody expected of what was *asked*; it is logged."""
+    _LOG.error("%s failed", asked, exc_info=error)
     detail = (
         f"moreton itself failed, {type(error).__name__}: the request was not carried out; "
         "see the log of the control plane"

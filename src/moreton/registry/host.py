@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,15 +41,19 @@ from moreton.store import (
     KeyValue,
     LeaseId,
     Put,
+    Range,
+    RangeResult,
     Store,
     TxnResult,
     prefix_end,
 )
-from moreton.store.core.model import Op
+from moreton.store.core.model import TXN_OPS_MAX, Op
 from moreton.store.errors import Compacted, FutureRevision, LeaseNotFound
 
 # Two programs that use one id may undo each other's attempt; more than this is not by chance.
 _ATTEMPTS_MAX = 8
+# A store of several machines answers these together; one in this process needs no company.
+_RENEWALS_AT_ONCE = 64
 _TTL_ROUNDING = timedelta(seconds=1)
 # Of so many instances this node remembers when it heard from them last.
 _HEARD_MAX = 100_000
@@ -132,16 +137,32 @@ class Registry:
         Raises `InstanceNotRegistered`: register it again.
         """
         found = await self._read(service, instance_id)
-        if found is None:
+        ttl = await self._renewed(found, service, instance_id)
+        if ttl is None:
             raise InstanceNotRegistered(service=service, instance_id=instance_id)
-        if found.lease is None:
-            return TTL_MAX  # it is persistent, and need not
-        try:
-            ttl = await self._store.keep_alive(found.lease)
-        except LeaseNotFound as error:
-            raise InstanceNotRegistered(service=service, instance_id=instance_id) from error
-        self._hear(service, instance_id)
         return ttl
+
+    async def renew_many(self, places: Sequence[tuple[str, str]]) -> list[timedelta | None]:
+        """As `renew` for each service and id; `None` for what is to be registered again.
+
+        One request to the store reads `TXN_OPS_MAX` of them.
+        """
+        found: list[KeyValue | None] = []
+        for first in range(0, len(places), TXN_OPS_MAX):
+            keys = [instance_key(*place) for place in places[first : first + TXN_OPS_MAX]]
+            for read in (await self._store.txn(then=[Range(key) for key in keys])).results:
+                assert isinstance(read, RangeResult), "a range is answered by what is in it"
+                found.append(read.kvs[0] if read.kvs else None)
+        ttls: list[timedelta | None] = [None] * len(places)
+
+        async def renew(numbers: range) -> None:
+            for number in numbers:
+                ttls[number] = await self._renewed(found[number], *places[number])
+
+        starts = range(min(_RENEWALS_AT_ONCE, len(places)))
+        shares = (range(first, len(places), _RENEWALS_AT_ONCE) for first in starts)
+        await asyncio.gather(*map(renew, shares))
+        return ttls
 
     async def deregister(
         self, service: str, instance_id: str, *, write: FencedWrite | None = None
@@ -322,6 +343,21 @@ class Registry:
             return None
         # etcd rounds a ttl up to whole seconds.
         return found.lease if ttl <= alive_for < ttl + _TTL_ROUNDING else None
+
+    async def _renewed(
+        self, found: KeyValue | None, service: str, instance_id: str
+    ) -> timedelta | None:
+        """What is left of a registration that was *found* so; `None`: nothing."""
+        if found is None:
+            return None
+        if found.lease is None:
+            return TTL_MAX  # it is persistent, and need not
+        try:
+            ttl = await self._store.keep_alive(found.lease)
+        except LeaseNotFound:
+            return None
+        self._hear(service, instance_id)
+        return ttl
 
     async def _read(self, service: str, instance_id: str) -> KeyValue | None:
         found = await self._store.range(instance_key(service, instance_id))

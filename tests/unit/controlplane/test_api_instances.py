@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from moreton.controlplane import api_instances
-from moreton.controlplane.api_instances import instance_events, instances_router
+from moreton.controlplane.api_instances import RENEWALS_MAX, instances_router
 from moreton.controlplane.problems import install_problems
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.registry import Registry
@@ -245,44 +243,31 @@ async def test_error_has_the_status_that_was_said_for_its_class(
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_events_tell_all_there_is_and_then_each_change(
-    client: httpx.AsyncClient, registry: Registry
-) -> None:
-    events = instance_events(registry, "catalogue")
-    told = [await anext(events)]
+async def test_many_are_renewed_by_one_request(client: httpx.AsyncClient) -> None:
     await client.post(PLACE, json=BODY)
-    told.append(await anext(events))
-    await client.post(PLACE, json={**BODY, "weight": 7})
-    told.append(await anext(events))
-    await client.delete(f"{PLACE}/a-1")
-    told.append(await anext(events))
-    parts = [event.split("\n") for event in told]
-    assert [part[0] for part in parts] == [
-        "event: listed",
-        "event: registered",
-        "event: updated",
-        "event: removed",
-    ]
-    assert [part[1] for part in parts] == ["id: 1", "id: 2", "id: 3", "id: 4"]
-    assert json.loads(parts[2][2].removeprefix("data: "))["instance"]["weight"] == 7
-    assert all(event.endswith("\n\n") for event in told)
+    await client.post(PLACE, json={**BODY, "id": "a-2", "port": 8002, "ttl": "90s"})
+    names = ["catalogue/a-1", "catalogue/nobody", "catalogue/a-2"]
+    answer = await client.post("/v1/leases/renew", json={"instances": names})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "ttls": {"catalogue/a-1": "5s", "catalogue/nobody": None, "catalogue/a-2": "90s"}
+    }
 
 
-async def test_events_end_with_the_store(store: Store, registry: Registry) -> None:
-    events = instance_events(registry)
-    assert (await anext(events)).startswith("event: listed")
-    await store.close()
-    assert [event async for event in events] == []
-
-
-async def test_quiet_events_say_that_they_are_still_there_and_lose_nothing(
-    client: httpx.AsyncClient, registry: Registry, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["", "catalogue", "catalogue/a-1/health", "/"])
+async def test_name_that_is_no_instance_renews_nothing(
+    client: httpx.AsyncClient, name: str
 ) -> None:
-    monkeypatch.setattr(api_instances, "HEARTBEAT_SECONDS", 0.001)
-    events = instance_events(registry)
-    await anext(events)
-    assert await anext(events) == ": still here\n\n"
-    await client.post(PLACE, json=BODY)
-    told = [await anext(events) for _ in range(2)]
-    assert any(event.startswith("event: registered") for event in told)
-    await events.aclose()
+    answer = await client.post("/v1/leases/renew", json={"instances": [name]})
+    if name == "/":
+        assert answer.json() == {"ttls": {"/": None}}
+    else:
+        is_problem(answer, 422, "instance-not-valid")
+
+
+async def test_more_renewals_than_one_request_may_have_are_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    names = [f"catalogue/{number}" for number in range(RENEWALS_MAX + 1)]
+    answer = await client.post("/v1/leases/renew", json={"instances": names})
+    is_problem(answer, 422, "request-not-valid")

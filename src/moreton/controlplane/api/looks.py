@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from moreton.controlplane.api.parts import ApiParts, Document, Request
-from moreton.controlplane.api_instances import instance_events
 from moreton.controlplane.errors import ObjectNotValid
 from moreton.registry.core.instance import check_service_name
 
@@ -66,13 +66,14 @@ def _add_streams(router: APIRouter, parts: ApiParts) -> None:
         prefix: Annotated[str | None, Query(pattern=r"^instances(/[^/]*)?$")] = None,
     ) -> StreamingResponse:
         """Server-sent events: `object` with each new status; or the registry's, by *prefix*."""
+        events: AsyncIterator[str] | AsyncIterator[bytes]
         if prefix is None:
             events = parts.events.stream()
         else:
             service = prefix.partition("/")[2]
             if service:
                 check_service_name(service)
-            events = instance_events(parts.registry, service or None)
+            events = parts.notices.stream(service or None)
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"cache-control": "no-store"}
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from moreton.controlplane.api.events import Events
+from moreton.controlplane.api.notices import Notices
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.views import Views
 from moreton.registry import InstanceView, Registry
@@ -41,6 +42,7 @@ class ApiParts:
     known_instances: InstanceView
     is_cut_off: Callable[[], bool]
     events: Events
+    notices: Notices
     health: Callable[[], Health]
     status: Callable[[], Document]
     proxies: Callable[[], list[Document]]

@@ -7,9 +7,12 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from moreton.controlplane.api.front import Renewals
 
 # Open calls get so long to finish when the server stops.
 _GRACE_SECONDS = 2
@@ -41,10 +44,16 @@ async def serving(
     *,
     certificate: Path | None = None,
     key: Path | None = None,
+    renewals: Renewals | None = None,
 ) -> AsyncIterator[None]:
-    """Serve *app* on *listening* until the block ends; over TLS when given a *certificate*."""
+    """Serve *app* on *listening* until the block ends; over TLS when given a *certificate*.
+
+    With *renewals* the plainest of these are answered before *app*.
+    """
     config = uvicorn.Config(
         app,
+        # Anything that makes protocols will do, not only a class.
+        http="httptools" if renewals is None else cast("Any", renewals.protocol()),
         lifespan="off",
         ws="none",
         log_config=None,

@@ -9,7 +9,7 @@ from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.following import Noting, Quiet, in_background, keep_following
 from moreton.controlplane.publishing.publisher import Publisher
 from moreton.gateway.core.model import Address, Endpoint, Service
-from moreton.registry import InstanceView, Registry, serving
+from moreton.registry import InstanceChange, InstanceView, Registry, serving
 
 _WEIGHT_MAX = 128  # of an Envoy endpoint
 
@@ -18,9 +18,16 @@ class Discovery:
     """The registry's view, and who must be told when it changes."""
 
     def __init__(
-        self, registry: Registry, desired: Desired, *, troubles: Noting | None = None
+        self,
+        registry: Registry,
+        desired: Desired,
+        *,
+        troubles: Noting | None = None,
+        tell: Callable[[InstanceChange], None] = lambda _: None,
     ) -> None:
+        """*tell* is called with every change, once the view has it."""
         self.view = InstanceView()
+        self._tell_others = tell
         self._registry = registry
         self._desired = desired
         self._troubles = troubles or Quiet()
@@ -58,6 +65,7 @@ class Discovery:
                 async for change in changes:
                     is_fine()
                     self._tell(publisher, self.view.apply(change))
+                    self._tell_others(change)
 
         await keep_following(follow, what="following instances", troubles=self._troubles)
 

@@ -11,7 +11,8 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from moreton import __version__
-from moreton.controlplane.api.app import create_app
+from moreton.controlplane.api.app import STATUSES, create_app
+from moreton.controlplane.api.front import Renewals
 from moreton.controlplane.api.metrics import Metrics
 from moreton.controlplane.api.parts import ApiParts, Document, Health, Request
 from moreton.controlplane.assembly.explaining import explanation
@@ -21,6 +22,7 @@ from moreton.controlplane.core.objects import Kind, ObjectKey, State
 from moreton.controlplane.dns import dns_metrics
 from moreton.controlplane.errors import ObjectNotValid
 from moreton.controlplane.following import CUT_OFF
+from moreton.controlplane.problems import error_response
 from moreton.envoy.admin import EnvoyDoesNotAnswer
 from moreton.envoy.bootstrap import XDS_CLUSTER
 from moreton.envoy.supervisor import EnvoySupervisor
@@ -43,6 +45,7 @@ def application(
         known_instances=plane.discovery.view,
         is_cut_off=lambda: CUT_OFF in plane.troubles.now(),
         events=plane.events,
+        notices=plane.notices,
         health=looks.health,
         status=looks.status,
         proxies=looks.proxies,
@@ -50,6 +53,15 @@ def application(
         explain=looks.explain,
     )
     return create_app(parts, token=token)
+
+
+def renewals(plane: Plane, token: str) -> Renewals:
+    """The part of the API that is asked most."""
+    return Renewals(
+        token=token,
+        renew=plane.registry.renew,
+        refuse=lambda error: error_response(error, STATUSES),
+    )
 
 
 class Looks:
@@ -170,7 +182,11 @@ class Looks:
         leads = int(self._nodes.is_leader())
         yield "moreton_controlplane_leader", "Whether this node leads", {}, leads
         yield "moreton_controlplane_nodes", "Nodes that live", {}, self._nodes.count()
-        yield "moreton_watchers", "Readers of /v1/watch", {}, len(plane.events)
+        notices = plane.notices.statistics()
+        watchers = len(plane.events) + notices.readers
+        yield "moreton_watchers", "Readers of /v1/watch", {}, watchers
+        yield "moreton_notices", "Changes handed to watchers of instances", {}, notices.notices
+        yield "moreton_notice_restarts", "Watchers told to start over", {}, notices.restarts
         yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
         yield from dns_metrics(plane.dns)
         restarts = self._envoy.statistics().restarts

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from moreton.controlplane.api.events import Events
+from moreton.controlplane.api.notices import Notices
 from moreton.controlplane.assembly.discovery import Discovery
 from moreton.controlplane.assembly.sources import clash_sentence, definitions, parse_object
 from moreton.controlplane.assembly.troubles import Troubles
@@ -47,10 +48,11 @@ class Plane:
     follower: Follower
     control: Control
     views: Views
-    events: Events
+    notices: Notices
     xds: XdsServer
-    clashes: ClashIndex
     troubles: Troubles
+    events: Events = field(default_factory=Events)
+    clashes: ClashIndex = field(default_factory=ClashIndex)
     programs: DevelopmentProcesses | None = None
     dns: DnsServer | None = None
     faults: Sequence[str] = ()  # of the last edit, when it was refused
@@ -115,7 +117,8 @@ def put_together(
     desired = Desired()
     registry = Registry(store)
     troubles = Troubles()
-    discovery = Discovery(registry, desired, troubles=troubles)
+    notices = Notices(registry)
+    discovery = Discovery(registry, desired, troubles=troubles, tell=notices.tell)
     compiler = GatewayCompiler()
     both = WithProxyless(compiler, lambda known: xds.publish(PROXYLESS, known))
     compiled = Compiled(both, discovery.endpoints_of)
@@ -142,9 +145,8 @@ def put_together(
         follower=follower,
         control=control,
         views=Views(control, discovery.view),
-        events=Events(),
+        notices=notices,
         xds=xds,
-        clashes=ClashIndex(),
         troubles=troubles,
     )
     return plane

@@ -12,6 +12,7 @@ import gc
 import importlib
 import logging
 import os
+import resource
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from moreton.controlplane.assembly.plane import Plane
 
 _LOG = logging.getLogger("moreton.controlplane")
+# Enough for some tens of thousands of connections, and no more than programs that close every
+# file one by one can go through when they are started from here.
+FILES_MAX = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +219,11 @@ async def _serve_api(
     app = await asyncio.to_thread(module.application, plane, envoy, token, nodes=nodes)
     server = importlib.import_module("moreton.controlplane.api.server")
     certificate, key = plane.settings.api_tls or (None, None)
-    serving = server.serving(app, listening, certificate=certificate, key=key)
+    renewals = module.renewals(plane, token)
+    serving = server.serving(app, listening, certificate=certificate, key=key, renewals=renewals)
     await stack.enter_async_context(serving)
     stack.callback(plane.events.close)
+    stack.callback(plane.notices.close)
 
 
 def run(path: Path, given: Given, *, debug: bool = False) -> None:
@@ -226,8 +232,18 @@ def run(path: Path, given: Given, *, debug: bool = False) -> None:
     gc.disable()  # until everything is loaded: nothing of it is garbage
     # gRPC tells of every process that is started; it need not, none of them uses gRPC.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    _allow_connections()
     loop_factory = None
     with contextlib.suppress(ImportError):
         loop_factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(up(path, given))
+
+
+def _allow_connections() -> None:
+    """Each instance may hold one open: a shell's limit of 1,024 files would end that early."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS permits fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,6 +1,7 @@
 """Two lines in a service: `register` from threads, `aregister` from asyncio.
 
-A daemon thread renews, so that neither a blocked event loop nor a long request ends the lease.
+A daemon thread renews, so that neither a blocked event loop nor a long request ends the lease; one
+for all registrations of the process, which it renews together.
 Nothing here raises because of the registry, and nothing waits for it longer than it says.
 """
 
@@ -18,8 +19,8 @@ from moreton.kernel.quantities import parse_duration
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import SystemClock
 from moreton.registry.client import leaving
-from moreton.registry.client.places import Finder
-from moreton.registry.client.wire import Api, Offer
+from moreton.registry.client.keeper import keep
+from moreton.registry.client.wire import Offer
 from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import Phase
 from moreton.registry.core.instance import (
@@ -39,7 +40,7 @@ LEAVE_SECONDS_MAX = 2.5
 
 
 class Registration:
-    """One instance of this program in the registry, kept there by a thread of its own."""
+    """One instance of this program in the registry, kept there by a thread."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -160,13 +161,9 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
         ports=dict(ports or {}),
         source=source,
     )
-    worker = Worker(
-        Offer(sample, known_address=address is not None, ttl=length),
-        Api(Finder(api=api, token=token)),
-        clock=clock,
-        rng=rng,
-    )
-    worker.start()
+    offer = Offer(sample, known_address=address is not None, ttl=length)
+    worker = Worker(offer, clock=clock, rng=rng)
+    keep(worker, api=api, token=token, clock=clock)
     leaving.remember(worker, on_sigterm=leave_on_sigterm and _in_main_thread())
     return Registration(worker)
 

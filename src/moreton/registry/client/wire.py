@@ -1,13 +1,15 @@
-"""The registry's HTTP API, as one instance uses it: three requests, three kinds of answer."""
+"""The registry's HTTP API, as instances use it: a few requests, three kinds of answer."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import ssl
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from moreton.kernel.quantities import format_duration, parse_duration
@@ -26,6 +28,9 @@ from moreton.registry.core.instance import Instance, InstanceId
 REQUEST_SECONDS_MAX = 2.0
 _ANSWER_BYTES_MAX = 64 * 1024
 _REASON_CHARS_MAX = 500
+# As many as one answer holds with room to spare.
+_TOGETHER_MAX = 250
+_SaidT = TypeVar("_SaidT")
 _NOWHERE = (
     "no control plane was found: start `moreton up` in this folder or one above, "
     "or set MORETON_API and MORETON_TOKEN"
@@ -47,9 +52,26 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request: with an *offer*, that is its body."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
-    body: Any
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Each:
+    """What was said of each of many."""
+
+    events: Mapping[str, HeartbeatEvent]
 
 
 class Api:
@@ -69,15 +91,22 @@ class Api:
     def register(self, offer: Offer) -> HeartbeatEvent:
         """POST the instance."""
         path = f"/v1/services/{quote(offer.instance.service, safe='')}/instances"
-        return self._ask("POST", path, offer)
+        return self._ask(_Asked("POST", path, offer=offer), _registered)
 
     def renew(self, offer: Offer) -> HeartbeatEvent:
         """PUT its lease."""
-        return self._ask("PUT", f"{_path(offer)}/lease", None)
+        return self._ask(_Asked("PUT", f"{_path(offer)}/lease"), _renewed)
+
+    def renew_many(self, offers: Sequence[Offer]) -> list[HeartbeatEvent]:
+        """Renew all of *offers*, with one request for some hundreds of them; an event for each."""
+        events: list[HeartbeatEvent] = []
+        for first in range(0, len(offers), _TOGETHER_MAX):
+            events += self._renew_together(offers[first : first + _TOGETHER_MAX])
+        return events
 
     def deregister(self, offer: Offer) -> HeartbeatEvent:
         """DELETE it."""
-        return self._ask("DELETE", _path(offer), None)
+        return self._ask(_Asked("DELETE", _path(offer)), _deregistered)
 
     def close(self) -> None:
         """Close the connection."""
@@ -85,55 +114,75 @@ class Api:
             self._connection.close()
             self._connection = None
 
-    def _ask(self, method: str, path: str, offer: Offer | None) -> HeartbeatEvent:
+    def _renew_together(self, offers: Sequence[Offer]) -> list[HeartbeatEvent]:
+        names = [f"{each.instance.service}/{each.instance_id}" for each in offers]
+        body = json.dumps({"instances": names}).encode()
+        asked = _Asked("POST", "/v1/leases/renew", body=body)
+        said: _Each | Refused | Unanswered = self._ask(asked, _renewed_together)
+        if not isinstance(said, _Each):
+            return [said] * len(offers)
+        # What nothing was said of is asked for by itself: an older control plane knows that alone.
+        found = [said.events.get(name) for name in names]
+        return [
+            self.renew(offer) if event is None else event
+            for offer, event in zip(offers, found, strict=True)
+        ]
+
+    def _ask(
+        self, asked: _Asked, read: Callable[[_Answer, str], _SaidT | Unanswered]
+    ) -> _SaidT | Unanswered:
         """The answer of the first node that gives one; the one that did so last comes first."""
         places = sorted(self._finder.find(), key=lambda each: each.url != self._answered)
-        said: HeartbeatEvent = Unanswered(_NOWHERE, sent=False)
+        last = Unanswered(_NOWHERE, sent=False)
         sent = False
         for place in places:
-            said = self._ask_one(place, method, path, offer)
+            said = self._ask_one(place, asked, read)
             if not isinstance(said, Unanswered):
                 self._answered = place.url
                 return said
-            sent = sent or said.sent
-        return replace(said, sent=sent) if isinstance(said, Unanswered) else said
+            last, sent = said, sent or said.sent
+        return replace(last, sent=sent)
 
-    def _ask_one(self, place: Place, method: str, path: str, offer: Offer | None) -> HeartbeatEvent:
+    def _ask_one(
+        self, place: Place, asked: _Asked, read: Callable[[_Answer, str], _SaidT | Unanswered]
+    ) -> _SaidT | Unanswered:
         self._was_sent = False
         try:
-            answer = self._request(place, method, path, offer)
+            answer = self._request(place, asked)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             reason = f"{place.url} does not answer: {_describe(error)}"
             return Unanswered(reason, sent=self._was_sent)
-        return _read(answer, method, place.url)
+        return read(answer, place.url)
 
-    def _request(self, place: Place, method: str, path: str, offer: Offer | None) -> _Answer:
+    def _request(self, place: Place, asked: _Asked) -> _Answer:
         if place != self._place:
             self.close()
             self._place = place
         kept = self._connection is not None
         try:
-            return self._once(place, method, path, offer)
+            return self._once(place, asked)
         except (http.client.HTTPException, ConnectionError):
             self.close()
             if not kept:
                 raise
         # The server closed the idle connection; each of the requests may be repeated.
-        return self._once(place, method, path, offer)
+        return self._once(place, asked)
 
-    def _once(self, place: Place, method: str, path: str, offer: Offer | None) -> _Answer:
+    def _once(self, place: Place, asked: _Asked) -> _Answer:
         connection = self._connection or _connect(place)
         self._connection = connection
         headers = {"accept": "application/json", "user-agent": "moreton"}
         if place.token:
             headers["authorization"] = f"Bearer {place.token}"
-        body = None
-        if offer is not None:
-            body = _document(offer, connection.sock.getsockname()[0])
+        body = asked.body
+        if asked.offer is not None:
+            body = _document(asked.offer, connection.sock.getsockname()[0])
+        if body is not None:
             headers["content-type"] = "application/json"
         self._was_sent = True
-        connection.request(method, urlsplit(place.url).path + path, body=body, headers=headers)
+        path = urlsplit(place.url).path + asked.path
+        connection.request(asked.method, path, body=body, headers=headers)
         response = connection.getresponse()
         text = response.read(_ANSWER_BYTES_MAX)
         if response.read(1):
@@ -186,18 +235,44 @@ def _path(offer: Offer) -> str:
     return f"/v1/services/{quote(service, safe='')}/instances/{quote(instance_id, safe='')}"
 
 
-def _read(answer: _Answer, method: str, url: str) -> HeartbeatEvent:
-    body = answer.body if isinstance(answer.body, dict) else {}
-    is_known = answer.status != http.client.NOT_FOUND
-    if method == "DELETE" and (answer.status < 300 or not is_known):
+def _registered(answer: _Answer, url: str) -> HeartbeatEvent:
+    if answer.status not in {http.client.OK, http.client.CREATED}:
+        return _trouble(answer, url)
+    try:
+        return Confirmed(parse_duration(answer.document["ttl"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Unanswered(f"{url} answered with something that is not a registration")
+
+
+def _renewed(answer: _Answer, url: str) -> HeartbeatEvent:
+    return LeaseLost() if answer.status == http.client.NOT_FOUND else _registered(answer, url)
+
+
+def _renewed_together(answer: _Answer, url: str) -> _Each | Unanswered | Refused:
+    """What became of each; of none when the control plane does not know the question."""
+    if answer.status in {http.client.NOT_FOUND, http.client.METHOD_NOT_ALLOWED}:
+        return _Each({})
+    if answer.status != http.client.OK:
+        return _trouble(answer, url)
+    try:
+        return _Each(
+            {
+                name: LeaseLost() if ttl is None else Confirmed(parse_duration(ttl))
+                for name, ttl in answer.document["ttls"].items()
+            }
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Unanswered(f"{url} answered with something that are no renewals")
+
+
+def _deregistered(answer: _Answer, url: str) -> HeartbeatEvent:
+    if answer.status < 300 or answer.status == http.client.NOT_FOUND:
         return Deregistered()
-    if answer.status in {http.client.OK, http.client.CREATED}:
-        try:
-            return Confirmed(parse_duration(body["ttl"]))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return Unanswered(f"{url} answered with something that is not a registration")
-    if method == "PUT" and not is_known:
-        return LeaseLost()
+    return _trouble(answer, url)
+
+
+def _trouble(answer: _Answer, url: str) -> Unanswered | Refused:
+    body = answer.document
     reason = str(body.get("detail") or body.get("title") or f"status {answer.status}")
     said = f"{url} says: {reason[:_REASON_CHARS_MAX]}"
     if answer.status >= 500 or answer.status == http.client.TOO_MANY_REQUESTS:
@@ -205,11 +280,13 @@ def _read(answer: _Answer, method: str, url: str) -> HeartbeatEvent:
     return Refused(said, later=body.get("retry") in {"now", "after"})
 
 
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    """The document; an empty one of what is none."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def _describe(error: Exception) -> str:

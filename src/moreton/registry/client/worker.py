@@ -1,4 +1,4 @@
-"""The thread that drives one heartbeat machine."""
+"""One registration of this process: what its heartbeat says, and what others may see of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Sequence
 
 from moreton.kernel.rng import Rng
-from moreton.kernel.time import Clock
-from moreton.registry.client.wire import Api, Offer
+from moreton.kernel.time import Clock, Instant
+from moreton.registry.client.wire import Offer
 from moreton.registry.core.heartbeat import (
     Announce,
     Heartbeat,
@@ -35,34 +34,29 @@ _LEFT_SILENTLY = (
 
 
 class Worker:
-    """A daemon thread, and what others may see of it. It never raises into its program."""
+    """What its `Keeper` drives, in the keeper's thread, and what other threads see and ask."""
 
-    def __init__(self, offer: Offer, api: Api, *, clock: Clock, rng: Rng) -> None:
+    def __init__(self, offer: Offer, *, clock: Clock, rng: Rng) -> None:
         self.offer = offer
         self.trouble = ""
         self.first_answer = threading.Event()
         self.owner_pid = os.getpid()
-        self._api = api
-        self._clock = clock
+        self.wake_keeper = threading.Event()
         self._machine = Heartbeat(ttl=offer.ttl, rng=rng, now=clock.now())
+        self._requests: deque[SendRegistration | SendRenewal | SendDeregistration] = deque()
         self._changed = threading.Condition()
         self._phase = Phase.JOINING
-        self._leaving = threading.Event()
-        name = f"moreton-registry-{offer.instance.service}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._is_leaving = self._has_begun_to_leave = False
 
     @property
     def phase(self) -> Phase:
         """The phase that was announced last."""
         return self._phase
 
-    def start(self) -> None:
-        """Begin to register."""
-        self._thread.start()
-
     def leave(self) -> None:
-        """Ask the thread to leave the registry; returns at once."""
-        self._leaving.set()
+        """Ask to leave the registry; returns at once."""
+        self._is_leaving = True
+        self.wake_keeper.set()
 
     def wait_phase(self, phase: Phase, seconds: float) -> bool:
         """Wait until *phase* is entered, at most *seconds*; whether it was."""
@@ -71,47 +65,49 @@ class Worker:
         with self._changed:
             return self._changed.wait_for(lambda: self._phase is phase, seconds)
 
-    def _run(self) -> None:
-        try:
-            self._live()
-        except Exception:  # noqa: BLE001 - a fault of ours must not become the program's
-            _LOG.exception("the registration of %s ended by a fault", self.offer.instance.service)
-            self._show(Phase.LEFT, "a fault; see the log")
-        finally:
-            self.first_answer.set()
-            self._api.close()
+    # --- in the keeper's thread -----------------------------------------------------------------
 
-    def _live(self) -> None:
-        while not self._leaving.is_set():
-            effects = self._machine.wake(self._clock.now())
-            if effects:
-                self._perform(effects)
-                self.first_answer.set()
-            deadline = self._machine.deadline()
-            assert deadline is not None, "no request is under way, so the next one has its time"
-            pause = (deadline - self._clock.now()).total_seconds()
-            self._leaving.wait(max(pause, 0))
-        self._perform(self._machine.handle(LeaveRequested(), self._clock.now()))
+    def wake(self, now: Instant) -> bool:
+        """Find out what is due; whether that is a renewal."""
+        if self._is_leaving and not self._has_begun_to_leave:
+            self._has_begun_to_leave = True
+            self._take(self._machine.handle(LeaveRequested(), now))
+        self._take(self._machine.wake(now))
+        return self.wants_renewal
 
-    def _perform(self, effects: Iterable[HeartbeatEffect]) -> None:
-        todo = deque(effects)
-        while todo:
-            effect = todo.popleft()
+    def hasten(self, now: Instant) -> None:
+        """A renewal that is due soon goes along with those that are due."""
+        self._take(self._machine.hasten(now))
+
+    @property
+    def wants_renewal(self) -> bool:
+        """Whether it is a renewal that comes next."""
+        return bool(self._requests) and isinstance(self._requests[0], SendRenewal)
+
+    def next_request(self) -> SendRegistration | SendRenewal | SendDeregistration | None:
+        """What to ask the registry next, if anything; `answered` is to follow."""
+        return self._requests.popleft() if self._requests else None
+
+    def answered(self, event: HeartbeatEvent, now: Instant) -> None:
+        """What came of the request."""
+        self._take(self._machine.handle(event, now))
+        self.first_answer.set()
+
+    def deadline(self) -> Instant | None:
+        """When the next request is due."""
+        return self._machine.deadline()
+
+    def fail(self) -> None:
+        """A fault of ours must not become the program's: it ends here."""
+        self._show(Phase.LEFT, "a fault; see the log")
+        self.first_answer.set()
+
+    def _take(self, effects: Sequence[HeartbeatEffect]) -> None:
+        for effect in effects:
             if isinstance(effect, Announce):
                 self._show(effect.phase, effect.reason)
-                continue
-            todo.extend(self._machine.handle(self._ask(effect), self._clock.now()))
-
-    def _ask(self, effect: SendRegistration | SendRenewal | SendDeregistration) -> HeartbeatEvent:
-        match effect:
-            case SendRegistration():
-                return self._api.register(self.offer)
-            case SendRenewal():
-                return self._api.renew(self.offer)
-            case SendDeregistration():
-                return self._api.deregister(self.offer)
-            case _:
-                assert_never(effect)
+            else:
+                self._requests.append(effect)
 
     def _show(self, phase: Phase, reason: str) -> None:
         with self._changed:

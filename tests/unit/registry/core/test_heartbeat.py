@@ -248,3 +248,28 @@ def test_leaving_sends_nothing_when_no_request_ever_left_the_machine() -> None:
     world.leave()
     assert len(world.requests) == count
     assert world.said[-1] == Announce(Phase.LEFT)
+
+
+@SEEDS
+def test_renewal_that_is_due_soon_goes_along_with_one_that_is_due(seed: int) -> None:
+    world = World(answering, seed)
+    world.run(timedelta(0))
+    due = world.machine.deadline()
+    assert due is not None
+    early = Instant(0) + (due - Instant(0) - TTL / 6)
+    world.now = Instant(early.nanos - 1_000_000)
+    assert world.machine.hasten(world.now) == ()
+    world.now = Instant(early.nanos + 1_000_000)
+    assert world.machine.hasten(world.now) == (SendRenewal(),)
+    assert world.machine.hasten(world.now) == (), "one request is under way at most"
+    world.machine.handle(Confirmed(TTL), world.now)
+    following = world.machine.deadline()
+    assert following is not None
+    assert following - world.now >= TTL / 3 * 0.9
+
+
+def test_nothing_goes_along_that_is_not_registered() -> None:
+    world = World(lambda *_: Unanswered("away"), 1)
+    assert world.machine.hasten(world.now) == ()
+    world.run(SECOND)
+    assert world.machine.hasten(world.now) == ()
