@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test check unit servers docs bench soak clean
 
 test: check servers  ## everything: checks, all tests, the docs
-	$(BIN)/pytest -n 2 --dist loadfile -q
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -q
 	$(MAKE) --no-print-directory docs
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
