@@ -69,12 +69,16 @@ async def kill_the_leader(nodes: Nodes, number: int) -> int:
     return token
 
 
-async def test_no_request_fails_while_the_leader_is_killed_ten_times(nodes_on_raft: Nodes) -> None:
-    await kill_leaders(nodes_on_raft, kills=10)
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.soak)])
+async def test_no_request_fails_while_leaders_are_killed(nodes_on_raft: Nodes, kills: int) -> None:
+    await kill_leaders(nodes_on_raft, kills=kills)
 
 
-async def test_no_request_fails_while_leaders_over_etcd_are_killed(nodes: Nodes) -> None:
-    await kill_leaders(nodes, kills=4)
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.soak)])
+async def test_no_request_fails_while_leaders_over_etcd_are_killed(
+    nodes: Nodes, kills: int
+) -> None:
+    await kill_leaders(nodes, kills=kills)
 
 
 async def kill_leaders(nodes: Nodes, *, kills: int) -> None:
