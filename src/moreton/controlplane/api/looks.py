@@ -73,7 +73,7 @@ def _add_streams(router: APIRouter, parts: ApiParts) -> None:
             service = prefix.partition("/")[2]
             if service:
                 check_service_name(service)
-            events = parts.notices.stream(service or None)
+            events = parts.notices.stream(service or None, cut_off=parts.is_cut_off)
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"cache-control": "no-store"}
         )

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ from moreton.registry import (
     Registry,
 )
 from moreton.registry.core.documents import to_document
-from moreton.store.errors import StoreClosed
+from moreton.store.errors import StoreError
 
 # What a reader may be behind. The words are shared, so that it costs a reader some kilobytes.
 NOTICES_BEHIND_MAX = 256
@@ -147,11 +147,14 @@ class Notices:
         for reader in self._all():
             reader.wake()
 
-    async def stream(self, service: str | None = None) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, service: str | None = None, *, cut_off: Callable[[], bool] = lambda: False
+    ) -> AsyncGenerator[bytes, None]:
         """The instances of *service*, or all, as text for the wire; the revision is the event id.
 
         All there is comes first, as one event `listed`; then `registered`, `updated`, `removed`,
-        and `listed` again when something was missed. Ends with the store.
+        and `listed` again when something was missed. Ends with the store, and when
+        this node is *cut_off* from it: another one may know more.
         """
         since = 0
         with self._reading(service or _ALL) as reader:
@@ -161,13 +164,15 @@ class Notices:
                     reader.begin()
                     try:
                         found = await self._registry.instances(service)
-                    except StoreClosed:
+                    except StoreError:
                         return
                     since = found.revision
                     yield _listed(found)
                 elif words := reader.take(since):
                     yield words
                 elif not await reader.wait():
+                    if cut_off():
+                        return
                     yield _STILL_HERE
 
     def _all(self) -> list[_Reader]:

@@ -31,7 +31,7 @@ _REASON_CHARS_MAX = 500
 # As many as one answer holds with room to spare.
 _TOGETHER_MAX = 250
 _SaidT = TypeVar("_SaidT")
-_NOWHERE = (
+NOWHERE = (
     "no control plane was found: start `moreton up` in this folder or one above, "
     "or set MORETON_API and MORETON_TOKEN"
 )
@@ -133,7 +133,7 @@ class Api:
     ) -> _SaidT | Unanswered:
         """The answer of the first node that gives one; the one that did so last comes first."""
         places = sorted(self._finder.find(), key=lambda each: each.url != self._answered)
-        last = Unanswered(_NOWHERE, sent=False)
+        last = Unanswered(NOWHERE, sent=False)
         sent = False
         for place in places:
             said = self._ask_one(place, asked, read)
@@ -151,7 +151,7 @@ class Api:
             answer = self._request(place, asked)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            reason = f"{place.url} does not answer: {_describe(error)}"
+            reason = f"{place.url} does not answer: {describe(error)}"
             return Unanswered(reason, sent=self._was_sent)
         return read(answer, place.url)
 
@@ -170,7 +170,7 @@ class Api:
         return self._once(place, asked)
 
     def _once(self, place: Place, asked: _Asked) -> _Answer:
-        connection = self._connection or _connect(place)
+        connection = self._connection or connect(place)
         self._connection = connection
         headers = {"accept": "application/json", "user-agent": "moreton"}
         if place.token:
@@ -191,7 +191,8 @@ class Api:
         return _Answer(response.status, _parsed(text))
 
 
-def _connect(place: Place) -> http.client.HTTPConnection:
+def connect(place: Place) -> http.client.HTTPConnection:
+    """An open connection to *place*. Raises `OSError`, `ValueError` for what is no address."""
     parts = urlsplit(place.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         message = f"{place.url!r} is not an address like http://127.0.0.1:7400"
@@ -289,7 +290,8 @@ def _parsed(text: bytes) -> Mapping[str, Any]:
     return {}
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """Why there was no answer, in a few words."""
     if isinstance(error, TimeoutError):
         return f"no answer within {REQUEST_SECONDS_MAX:g}s"
     if isinstance(error, OSError) and error.strerror:

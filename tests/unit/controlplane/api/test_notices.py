@@ -195,3 +195,11 @@ async def test_nobody_is_kept_who_has_gone(plane: Plane) -> None:
     await reading.close()
     assert plane.notices.statistics().readers == 0
     assert plane.notices._readers == {}
+
+
+async def test_quiet_stream_ends_when_this_node_is_cut_off(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.001)
+    stream = plane.notices.stream("catalogue", cut_off=lambda: True)
+    assert [each.split(b"\n")[0] async for each in stream] == [b"event: listed"]
