@@ -18,6 +18,7 @@ NAMES = (
     "hitless",
     "linearizability",
     "propagation",
+    "ratelimit",
     "registry",
     "resilience",
     "routes",

@@ -21,7 +21,7 @@ GATES_MAX = 16
 _ALLOW = """
 def allow(key, cost=1):
     if cost is not one:
-        return slow(key, cost)
+        return allow_cost(key, cost)
     now = clock()
     try:
         {read}
@@ -35,6 +35,23 @@ _STEP = """\
         if t{n} > now + slack{n}:
             return False
         t{n} = (t{n} if t{n} > now else now) + interval{n}"""
+_ALLOW_COST = """
+def allow_cost(key, cost):
+    if type(cost) is not int or cost <= 0:
+        return slow(key, cost)
+    now = clock()
+    try:
+        {read}
+{steps}
+        {store}
+    except KeyError:
+        return slow(key, cost)
+    return True
+"""
+_COST_STEP = """\
+        t{n} = (t{n} if t{n} > now else now) + interval{n} * cost
+        if t{n} > now + tolerance{n}:
+            return False"""
 _SWAP = """
 def swap(keys, before, after):
     {names}
@@ -82,19 +99,20 @@ def make_gate(
     for number, (limit, known) in enumerate(zip(limits, moments, strict=True)):
         names[f"d{number}"] = known
         names[f"interval{number}"] = limit.interval
+        names[f"tolerance{number}"] = limit.tolerance
         names[f"slack{number}"] = limit.tolerance - limit.interval
-    allow = _ALLOW.format(
-        read="; ".join(f"t{n} = d{n}[key]" for n in numbers),
-        steps="\n".join(_STEP.format(n=n) for n in numbers),
-        store="; ".join(f"d{n}[key] = t{n}" for n in numbers),
+    read = "; ".join(f"t{n} = d{n}[key]" for n in numbers)
+    store = "; ".join(f"d{n}[key] = t{n}" for n in numbers)
+    lines = "".join(
+        form.format(read=read, store=store, steps="\n".join(step.format(n=n) for n in numbers))
+        for form, step in ((_ALLOW, _STEP), (_ALLOW_COST, _COST_STEP))
     )
-    swap = _SWAP.format(
+    lines += _SWAP.format(
         names="; ".join(f"k{n}, b{n}, a{n} = keys[{n}], before[{n}], after[{n}]" for n in numbers),
         same=" and ".join(f"d{n}[k{n}] is b{n}" for n in numbers),
         store="; ".join(f"d{n}[k{n}] = a{n}" for n in numbers),
     )
-    lines = _indented(allow + swap)
-    source = f"def make({', '.join(names)}):{lines}\n    return allow, swap"
+    source = f"def make({', '.join(names)}):{_indented(lines)}\n    return allow, swap"
     scope: dict[str, Any] = {}
     exec(compile(source, "<gates of limits>", "exec"), scope)  # noqa: S102 - the lines above
     made: tuple[Allow, Swap] = scope["make"](**names)

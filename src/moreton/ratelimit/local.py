@@ -26,9 +26,9 @@ Change = Callable[[Sequence[Cells], Sequence[int]], Decision]
 class LocalLimiter(Limiter):
     """The *limits* of this process alone, for up to *keys_max* keys each.
 
-    A key is forgotten when its whole quota is there again, and earlier only when more than
-    *keys_max* owe something at once. `allow(key, cost=1)` is `decide` without the reasons, in a
-    fraction of the time.
+    When there are more, those are forgotten of which the whole quota is there again; others only
+    when nearly all owe something at once. `allow(key, cost=1)` is `decide` without the reasons, in
+    a fraction of the time.
     """
 
     allow: Allow
@@ -111,7 +111,7 @@ class LocalLimiter(Limiter):
                 cast("Sequence[Gcra]", self.limits),
                 [table.states for table in tables],
                 self.clock.monotonic,
-                self._allow,
+                self._allow_new,
                 self._lock,
             )
             self._change = self._change_moments
@@ -122,6 +122,17 @@ class LocalLimiter(Limiter):
 
     def _allow(self, key: str, cost: int = 1) -> bool:
         return self.decide(key, cost).allowed
+
+    def _allow_new(self, key: str, cost: int = 1) -> bool:
+        """For the gate: a key that it does not know, or a cost that is none."""
+        check_whole("cost", cost, 0)
+        if not cost:
+            return self._allow(key, 0)
+        now = self.clock.monotonic()
+        with self._lock:
+            for table in self._tables:
+                table.state(key, now)
+        return self.allow(key, cost)
 
     def _change_moments(self, keys: tuple[str, ...], change: Change) -> Decision:
         """Do *change* on copies, until no gate changed one of them meanwhile."""

@@ -1,8 +1,8 @@
-"""The states of keys in this process: a bounded number of them, and none that is full again.
+"""The states of keys in this process: a bounded number of them.
 
-With each key that is new two others are looked at, and forgotten if all of their quota is there
-again: who is forgotten so loses and gains nothing. When `keys_max` keys are in debt at once, the
-one of eight that owes least is forgotten, and begins with a full quota when it comes back.
+When another key needs room, one of which all of the quota is there again is forgotten: it loses and
+gains nothing. When all of the eight that were looked at last owe something, the one that owes least
+is forgotten, and begins with a full quota when it comes back.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from array import array
 from collections import deque
 from typing import Generic, TypeVar
 
-from moreton.ratelimit.core.limit import Cells, Limit
+from moreton.ratelimit.core.limit import Limit
 
 KEYS_MAX = 100_000
-_LOOK_AT = 2
 _CHOOSE_FROM = 8
 StateT = TypeVar("StateT")
 
@@ -37,7 +36,8 @@ class KeyTable(Generic[StateT]):
         if found is None:
             if type(key) is not str:
                 raise TypeError(f"key is {key!r}: give a string")
-            self._make_room(now)
+            if len(self.states) >= self.keys_max:
+                self._make_room(now)
             found = self.states.setdefault(key, self._fresh())
             self._order.append(key)
         return found
@@ -48,38 +48,29 @@ class KeyTable(Generic[StateT]):
         if key in self.states:
             self.states[key] = self._fresh()
 
-    def cells(self, state: StateT) -> Cells:
-        """What the limit reads and writes; of some tables a copy."""
+    def _owes(self, state: StateT, now: int) -> int:
+        """How long until all of the quota is there again."""
         raise NotImplementedError
 
     def _fresh(self) -> StateT:
         raise NotImplementedError
 
     def _make_room(self, now: int) -> None:
-        for _ in range(min(_LOOK_AT, len(self._order))):
-            self._look_at_oldest(now)
-        if len(self.states) < self.keys_max:
-            return
-        owing = [self._look_at_oldest(now) for _ in range(min(_CHOOSE_FROM, len(self._order)))]
-        if len(self.states) < self.keys_max:
-            return
-        _, least = min(owing)
-        # Those that were looked at are the last in the order now.
-        for _ in owing:
-            self._order.pop()
-        self._order.extend(key for _, key in owing if key != least)
-        self.states.pop(least)
-        self.evicted += 1
-
-    def _look_at_oldest(self, now: int) -> tuple[int, str]:
-        """Forget the key that was looked at longest ago, or put it to the end with what it owes."""
-        key = self._order.popleft()
-        state = self.states[key]
-        owes = self.limit.full_in(self.cells(state), now)
-        if owes or not self.drop(key, state):
-            self._order.append(key)
-            return owes, key
-        return 0, key
+        owing = []
+        for _ in range(min(_CHOOSE_FROM, len(self._order))):
+            key = self._order.popleft()
+            state = self.states[key]
+            owes = self._owes(state, now)
+            if not owes and self.drop(key, state):
+                break
+            owing.append((owes, key))
+        else:
+            least = min(owing)
+            owing.remove(least)
+            self.states.pop(least[1])
+            self.evicted += 1
+        # Looked at again after all others.
+        self._order.extend(key for _, key in owing)
 
     def drop(self, key: str, state: StateT) -> bool:
         """Forget *key* if its state is still *state*."""
@@ -96,9 +87,8 @@ class MomentTable(KeyTable[int]):
 
     __slots__ = ()
 
-    def cells(self, state: int) -> Cells:
-        """A copy."""
-        return [state]
+    def _owes(self, state: int, now: int) -> int:
+        return max(0, state - now)
 
     def _fresh(self) -> int:
         return 0
@@ -109,9 +99,8 @@ class RowTable(KeyTable["array[int]"]):
 
     __slots__ = ()
 
-    def cells(self, state: array[int]) -> Cells:
-        """The row itself."""
-        return state
+    def _owes(self, state: array[int], now: int) -> int:
+        return self.limit.full_in(state, now)
 
     def _fresh(self) -> array[int]:
         return array("q", bytes(8 * self.limit.width))
