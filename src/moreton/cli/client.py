@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -128,6 +128,35 @@ class Api:
             raise ApiRefused(status=status, detail=_detail(status, text))
         return json.loads(text) if text else None
 
+    @contextlib.contextmanager
+    def stream(self, path: str, **query: str) -> Iterator[Iterator[tuple[str, Any]]]:
+        """Server-sent events at *path*, each its name and its document, until the node ends them.
+
+        Reading raises `ApiUnreachable` when the node falls silent. Raises as `call`.
+        """
+        target = quote(path, safe="/") + (f"?{urlencode(query)}" if query else "")
+        headers = {"authorization": f"Bearer {self._token}", "accept": "text/event-stream"}
+        failed: list[str] = []
+        reason = "there is nobody to ask"
+        for place in self._places:
+            self.url = place.url
+            connection = _connection(place)
+            try:
+                connection.request("GET", target, headers=headers)
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                failed.append(place.url)
+                reason = (str(error) or type(error).__name__).lower()
+                continue
+            with contextlib.closing(connection):
+                if answer.status >= http.client.BAD_REQUEST:
+                    detail = _detail(answer.status, answer.read())
+                    raise ApiRefused(status=answer.status, detail=detail)
+                yield _server_events(answer, place.url)
+            return
+        raise ApiUnreachable(api=", ".join(failed), reason=reason)
+
     def _first_answer(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
@@ -156,6 +185,24 @@ class Api:
         if cut_off is not None:
             return cut_off
         raise ApiUnreachable(api=", ".join(failed), reason=str(why).lower()) from why
+
+
+def _server_events(answer: http.client.HTTPResponse, url: str) -> Iterator[tuple[str, Any]]:
+    name, data = "", ""
+    try:
+        for raw in answer:
+            line = raw.decode(errors="replace").rstrip("\n")
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                data += line.removeprefix("data: ")
+            elif not line and name:
+                yield name, json.loads(data or "null")
+                name, data = "", ""
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ApiUnreachable(
+            api=url, reason=(str(error) or type(error).__name__).lower()
+        ) from error
 
 
 class _NoAnswer(Exception):

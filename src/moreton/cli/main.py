@@ -21,14 +21,18 @@ _COMMANDS = {
     "up": ("moreton.cli.up", "up", "Run"),
     "run": ("moreton.cli.run", "run", "Run"),
     "cluster": ("moreton.cli.cluster", "cluster", "Run"),
+    "drain": ("moreton.cli.leaving.drain", "drain", "Move"),
+    "rollout": ("moreton.cli.leaving.rollout", "rollout", "Move"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
     "ring": ("moreton.cli.ring", "ring", "Look"),
     "history": ("moreton.cli.history", "history", "Look"),
     "status": ("moreton.cli.looking.status", "status", "Look"),
     "explain": ("moreton.cli.looking.explain", "explain", "Look"),
     "routes": ("moreton.cli.looking.listings", "routes", "Look"),
-    "services": ("moreton.cli.looking.listings", "services", "Look"),
-    "instances": ("moreton.cli.looking.listings", "instances", "Look"),
+    "services": ("moreton.cli.looking.services", "services", "Look"),
+    "instances": ("moreton.cli.looking.instances", "instances", "Look"),
+    "watch": ("moreton.cli.looking.events", "watch", "Look"),
+    "events": ("moreton.cli.looking.events", "events", "Look"),
 }
 
 

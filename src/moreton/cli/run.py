@@ -45,8 +45,11 @@ def run(  # noqa: PLR0913 - one option for each property of an instance
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; may be repeated.")
     ] = None,
     ready_timeout: Annotated[str, typer.Option(help="How long its port may take to open.")] = "60s",
+    drain_timeout: Annotated[
+        str, typer.Option(help="How long proxies and requests may take until it is stopped.")
+    ] = "30s",
     grace: Annotated[
-        str, typer.Option(help="How long it serves on after it was deregistered.")
+        str, typer.Option(help="How long it serves on when nobody knows what the proxies know.")
     ] = "500ms",
     stop_timeout: Annotated[
         str, typer.Option(help="How long it may take to stop before it is killed.")
@@ -58,7 +61,8 @@ def run(  # noqa: PLR0913 - one option for each property of an instance
     """Run a program and keep it registered for as long as it serves.
 
     It is registered once its port accepts connections and gone at once when it ends. SIGTERM and
-    Ctrl-C deregister it first, let the proxies take note, and then stop it; a second one at once.
+    Ctrl-C drain it first: no proxy sends anything new, requests under way end, then it is stopped;
+    a second one stops it at once. `moreton drain` and `moreton rollout restart` reach it, too.
     Without a control plane it runs all the same, and is registered as soon as there is one.
 
     Exits with the program's own status; 128 + n if signal n ended it; 124 if its port never
@@ -85,6 +89,7 @@ def run(  # noqa: PLR0913 - one option for each property of an instance
         api=api,
         limits=RunLimits(
             ready=_duration("--ready-timeout", ready_timeout),
+            drain=_duration("--drain-timeout", drain_timeout),
             grace=_duration("--grace", grace),
             stop=_duration("--stop-timeout", stop_timeout),
         ),

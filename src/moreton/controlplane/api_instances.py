@@ -113,9 +113,9 @@ def instances_router(
         return {"ttls": {name: texts[ttl] for name, ttl in zip(body.instances, ttls, strict=True)}}
 
     @router.delete("/services/{service}/instances/{instance_id}", status_code=204)
-    async def deregister(service: str, instance_id: str) -> None:
+    async def deregister(service: str, instance_id: str, by: str = "api", why: str = "") -> None:
         """End a registration now; 404 if there is none."""
-        await registry.deregister(service, instance_id)
+        await registry.deregister(service, instance_id, by=by, why=why)
 
     _add_orders(router, registry)
     _add_lists(router, registry, known, cut_off)

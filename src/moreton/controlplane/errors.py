@@ -172,6 +172,32 @@ class ChangesContended(ControlPlaneError):
         )
 
 
+class LastInstance(ControlPlaneError):
+    """Nobody would be left to send requests to."""
+
+    code = "last-instance"
+
+    def __init__(self, *, service: str, instance_id: str, others: str = "") -> None:
+        besides = f"; {others}" if others else ""
+        super().__init__(
+            f'instance "{instance_id}" is the last of service "{service}" that serves{besides}: '
+            "without it every request would fail, so it goes on; start or repair another one "
+            "first, or say --force (`force` in the API)"
+        )
+
+
+class LeavesByItself(ControlPlaneError):
+    """A drain was to be taken back that nobody ordered."""
+
+    code = "leaves-by-itself"
+
+    def __init__(self, *, service: str, instance_id: str) -> None:
+        super().__init__(
+            f'instance "{instance_id}" of service "{service}" says itself that it is draining: '
+            "no order can be taken back; its program was told to stop, so start it again"
+        )
+
+
 class NotApplied(ControlPlaneError):
     """The proxies did not confirm a change in time; it is stored and on its way."""
 

@@ -106,6 +106,11 @@ class EnvoySupervisor:
         return AdminClient(self._folder.admin_socket)
 
     @property
+    def runs(self) -> bool:
+        """Whether it runs now, connected or not."""
+        return self._current is not None and self._current.identity.is_alive()
+
+    @property
     def xds_socket(self) -> Path:
         """Where Envoy looks for its control plane."""
         return self._folder.xds_socket

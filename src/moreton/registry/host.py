@@ -26,6 +26,7 @@ from moreton.registry.core.documents import (
 )
 from moreton.registry.core.errors import InstanceIdTaken, InstanceNotRegistered, RegistryBusy
 from moreton.registry.core.fold import Fold
+from moreton.registry.core.history import LEFT, Left, encode_left
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
     TTL_MAX,
@@ -165,11 +166,18 @@ class Registry:
         return ttls
 
     async def deregister(
-        self, service: str, instance_id: str, *, write: FencedWrite | None = None
+        self,
+        service: str,
+        instance_id: str,
+        *,
+        by: str = "",
+        why: str = "",
+        write: FencedWrite | None = None,
     ) -> None:
         """End a registration now, and with it what was said of it. Raises `InstanceNotRegistered`.
 
-        *write* is how to do it as the leader.
+        *by* whom and *why* is for those who read what happened; *write* is how to do it as the
+        leader.
         """
         key = instance_key(service, instance_id)
         for _ in range(_ATTEMPTS_MAX):
@@ -177,7 +185,8 @@ class Registry:
             if found is None:
                 raise InstanceNotRegistered(service=service, instance_id=instance_id)
             unchanged = [Compare.mod(key, "=", found.mod_revision)]
-            gone = [Delete(key), Delete(key + b"/", prefix_end(key + b"/"))]
+            left = Put(LEFT, encode_left(Left(service, instance_id, by, why)))
+            gone: list[Op] = [Delete(key), Delete(key + b"/", prefix_end(key + b"/")), left]
             if (await (write or self._write)(gone, compare=unchanged)).succeeded:
                 self._heard.pop((service, instance_id), None)
                 await self._revoke(found.lease)

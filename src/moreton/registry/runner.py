@@ -6,43 +6,54 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import assert_never
 
+from moreton.kernel.errors import MoretonError
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.time import Clock, SystemClock
 from moreton.registry.client import Registration, register
 from moreton.registry.core.instance import TTL_DEFAULT, Instance, InstanceId, check_ttl
+from moreton.registry.core.instructions import Action, Instruction, Phase
 from moreton.registry.core.run import (
     Deregister,
     DeregistrationEnded,
+    Drain,
+    DrainEnded,
     Exit,
     ExplainNeverReady,
     ExplainNeverServed,
     KillProgram,
-    OtherSignalled,
     PortAccepted,
     ProgramEnded,
     Register,
+    Report,
+    RestartAsked,
     Run,
     RunEffect,
     RunEvent,
     RunLimits,
     SendSignal,
+    StartProgram,
     StopSignalled,
 )
 from moreton.registry.core.standing import InstanceSource
-from moreton.registry.errors import PortTaken, ProgramNotFound, ProgramNotStarted
+from moreton.registry.errors import PortTaken
 from moreton.registry.listening import LOOPBACK, accepting_address, free_port, listening_ports
+from moreton.registry.programs import signals_as_events, start_program
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-OTHER_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# As shells report a command that is not there.
+NEVER_STARTED_STATUS = 127
 # The port is looked at this often: soon after the start, then less.
 _PROBE_SECONDS_FIRST = 0.02
 _PROBE_SECONDS_MAX = 0.25
+# What a program left behind has so long to let go of its port when it is started anew.
+_PORT_SECONDS_MAX = 5.0
+# Who asked for a restart is told of its end once the registry has it.
+_SERVING_SECONDS_MAX = 10.0
+_REPORTS_SECONDS_MAX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +111,8 @@ async def run_program(plan: Plan, say: Callable[[str], None], *, clock: Clock | 
     if taken is not None:
         raise PortTaken(service=plan.service, address=taken, port=port)
     events: asyncio.Queue[RunEvent] = asyncio.Queue()
-    async with _signals(events):
-        program = await _start(plan, port)
+    async with signals_as_events(events):
+        program = await start_program(plan.command, port)
         runner = _Runner(plan, program, events, port=port, say=say, clock=clock or SystemClock())
         return await runner.run()
 
@@ -126,16 +137,23 @@ class _Runner:
         self._clock = clock
         self._events = events
         self._machine = Run(plan.limits, clock.now())
+        self._reports: asyncio.Queue[Report] = asyncio.Queue()
+        self._stop_asked = ""  # the name of the instruction to stop
         self._registration: Registration | None = None
         self._found_at = LOOPBACK[0]
         self._status: int | None = None
 
     async def run(self) -> int:
-        tasks = [asyncio.create_task(self._watch_program()), asyncio.create_task(self._probe())]
+        tasks = [
+            asyncio.create_task(self._watch_program(self._program)),
+            asyncio.create_task(self._probe()),
+            asyncio.create_task(self._send_reports()),
+        ]
         try:
             while self._status is None:
                 for effect in await self._next_effects():
                     self._perform(effect, tasks)
+            await self._end_reports()
         finally:
             for task in tasks:
                 task.cancel()
@@ -157,7 +175,13 @@ class _Runner:
     def _perform(self, effect: RunEffect, tasks: list[asyncio.Task[None]]) -> None:
         match effect:
             case Register():
-                self._registration = self._register()
+                self._registration = self._serve(self._registration)
+            case Drain():
+                tasks.append(asyncio.create_task(self._drain()))
+            case StartProgram():
+                tasks.append(asyncio.create_task(self._start_again(tasks)))
+            case Report():
+                self._reports.put_nowait(effect)
             case Deregister():
                 tasks.append(asyncio.create_task(self._deregister()))
             case SendSignal(number):
@@ -172,17 +196,18 @@ class _Runner:
             case ExplainNeverReady():
                 self._say(self._never_ready())
             case ExplainNeverServed(status):
+                never = "never" if self._registration is None else "not any more"
                 self._say(
                     f"the program ended with status {status} before it accepted connections on "
-                    f"port {self._port}: it was never registered; see what it said above"
+                    f"port {self._port}: it was {never} registered; see what it said above"
                 )
             case Exit(status):
                 self._status = status
             case _:
                 assert_never(effect)
 
-    async def _watch_program(self) -> None:
-        self._events.put_nowait(ProgramEnded(await self._program.wait()))
+    async def _watch_program(self, program: asyncio.subprocess.Process) -> None:
+        self._events.put_nowait(ProgramEnded(await program.wait()))
 
     async def _probe(self) -> None:
         pause = _PROBE_SECONDS_FIRST
@@ -195,11 +220,17 @@ class _Runner:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _PROBE_SECONDS_MAX)
 
+    def _serve(self, registration: Registration | None) -> Registration:
+        if registration is None:
+            return self._register()
+        registration.serve()
+        return registration
+
     def _register(self) -> Registration:
         plan = self._plan
         # Only IPv6 loopback answers: the address of an IPv4 connection would lead nowhere.
         found = self._found_at if self._found_at != LOOPBACK[0] else None
-        return register(
+        registration = register(
             plan.service,
             port=self._port,
             address=plan.address or found,
@@ -215,11 +246,84 @@ class _Runner:
             token=plan.token,
             leave_on_sigterm=False,
         )
+        loop = asyncio.get_running_loop()
+
+        def hear(instruction: Instruction) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._hear, instruction)
+
+        registration.listen(hear)
+        return registration
+
+    def _hear(self, instruction: Instruction) -> None:
+        by = f" by {instruction.by}" if instruction.by else ""
+        self._say(f"told{by} to {instruction.action} the program")
+        if instruction.action is Action.RESTART:
+            self._events.put_nowait(RestartAsked(instruction.name))
+            return
+        if self._stop_asked:
+            return  # once is enough: a second signal tells many programs to hurry
+        self._stop_asked = instruction.name
+        self._reports.put_nowait(Report(instruction.name, Phase.STOPPING))
+        self._events.put_nowait(StopSignalled(signal.SIGTERM))
+
+    async def _drain(self) -> None:
+        assert self._registration is not None, "only what was registered is drained"
+        limit = self._plan.limits.drain
+        found = await self._registration.adrain(limit)
+        if not found.idle:
+            self._say(f"not waiting for {found.waits_for} any longer; longer with --drain-timeout")
+        self._events.put_nowait(DrainEnded(known=found.acknowledged))
 
     async def _deregister(self) -> None:
         assert self._registration is not None, "only what was registered is deregistered"
         await self._registration.aclose()
         self._events.put_nowait(DeregistrationEnded())
+
+    async def _start_again(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Once nobody answers at the port any more."""
+        self._signal_group(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_PORT_SECONDS_MAX):
+                while await accepting_address(_probed(self._plan), self._port) is not None:
+                    await asyncio.sleep(_PROBE_SECONDS_FIRST)
+        except TimeoutError:
+            self._signal_group(signal.SIGKILL)
+        try:
+            self._program = await start_program(self._plan.command, self._port)
+        except MoretonError as error:
+            self._say(str(error))
+            self._events.put_nowait(ProgramEnded(NEVER_STARTED_STATUS))
+            return
+        tasks.append(asyncio.create_task(self._watch_program(self._program)))
+        tasks.append(asyncio.create_task(self._probe()))
+
+    async def _send_reports(self) -> None:
+        """In their order, so that the last word stays."""
+        while True:
+            report = await self._reports.get()
+            try:
+                await self._send(report)
+            finally:
+                self._reports.task_done()
+
+    async def _send(self, report: Report) -> None:
+        registration = self._registration
+        if registration is None:
+            return
+        if report.phase is Phase.DONE and report.name != self._stop_asked:
+            await asyncio.to_thread(registration.wait_serving, _SERVING_SECONDS_MAX)
+        await asyncio.to_thread(registration.report, report.name, report.phase, report.detail)
+
+    async def _end_reports(self) -> None:
+        if self._registration is not None:
+            self._registration.listen(None)
+        if self._stop_asked:
+            ended = f"the program ended with status {self._status}"
+            self._reports.put_nowait(Report(self._stop_asked, Phase.DONE, ended))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REPORTS_SECONDS_MAX):
+                await self._reports.join()
 
     def _signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -240,35 +344,3 @@ class _Runner:
 
 def _probed(plan: Plan) -> tuple[str, ...]:
     return LOOPBACK if plan.address is None else (plan.address,)
-
-
-async def _start(plan: Plan, port: int) -> asyncio.subprocess.Process:
-    command = [word.replace("{port}", str(port)) for word in plan.command]
-    try:
-        # A session of its own: Ctrl-C of the terminal must not reach it before it has left.
-        return await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, "PORT": str(port)}, start_new_session=True
-        )
-    except FileNotFoundError as error:
-        raise ProgramNotFound(program=command[0]) from error
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ProgramNotStarted(program=command[0], reason=reason) from error
-
-
-@asynccontextmanager
-async def _signals(events: asyncio.Queue[RunEvent]) -> AsyncIterator[None]:
-    loop = asyncio.get_running_loop()
-    wanted: dict[signal.Signals, RunEvent] = {
-        **{number: StopSignalled(number) for number in STOP_SIGNALS},
-        **{number: OtherSignalled(number) for number in OTHER_SIGNALS},
-    }
-    # What was ignored from the start stays so: that is how nohup works.
-    taken = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in taken:
-        loop.add_signal_handler(number, events.put_nowait, wanted[number])
-    try:
-        yield
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)

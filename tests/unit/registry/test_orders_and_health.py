@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from moreton.registry import InstanceId
+from moreton.registry.core.documents import PREFIX
 from moreton.registry.core.standing import InstanceKind
 from moreton.registry.errors import InstanceNotRegistered
-from moreton.store import Compare, TxnResult
+from moreton.store import Compare, TxnResult, prefix_end
 from moreton.store.core.model import Op
 from unit.registry.house import DRAIN, ONE, SICK, TTL, House
 
@@ -61,7 +62,7 @@ async def test_order_is_gone_with_an_explicit_deregistration(house: House) -> No
     await house.registry.set_order("catalogue", "1", DRAIN)
     await house.registry.write_health({("catalogue", ONE.id): SICK}, house.write)
     await house.registry.deregister("catalogue", "1")
-    assert house.store.statistics().keys == 0
+    assert (await house.store.range(PREFIX, prefix_end(PREFIX))).kvs == ()
     await house.registry.register(ONE, ttl=TTL)
     assert await house.states() == ["serving"]
 

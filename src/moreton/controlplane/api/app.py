@@ -11,11 +11,15 @@ from moreton import __version__
 from moreton.config import ConfigRefused
 from moreton.controlplane.api.auth import BearerAuth
 from moreton.controlplane.api.changes import changes_router
+from moreton.controlplane.api.history import history_router
 from moreton.controlplane.api.looks import looks_router
 from moreton.controlplane.api.parts import ApiParts
 from moreton.controlplane.api_instances import instances_router
+from moreton.controlplane.drains.api import drains_router
 from moreton.controlplane.errors import (
     DefinedInFile,
+    LastInstance,
+    LeavesByItself,
     NotApplied,
     ObjectInUse,
     ObjectNotValid,
@@ -24,12 +28,21 @@ from moreton.controlplane.errors import (
     WeightsNotValid,
 )
 from moreton.controlplane.problems import install_problems
+from moreton.controlplane.rollouts.api import rollouts_router
+from moreton.controlplane.rollouts.errors import NoRollout, NothingToRestart, NotRestartable
 from moreton.kernel.errors import MoretonError
+from moreton.registry.errors import InstructionSuperseded
 from moreton.store.errors import RequestTooLarge, StoreError, StoreFull
 
 STATUSES: dict[type[MoretonError], int] = {
     ConfigRefused: http.HTTPStatus.UNPROCESSABLE_ENTITY,
     DefinedInFile: http.HTTPStatus.CONFLICT,
+    InstructionSuperseded: http.HTTPStatus.CONFLICT,
+    LastInstance: http.HTTPStatus.CONFLICT,
+    LeavesByItself: http.HTTPStatus.CONFLICT,
+    NoRollout: http.HTTPStatus.NOT_FOUND,
+    NothingToRestart: http.HTTPStatus.NOT_FOUND,
+    NotRestartable: http.HTTPStatus.CONFLICT,
     ObjectInUse: http.HTTPStatus.CONFLICT,
     UnknownObject: http.HTTPStatus.NOT_FOUND,
     ObjectNotValid: http.HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -62,4 +75,7 @@ def describe(parts: ApiParts) -> FastAPI:
     app.include_router(
         instances_router(parts.registry, known=parts.known_instances, cut_off=parts.is_cut_off)
     )
+    app.include_router(drains_router(parts.registry, parts.drains, parts.instructions))
+    app.include_router(rollouts_router(parts.rollouts))
+    app.include_router(history_router(parts.history))
     return app

@@ -8,9 +8,13 @@ from typing import Any, TypeAlias
 
 from moreton.controlplane.api.events import Events
 from moreton.controlplane.api.notices import Notices
+from moreton.controlplane.drains import Drains
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.views import Views
+from moreton.controlplane.rollouts import Rollouts
 from moreton.registry import InstanceView, Registry
+from moreton.registry.history import History
+from moreton.registry.instructions import Instructions
 
 Document: TypeAlias = dict[str, Any]
 
@@ -40,6 +44,10 @@ class ApiParts:
     views: Views
     registry: Registry
     known_instances: InstanceView
+    drains: Drains
+    instructions: Instructions
+    rollouts: Rollouts
+    history: History
     is_cut_off: Callable[[], bool]
     events: Events
     notices: Notices

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from moreton.controlplane.core.desired import Desired
+from moreton.controlplane.core.drains import LEAVING_STATES
 from moreton.controlplane.following import Noting, Quiet, in_background, keep_following
 from moreton.controlplane.publishing.publisher import Publisher
 from moreton.gateway.core.model import Address, Endpoint, Service
@@ -33,10 +34,14 @@ class Discovery:
         self._troubles = troubles or Quiet()
 
     def endpoints_of(self, service: Service) -> list[Endpoint]:
-        """Where *service* answers now: its addresses, or its registered instances."""
+        """Where *service* answers now: its addresses, or its registered instances.
+
+        Those that are leaving are told of as not healthy.
+        """
         if service.discover is None:
             return [Endpoint(address) for address in service.addresses]
-        found = serving(self.view.of(service.discover))
+        there = self.view.of(service.discover)
+        found = serving(there)
         # Envoy's weights are small; what counts is their relation.
         scale = max([each.weight for each in found], default=1)
         return [
@@ -47,6 +52,11 @@ class Discovery:
                 else max(1, each.weight * _WEIGHT_MAX // scale),
             )
             for each in found
+        ] + [
+            # Known, so that the requests under way there can be counted, and sent nothing new.
+            Endpoint(Address(each.address, each.port), healthy=False)
+            for each in there
+            if each.state in LEAVING_STATES
         ]
 
     async def load(self) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from moreton.controlplane.cluster.presence import Presence
 from moreton.controlplane.cluster.roster import Roster
 from moreton.controlplane.core.fingerprints import digest_of, fingerprints
 from moreton.controlplane.core.nodes import Node
+from moreton.controlplane.following import in_background, keep_following
+from moreton.election import Term
 from moreton.kernel.time import SystemClock
 
 _REJECTED_MAX = 20
@@ -81,6 +84,7 @@ class Nodes:
         self._roster = Roster(store, troubles=troubles, on_change=self._remember_peers)
         self._leadership = Leadership(store, name=name, duties=duties, troubles=troubles)
         plane.control.share(self._roster)
+        plane.drains.share(name, self._roster, self._presence.touch)
 
     async def enter(self) -> None:
         """Be one of the nodes. Raises `NodeNameTaken`, and the store's errors."""
@@ -123,7 +127,11 @@ class Nodes:
             "shared": True,
             "revision": seen,
             "nodes": [
-                {k: v for k, v in asdict(node).items() if k not in {"home", "certificate"}}
+                {
+                    k: v
+                    for k, v in asdict(node).items()
+                    if k not in {"home", "certificate", "leaving"}
+                }
                 for node in self._roster.nodes()
             ],
         }
@@ -152,6 +160,7 @@ class Nodes:
             configuration=self._configuration,
             applied=self._applied,
             rejected={str(key): each.reason[:_REASON_CHARS_MAX] for key, each in refused},
+            leaving=self._plane.drains.told(),
         )
 
     async def _listen(self) -> None:
@@ -190,6 +199,17 @@ class Nodes:
                 home.write(self._folder)
 
 
+def alone(plane: Plane) -> AbstractAsyncContextManager[None]:
+    """What is to be done once for all nodes, in the background, where there is only one."""
+
+    async def keep(is_fine: Callable[[], None]) -> None:
+        is_fine()
+        await plane.keep_history()
+
+    what = "writing down what happens to instances"
+    return in_background(keep_following(keep, what=what, troubles=plane.troubles), name=what)
+
+
 def node_name(configured: str | None) -> str:
     """The node's name: as *configured*, else the machine's."""
     return configured or _HOSTNAME_ODD.sub("-", os.uname().nodename).strip("-._") or "node"
@@ -203,4 +223,14 @@ def duties_for(plane: Plane, url: str) -> list[Duty]:
     """
     parts = urlsplit(url)
     own_etcd = parts.scheme in {"etcd", "etcds"} and parts.path in {"", "/"}
-    return [compaction(plane.store)] if own_etcd else []
+    own = [compaction(plane.store)] if own_etcd else []
+    return [*own, _history(plane)]
+
+
+def _history(plane: Plane) -> Duty:
+    """The duty to write down what happens to instances, and to forget what is old."""
+
+    async def keep(term: Term) -> None:
+        await plane.keep_history(term.write)
+
+    return keep

@@ -15,6 +15,7 @@ from moreton.controlplane.core.clashes import ClashIndex
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.development import DevelopmentProcesses
+from moreton.controlplane.drains import Drains
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
 from moreton.controlplane.objects.views import Views
@@ -22,13 +23,18 @@ from moreton.controlplane.publishing import Publisher
 from moreton.controlplane.publishing.compiled import Compiled
 from moreton.controlplane.publishing.ports import Preflight
 from moreton.controlplane.publishing.proxyless import WithProxyless
+from moreton.controlplane.rollouts import Rollouts
 from moreton.controlplane.settings import Settings
 from moreton.envoy.xds import PROXYLESS, XdsServer
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
 from moreton.gateway.core.model import Route
 from moreton.kernel.time import SystemClock
-from moreton.registry import Registry
-from moreton.store import Store
+from moreton.registry import InstanceChange, Registry
+from moreton.registry.history import History
+from moreton.registry.host import FencedWrite
+from moreton.registry.instructions import Instructions
+from moreton.store import Compare, Store, TxnResult
+from moreton.store.core.model import Op
 
 if TYPE_CHECKING:
     from moreton.registry.dns import DnsServer
@@ -47,8 +53,6 @@ class Plane:
     publisher: Publisher
     follower: Follower
     control: Control
-    views: Views
-    notices: Notices
     xds: XdsServer
     troubles: Troubles
     events: Events = field(default_factory=Events)
@@ -56,6 +60,20 @@ class Plane:
     programs: DevelopmentProcesses | None = None
     dns: DnsServer | None = None
     faults: Sequence[str] = ()  # of the last edit, when it was refused
+    views: Views = field(init=False)
+    notices: Notices = field(init=False)
+    drains: Drains = field(init=False)
+    instructions: Instructions = field(init=False)
+    rollouts: Rollouts = field(init=False)
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.views = Views(self.control, self.discovery.view)
+        self.notices = Notices(self.registry)
+        self.drains = Drains(self.discovery.view, self.desired, self.publisher, self.xds)
+        self.instructions = Instructions(self.store)
+        self.rollouts = Rollouts(self.store, self.registry, self.instructions)
+        self.history = History(self.store)
 
     def apply(self, settings: Settings) -> int:
         """Put *settings* in force; how many objects they change."""
@@ -68,6 +86,23 @@ class Plane:
         )
         self.touch(changed)
         return len(changed)
+
+    def note(self, change: InstanceChange) -> None:
+        """Tell everybody of a change of the registry, once the view has it."""
+        self.notices.tell(change)
+        self.drains.apply(change)
+
+    async def keep_history(self, write: FencedWrite | None = None) -> None:
+        """Write down what happens to instances, for all nodes: as the leader, by its *write*.
+
+        Until cancelled. Raises what *write* raises, and the store's errors.
+        """
+
+        async def alone(then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
+            return await self.store.txn(compare, then)
+
+        await self.instructions.forget_old()
+        await self.history.keep(write or alone)
 
     def refresh_secrets(self) -> None:
         """Certificates or keys changed on disk: serve with the new ones."""
@@ -114,11 +149,13 @@ def put_together(
         if len(plane.events):
             plane.events.tell("object", plane.views.status_of(key))
 
+    def tell(change: InstanceChange) -> None:
+        plane.note(change)
+
     desired = Desired()
     registry = Registry(store)
     troubles = Troubles()
-    notices = Notices(registry)
-    discovery = Discovery(registry, desired, troubles=troubles, tell=notices.tell)
+    discovery = Discovery(registry, desired, troubles=troubles, tell=tell)
     compiler = GatewayCompiler()
     both = WithProxyless(compiler, lambda known: xds.publish(PROXYLESS, known))
     compiled = Compiled(both, discovery.endpoints_of)
@@ -144,8 +181,6 @@ def put_together(
         publisher=publisher,
         follower=follower,
         control=control,
-        views=Views(control, discovery.view),
-        notices=notices,
         xds=xds,
         troubles=troubles,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from moreton.controlplane.core.nodes import (
     PREFIX,
@@ -40,6 +41,14 @@ class Roster:
     def nodes(self) -> Sequence[Node]:
         """The living nodes by name."""
         return [self._nodes[name] for name in sorted(self._nodes)]
+
+    def leaving(self) -> Mapping[str, Mapping[str, Any]]:
+        """By node what it tells of the instances that leave."""
+        return {name: node.leaving for name, node in self._nodes.items()}
+
+    def next_change(self) -> asyncio.Event:
+        """Set when a node next tells something, comes or goes."""
+        return self._changed
 
     async def run(self) -> None:
         """Follow them; until cancelled. While the store is in trouble they stay as they were."""

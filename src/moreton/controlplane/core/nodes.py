@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 PREFIX = b"/moreton/nodes/"
 _ABOUT, _OBJECTS = "about", "objects"
@@ -31,6 +32,7 @@ class Node:
     configuration: str = ""  # the hash of what its moreton.yaml defines
     applied: int = 0
     rejected: Mapping[str, str] = field(default_factory=dict)
+    leaving: Mapping[str, Any] = field(default_factory=dict)  # how far its proxies are with that
 
 
 def about_key(name: str) -> bytes:

@@ -9,7 +9,7 @@ import shlex
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,9 +24,10 @@ from moreton.envoy.restarts import RestartBackoff
 from moreton.gateway.config import RunModel
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
-from moreton.registry.core.errors import InstanceNotRegistered, RegistryBusy
+from moreton.registry.core.errors import InstanceIdTaken, InstanceNotRegistered, RegistryBusy
 from moreton.registry.core.instance import Instance, InstanceId
-from moreton.registry.core.standing import InstanceSource
+from moreton.registry.core.instructions import Phase
+from moreton.registry.core.standing import InstanceSource, InstanceState
 from moreton.registry.host import Registry
 from moreton.store.errors import StoreError
 
@@ -63,15 +64,20 @@ class Program:
         folder: Path,
         base: Path,
         registry: Registry,
+        drained: Callable[[str, str], Awaitable[None]],
         say: Callable[[str], None],
     ) -> None:
+        """*drained* waits, for a bounded time, until nothing is sent to an instance."""
         self.run = run
+        self.instance_id = instance
         self._name = name
-        self._instance_id = instance
         self._folder = folder
         self._base = base
         self._registry = registry
+        self._drained = drained
         self._say = say
+        self._state = InstanceState.SERVING
+        self._served = asyncio.Event()
         self._backoff = RestartBackoff(system_rng())
         self._clock = SystemClock()
         self._identity: ProcessIdentity | None = None
@@ -93,10 +99,25 @@ class Program:
                 await self._task
 
     async def stop(self) -> None:
-        """Take the registration away, then end the program."""
+        """Let requests end, take the registration away, then end the program."""
+        await self._drain()
         await self.detach()
         await self._deregister()
         await self.end()
+
+    async def restart(self, report: Callable[[Phase], Awaitable[object]]) -> None:
+        """Let requests end, end the program and start it; returns once it serves."""
+        await report(Phase.DRAINING)
+        await self._drain()
+        await report(Phase.STOPPING)
+        await self.detach()
+        await self.end()
+        await report(Phase.STARTING)
+        self._state = InstanceState.SERVING
+        self._ready = False
+        self._served.clear()
+        self.start()
+        await self._served.wait()
 
     async def end(self) -> None:
         """SIGTERM, then SIGKILL after 10 s."""
@@ -211,32 +232,52 @@ class Program:
         assert self._port is not None
         while not await self._answers(self._port):
             await asyncio.sleep(_PROBE_SECONDS)
-        instance = Instance(
-            self._instance_id, self._name, _HOST, self._port, source=InstanceSource.RUN
-        )
         while True:
             try:
-                await self._stay_registered(instance)
+                await self._stay_registered()
             except InstanceNotRegistered:
                 continue
             except (RegistryBusy, StoreError) as error:
                 self._say(f"service {self._name!r} may not be registered: {error}")
                 await asyncio.sleep(_RENEW_SECONDS)
 
-    async def _stay_registered(self, instance: Instance) -> None:
+    async def _drain(self) -> None:
+        """Nothing new is sent to it from now on; in an outage of the store that cannot be known."""
+        if not self._ready:
+            return
+        self._state = InstanceState.DRAINING
+        with contextlib.suppress(InstanceIdTaken, InstanceNotRegistered, RegistryBusy, StoreError):
+            await self._registry.register(self._instance(), ttl=_TTL)
+            await self._drained(self._name, self.instance_id)
+
+    def _instance(self) -> Instance:
+        assert self._port is not None
+        return Instance(
+            self.instance_id,
+            self._name,
+            _HOST,
+            self._port,
+            state=self._state,
+            source=InstanceSource.RUN,
+        )
+
+    async def _stay_registered(self) -> None:
         """Register, and renew until that fails."""
-        await self._registry.register(instance, ttl=_TTL)
+        await self._registry.register(self._instance(), ttl=_TTL)
+        self._served.set()
         if not self._ready:
             self._ready = True
             self._say(f"service {self._name!r} answers on port {self._port}")
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
-            await self._registry.renew(self._name, self._instance_id)
+            await self._registry.renew(self._name, self.instance_id)
 
     async def _deregister(self) -> None:
         # In an outage of the store the lease ends it.
         with contextlib.suppress(InstanceNotRegistered, RegistryBusy, StoreError):
-            await self._registry.deregister(self._name, self._instance_id)
+            await self._registry.deregister(
+                self._name, self.instance_id, by="moreton up", why="its program ended"
+            )
 
     async def _answers(self, port: int) -> bool:
         try:

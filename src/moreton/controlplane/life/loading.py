@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moreton.controlplane.cluster.joining import Membership, join, reach, shown_url
+from moreton.controlplane.following import in_background, keep_following
 from moreton.controlplane.life.places import state_of
 from moreton.controlplane.settings import Settings
 from moreton.controlplane.state_folder import StateFolder
@@ -62,6 +63,12 @@ async def _serve_last_good(settings: Settings, binary: Path) -> bool:
     return True
 
 
+def _following_instructions(plane: Plane) -> AbstractAsyncContextManager[None]:
+    follow = plane.instructions.follow
+    what = "following instructions"
+    return in_background(keep_following(follow, what=what, troubles=plane.troubles), name=what)
+
+
 async def load(
     settings: Settings, store: Store, binary: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
 ) -> Plane:
@@ -95,6 +102,9 @@ async def load(
     await stack.enter_async_context(plane.publisher.running())
     await stack.enter_async_context(plane.follower.running())
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
+    plane.drains.watch(envoy)
+    await stack.enter_async_context(plane.drains.running())
+    await stack.enter_async_context(_following_instructions(plane))
     saving = keep_last_good(plane, state / "envoy", group=GROUP)
     editor = Editor(plane)
     edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)

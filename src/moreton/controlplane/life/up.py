@@ -151,12 +151,14 @@ async def _enter(
     from moreton.controlplane.assembly.nodes import (  # noqa: PLC0415 - gRPC and protobuf
         Alone,
         Nodes,
+        alone,
         duties_for,
         node_name,
     )
 
     own = node_name(name)
     if member is None:
+        await stack.enter_async_context(alone(plane))
         return Alone(own)
     nodes = Nodes(
         plane,
@@ -191,6 +193,8 @@ async def _start_programs(
         state / "services",
         base=plane.settings.folder,
         registry=plane.registry,
+        drained=plane.drains.wait_idle,
+        instructions=plane.instructions,
         say=_LOG.info,
         node=node,
     )

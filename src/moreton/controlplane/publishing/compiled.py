@@ -21,6 +21,7 @@ class Compiled:
     endpoints_of: Callable[[Service], Sequence[Endpoint]]
     values: dict[ObjectKey, Value] = field(default_factory=dict)
     snapshot: Snapshot = field(default_factory=Snapshot)
+    members: dict[str, Sequence[Endpoint]] = field(default_factory=dict)
     _gateways: set[str] = field(default_factory=set)
 
     def set(self, key: ObjectKey, value: Value | None) -> bool:
@@ -41,7 +42,7 @@ class Compiled:
                 pass
             case Service():
                 self.compiler.put_service(value)
-                self.compiler.put_endpoints(value.name, self.endpoints_of(value))
+                self._put_endpoints(value)
             case Route():
                 if isinstance(before, Route) and _differ_in_weights_only(before, value):
                     self.compiler.put_weights(
@@ -55,7 +56,7 @@ class Compiled:
         """The instances of *service* changed."""
         value = self.values.get(ObjectKey(Kind.SERVICE, service))
         if isinstance(value, Service):
-            self.compiler.put_endpoints(service, self.endpoints_of(value))
+            self._put_endpoints(value)
 
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
         """What changed since the last call; the snapshot has it."""
@@ -89,6 +90,10 @@ class Compiled:
             case None:
                 return []
 
+    def _put_endpoints(self, service: Service) -> None:
+        self.members[service.name] = members = self.endpoints_of(service)
+        self.compiler.put_endpoints(service.name, members)
+
     def _remove(self, key: ObjectKey, before: Value | None) -> None:
         if before is None:
             return
@@ -98,6 +103,7 @@ class Compiled:
                 self._gateways.discard(key.name)
                 self.compiler.remove_gateway(key.name)
             case Service():
+                self.members.pop(key.name, None)
                 self.compiler.remove_service(key.name)
             case Route():
                 self.compiler.remove_route(key.name)

@@ -47,7 +47,11 @@ class WithProxyless:
                 if members is None:
                     removed += [each.key for each in proxyless_resources(name, [])]
                 else:
-                    places = [Place(m.address.host, m.address.port, m.weight) for m in members]
+                    places = [
+                        Place(m.address.host, m.address.port, m.weight)
+                        for m in members
+                        if m.healthy
+                    ]
                     put += proxyless_resources(name, places)
             self._changed.clear()
             self._snapshot = self._snapshot.changed(put, removed)

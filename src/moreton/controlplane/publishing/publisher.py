@@ -23,6 +23,7 @@ from moreton.controlplane.core.proving import Proving
 from moreton.controlplane.publishing.compiled import Compiled
 from moreton.controlplane.publishing.culprits import find_culprits
 from moreton.controlplane.publishing.ports import Preflight, Xds
+from moreton.controlplane.publishing.senders import Senders, place
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.core.model import Route
 from moreton.kernel.errors import MoretonError
@@ -30,6 +31,8 @@ from moreton.kernel.time import Clock
 
 _LOG = logging.getLogger("moreton.controlplane")
 GROUP = "moreton"
+# The group of gRPC clients, as the xDS server has it.
+PROXYLESS = "proxyless"
 # After a pass the loop rests as long as the pass took, at most this long.
 _REST_MAX = timedelta(milliseconds=50)
 
@@ -59,6 +62,7 @@ class Publisher:
         self.compiled = compiled
         self.refused: dict[ObjectKey, Refusal] = {}
         self.passes = 0
+        self.senders = Senders()
         self._xds = xds
         self._preflight = preflight
         self._clock = clock
@@ -126,6 +130,7 @@ class Publisher:
         if changed or removed:
             self._remember(changed, before)
             self._xds.publish(GROUP, self.compiled.snapshot)
+            self._note_senders(changed, removed)
         self.passes += 1
         self._passed.set()
         self._passed = asyncio.Event()
@@ -229,6 +234,19 @@ class Publisher:
                     self._proving.published(resource.key, resource.version, mine)
                 case _:
                     self._proving.published(resource.key, resource.version, {})
+
+    def _note_senders(self, changed: Sequence[Resource], removed: Sequence[ResourceKey]) -> None:
+        for key in removed:
+            if key.type_url is TypeUrl.ENDPOINTS:
+                self.senders.removed(key.name)
+        for resource in changed:
+            if resource.key.type_url is TypeUrl.ENDPOINTS:
+                name = resource.key.name
+                # What gRPC clients are told of the service is another version of the same.
+                told = self._xds.status(PROXYLESS, resource.key).version
+                members = self.compiled.members.get(name, ())
+                sent_to = [place(x.address.host, x.address.port) for x in members if x.healthy]
+                self.senders.published(name, [resource.version, told], sent_to)
 
     def _routes_in(
         self, gateway: str, routes: dict[ObjectKey, Value | None]

@@ -192,7 +192,7 @@ class Delivery:
             kind.forced |= names  # a name asked for again is sent again
         else:
             kind.forced |= {name for name in names if name not in kind.held}
-        self._unsubscribe(kind, event.unsubscribe)
+        yield from self._unsubscribe(event.type_url, kind, event.unsubscribe)
         kind.pending |= names | kind.forced
         if event.first:
             kind.pending |= kind.held.keys()
@@ -212,7 +212,9 @@ class Delivery:
             else:
                 kind.unknown.add(name)
 
-    def _unsubscribe(self, kind: _Type, names: frozenset[str]) -> None:
+    def _unsubscribe(
+        self, type_url: TypeUrl, kind: _Type, names: frozenset[str]
+    ) -> Iterator[Effect]:
         if "*" in names:
             kind.wildcard = kind.legacy = False
         for name in names - {"*"}:
@@ -221,9 +223,10 @@ class Delivery:
                 kind.forced.add(name)  # still wanted by `*`: the protocol wants an answer
             else:
                 kind.held.pop(name, None)
-                kind.applied.pop(name, None)
                 kind.unknown.discard(name)
                 kind.forced.discard(name)
+                if kind.applied.pop(name, None) is not None:
+                    yield Gone(ResourceKey(type_url, name))
 
     def _published(self, snapshot: Snapshot) -> None:
         for key in snapshot.differences(self._snapshot):

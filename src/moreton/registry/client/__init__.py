@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, cast
@@ -18,7 +18,9 @@ from moreton.kernel.ids import new_id
 from moreton.kernel.quantities import parse_duration
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import SystemClock
-from moreton.registry.client import leaving
+from moreton.registry.client import draining, instructions, leaving
+from moreton.registry.client.draining import Drained
+from moreton.registry.client.instructions import Listener
 from moreton.registry.client.keeper import keep
 from moreton.registry.client.wire import Offer
 from moreton.registry.client.worker import Worker
@@ -29,9 +31,11 @@ from moreton.registry.core.instance import (
     InstanceId,
     check_ttl,
 )
-from moreton.registry.core.standing import InstanceSource
+from moreton.registry.core.instructions import Instruction
+from moreton.registry.core.instructions import Phase as InstructionPhase
+from moreton.registry.core.standing import InstanceSource, InstanceState
 
-__all__ = ["AsyncRegistration", "Registration", "aregister", "register"]
+__all__ = ["AsyncRegistration", "Drained", "Registration", "aregister", "register"]
 
 # How long `aregister` waits for the first answer. A service starts without it just as well.
 FIRST_ANSWER_SECONDS_MAX = 1.0
@@ -44,6 +48,7 @@ class Registration:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._listener: Listener | None = None
 
     @property
     def id(self) -> InstanceId:
@@ -63,6 +68,46 @@ class Registration:
     def wait_registered(self, timeout: timedelta) -> bool:
         """Wait until it is registered, at most *timeout*; whether it is."""
         return self._worker.wait_phase(Phase.REGISTERED, timeout.total_seconds())
+
+    def drain(self, timeout: timedelta | str = "30s", *, until_idle: bool = True) -> Drained:
+        """Let nothing new be sent here, and wait until that is so; then leave, or `serve` again.
+
+        Returns once every proxy acknowledged it and (*until_idle*) has no request under way here,
+        at the latest after *timeout*; early when no control plane answers. What comes from clients
+        that use no proxy is not counted: they are told as fast as the proxies.
+        """
+        length = parse_duration(timeout) if isinstance(timeout, str) else timeout
+        return draining.drain(self._worker, length, until_idle=until_idle)
+
+    async def adrain(
+        self,
+        timeout: timedelta | str = "30s",  # noqa: ASYNC109 - as `drain`
+        *,
+        until_idle: bool = True,
+    ) -> Drained:
+        """As `drain`, while other tasks go on."""
+        return await asyncio.to_thread(self.drain, timeout, until_idle=until_idle)
+
+    def serve(self) -> None:
+        """Take `drain` back; returns at once."""
+        self._worker.restate(InstanceState.SERVING)
+
+    def wait_serving(self, seconds: float) -> bool:
+        """Wait until the registry has it as serving, at most *seconds*; whether it has."""
+        return self._worker.wait_stated(InstanceState.SERVING, seconds)
+
+    def listen(self, hear: Callable[[Instruction], None] | None) -> None:
+        """Hand what is to be done with this program to *hear*, on a thread; `None`: no more."""
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+        if hear is not None:
+            self._listener = Listener(self._worker, hear)
+            self._listener.start()
+
+    def report(self, name: str, phase: InstructionPhase, detail: str = "") -> None:
+        """Tell how far the instruction *name* has come; takes some seconds in an outage."""
+        instructions.report(self._worker, name, phase, detail)
 
     def close(self) -> None:
         """Leave the registry. Takes at most some 2.5 s, and may be called again."""
@@ -140,9 +185,10 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
     *api* and *token* are found by `MORETON_API` and `MORETON_TOKEN` or beside the nearest
     `moreton.yaml` upwards when they are not given.
 
-    It leaves when closed, at exit, and on SIGTERM: then it leaves first, lets the proxies take
-    note while the program goes on serving, and only then hands the signal to whoever had it
-    before. Raises `InstanceNotValid` for values that can never be registered, and nothing else.
+    It leaves when closed, at exit, and on SIGTERM: then it drains first, waits until every proxy
+    knows and requests under way have ended (5 s at most) while the program goes on serving, and
+    only then hands the signal to whoever had it before. Raises `InstanceNotValid` for values that
+    can never be registered, and nothing else.
     """
     length = parse_duration(ttl) if isinstance(ttl, str) else ttl
     check_ttl(length)

@@ -44,6 +44,7 @@ class Keeper:
     def take(self, worker: Worker) -> None:
         """Keep *worker* registered from now on."""
         worker.wake_keeper = self._news
+        worker.new_api = self._api.another
         self._workers.append(worker)
         self._news.set()
         if not self._thread.is_alive():

@@ -8,13 +8,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import FrameType
 from typing import TypeAlias
 
+from moreton.registry.client.draining import drain
 from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import Phase
+from moreton.registry.core.standing import InstanceState
 
-# The proxies learn of the end within some ms; requests that they sent before need an open port.
+# Who stops containers kills after 10 s: this leaves the program half of that.
+DRAIN_SECONDS_MAX = 5.0
+# When nobody can say what the proxies know: requests that they sent before need an open port.
 GRACE_SECONDS = 0.3
 # The end of the program is put off no longer than this.
 LEAVE_SECONDS_MAX = 2.5
@@ -68,8 +73,17 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
 
 def _leave_then_signal(workers: list[Worker]) -> None:
+    """Nothing new is sent, what is under way ends, the registration ends; then the signal."""
+    for worker in workers:
+        worker.restate(InstanceState.DRAINING)
+    deadline = time.monotonic() + DRAIN_SECONDS_MAX
+    known = True
+    for worker in workers:
+        left = timedelta(seconds=max(deadline - time.monotonic(), 0))
+        known = drain(worker, left).acknowledged and known
     _leave_and_wait(workers)
-    time.sleep(GRACE_SECONDS)
+    if not known:
+        time.sleep(GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -59,10 +59,13 @@ class _Asked:
     path: str
     body: bytes | None = None
     offer: Offer | None = None
+    seconds: float = REQUEST_SECONDS_MAX
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
+    """What a node answered: a status, and the document; an empty one when it was none."""
+
     status: int
     document: Mapping[str, Any]
 
@@ -88,6 +91,23 @@ class Api:
         self._connection: http.client.HTTPConnection | None = None
         self._was_sent = False
 
+    def another(self) -> Api:
+        """One of the same control plane, for another thread."""
+        return Api(self._finder)
+
+    def call(
+        self, method: str, path: str, document: object = None, *, seconds: float
+    ) -> Answer | Unanswered:
+        """Any call that may be repeated; a node that cannot answer it is left for the next.
+
+        *seconds* is how long an answer may take.
+        """
+        body = None if document is None else json.dumps(document).encode()
+        said: Answer | Unanswered = self._ask(
+            _Asked(method, path, body=body, seconds=seconds), _whatever
+        )
+        return said
+
     def register(self, offer: Offer) -> HeartbeatEvent:
         """POST the instance."""
         path = f"/v1/services/{quote(offer.instance.service, safe='')}/instances"
@@ -95,7 +115,7 @@ class Api:
 
     def renew(self, offer: Offer) -> HeartbeatEvent:
         """PUT its lease."""
-        return self._ask(_Asked("PUT", f"{_path(offer)}/lease"), _renewed)
+        return self._ask(_Asked("PUT", f"{path_of(offer)}/lease"), _renewed)
 
     def renew_many(self, offers: Sequence[Offer]) -> list[HeartbeatEvent]:
         """Renew all of *offers*, with one request for some hundreds of them; an event for each."""
@@ -106,7 +126,7 @@ class Api:
 
     def deregister(self, offer: Offer) -> HeartbeatEvent:
         """DELETE it."""
-        return self._ask(_Asked("DELETE", _path(offer)), _deregistered)
+        return self._ask(_Asked("DELETE", f"{path_of(offer)}?by=itself"), _deregistered)
 
     def close(self) -> None:
         """Close the connection."""
@@ -129,7 +149,7 @@ class Api:
         ]
 
     def _ask(
-        self, asked: _Asked, read: Callable[[_Answer, str], _SaidT | Unanswered]
+        self, asked: _Asked, read: Callable[[Answer, str], _SaidT | Unanswered]
     ) -> _SaidT | Unanswered:
         """The answer of the first node that gives one; the one that did so last comes first."""
         places = sorted(self._finder.find(), key=lambda each: each.url != self._answered)
@@ -144,18 +164,18 @@ class Api:
         return replace(last, sent=sent)
 
     def _ask_one(
-        self, place: Place, asked: _Asked, read: Callable[[_Answer, str], _SaidT | Unanswered]
+        self, place: Place, asked: _Asked, read: Callable[[Answer, str], _SaidT | Unanswered]
     ) -> _SaidT | Unanswered:
         self._was_sent = False
         try:
             answer = self._request(place, asked)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            reason = f"{place.url} does not answer: {describe(error)}"
+            reason = f"{place.url} does not answer: {describe(error, asked.seconds)}"
             return Unanswered(reason, sent=self._was_sent)
         return read(answer, place.url)
 
-    def _request(self, place: Place, asked: _Asked) -> _Answer:
+    def _request(self, place: Place, asked: _Asked) -> Answer:
         if place != self._place:
             self.close()
             self._place = place
@@ -169,9 +189,10 @@ class Api:
         # The server closed the idle connection; each of the requests may be repeated.
         return self._once(place, asked)
 
-    def _once(self, place: Place, asked: _Asked) -> _Answer:
+    def _once(self, place: Place, asked: _Asked) -> Answer:
         connection = self._connection or connect(place)
         self._connection = connection
+        connection.sock.settimeout(asked.seconds)
         headers = {"accept": "application/json", "user-agent": "moreton"}
         if place.token:
             headers["authorization"] = f"Bearer {place.token}"
@@ -188,7 +209,7 @@ class Api:
         if response.read(1):
             connection.close()  # whoever says so much is no control plane
             self._connection = None
-        return _Answer(response.status, _parsed(text))
+        return Answer(response.status, _parsed(text))
 
 
 def connect(place: Place) -> http.client.HTTPConnection:
@@ -231,12 +252,18 @@ def _document(offer: Offer, own_address: str) -> bytes:
     return json.dumps({**document, "ttl": format_duration(offer.ttl)}).encode()
 
 
-def _path(offer: Offer) -> str:
+def path_of(offer: Offer) -> str:
+    """Where the API has the instance."""
     service, instance_id = offer.instance.service, offer.instance.id
     return f"/v1/services/{quote(service, safe='')}/instances/{quote(instance_id, safe='')}"
 
 
-def _registered(answer: _Answer, url: str) -> HeartbeatEvent:
+def _whatever(answer: Answer, url: str) -> Answer | Unanswered:
+    found = _trouble(answer, url)
+    return found if isinstance(found, Unanswered) else answer
+
+
+def _registered(answer: Answer, url: str) -> HeartbeatEvent:
     if answer.status not in {http.client.OK, http.client.CREATED}:
         return _trouble(answer, url)
     try:
@@ -245,11 +272,11 @@ def _registered(answer: _Answer, url: str) -> HeartbeatEvent:
         return Unanswered(f"{url} answered with something that is not a registration")
 
 
-def _renewed(answer: _Answer, url: str) -> HeartbeatEvent:
+def _renewed(answer: Answer, url: str) -> HeartbeatEvent:
     return LeaseLost() if answer.status == http.client.NOT_FOUND else _registered(answer, url)
 
 
-def _renewed_together(answer: _Answer, url: str) -> _Each | Unanswered | Refused:
+def _renewed_together(answer: Answer, url: str) -> _Each | Unanswered | Refused:
     """What became of each; of none when the control plane does not know the question."""
     if answer.status in {http.client.NOT_FOUND, http.client.METHOD_NOT_ALLOWED}:
         return _Each({})
@@ -266,13 +293,13 @@ def _renewed_together(answer: _Answer, url: str) -> _Each | Unanswered | Refused
         return Unanswered(f"{url} answered with something that are no renewals")
 
 
-def _deregistered(answer: _Answer, url: str) -> HeartbeatEvent:
+def _deregistered(answer: Answer, url: str) -> HeartbeatEvent:
     if answer.status < 300 or answer.status == http.client.NOT_FOUND:
         return Deregistered()
     return _trouble(answer, url)
 
 
-def _trouble(answer: _Answer, url: str) -> Unanswered | Refused:
+def _trouble(answer: Answer, url: str) -> Unanswered | Refused:
     body = answer.document
     reason = str(body.get("detail") or body.get("title") or f"status {answer.status}")
     said = f"{url} says: {reason[:_REASON_CHARS_MAX]}"
@@ -290,10 +317,10 @@ def _parsed(text: bytes) -> Mapping[str, Any]:
     return {}
 
 
-def describe(error: Exception) -> str:
+def describe(error: Exception, seconds: float = REQUEST_SECONDS_MAX) -> str:
     """Why there was no answer, in a few words."""
     if isinstance(error, TimeoutError):
-        return f"no answer within {REQUEST_SECONDS_MAX:g}s"
+        return f"no answer within {seconds:g}s"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -6,22 +6,26 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from moreton.kernel.rng import Rng
 from moreton.kernel.time import Clock, Instant
-from moreton.registry.client.wire import Offer
+from moreton.registry.client.wire import Api, Offer
 from moreton.registry.core.heartbeat import (
     Announce,
+    Confirmed,
     Heartbeat,
     HeartbeatEffect,
     HeartbeatEvent,
     LeaveRequested,
+    OfferChanged,
     Phase,
     SendDeregistration,
     SendRegistration,
     SendRenewal,
 )
+from moreton.registry.core.standing import InstanceState
 
 _LOG = logging.getLogger("moreton.registry")
 _UNCERTAIN = (
@@ -34,7 +38,12 @@ _LEFT_SILENTLY = (
 
 
 class Worker:
-    """What its `Keeper` drives, in the keeper's thread, and what other threads see and ask."""
+    """What its `Keeper` drives, in the keeper's thread, and what other threads see and ask.
+
+    *new_api* makes another connection to the same control plane, for another thread.
+    """
+
+    new_api: Callable[[], Api]  # the keeper's to set
 
     def __init__(self, offer: Offer, *, clock: Clock, rng: Rng) -> None:
         self.offer = offer
@@ -47,6 +56,9 @@ class Worker:
         self._changed = threading.Condition()
         self._phase = Phase.JOINING
         self._is_leaving = self._has_begun_to_leave = False
+        self._wanted = offer.instance.state
+        self._stated: InstanceState | None = None  # as the registry confirmed it last
+        self._is_registering = False
 
     @property
     def phase(self) -> Phase:
@@ -57,6 +69,20 @@ class Worker:
         """Ask to leave the registry; returns at once."""
         self._is_leaving = True
         self.wake_keeper.set()
+
+    def restate(self, state: InstanceState) -> None:
+        """Be registered as *state* from now on; returns at once."""
+        self._wanted = state
+        self.wake_keeper.set()
+
+    def wait_stated(self, state: InstanceState, seconds: float) -> bool:
+        """Wait until the registry has confirmed *state*, at most *seconds*; whether it has."""
+        if os.getpid() != self.owner_pid:
+            return False
+        ended = {Phase.LEAVING, Phase.LEFT}
+        with self._changed:
+            self._changed.wait_for(lambda: self._stated is state or self._phase in ended, seconds)
+            return self._stated is state and self._phase not in ended
 
     def wait_phase(self, phase: Phase, seconds: float) -> bool:
         """Wait until *phase* is entered, at most *seconds*; whether it was."""
@@ -72,6 +98,10 @@ class Worker:
         if self._is_leaving and not self._has_begun_to_leave:
             self._has_begun_to_leave = True
             self._take(self._machine.handle(LeaveRequested(), now))
+        if self._wanted is not self.offer.instance.state:
+            instance = replace(self.offer.instance, state=self._wanted)
+            self.offer = replace(self.offer, instance=instance)
+            self._take(self._machine.handle(OfferChanged(), now))
         self._take(self._machine.wake(now))
         return self.wants_renewal
 
@@ -86,10 +116,16 @@ class Worker:
 
     def next_request(self) -> SendRegistration | SendRenewal | SendDeregistration | None:
         """What to ask the registry next, if anything; `answered` is to follow."""
-        return self._requests.popleft() if self._requests else None
+        request = self._requests.popleft() if self._requests else None
+        self._is_registering = isinstance(request, SendRegistration)
+        return request
 
     def answered(self, event: HeartbeatEvent, now: Instant) -> None:
         """What came of the request."""
+        if self._is_registering and isinstance(event, Confirmed):
+            with self._changed:
+                self._stated = self.offer.instance.state
+                self._changed.notify_all()
         self._take(self._machine.handle(event, now))
         self.first_answer.set()
 

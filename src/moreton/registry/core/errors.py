@@ -105,3 +105,15 @@ class ProgramNotStarted(RegistryError):
             f'"{program}" cannot be started, {reason}: nothing was registered; '
             "check that it is a program, and that this user may run it"
         )
+
+
+class InstructionSuperseded(RegistryError):
+    """Somebody reported on an instruction that is not the instance's any more."""
+
+    code = "instruction-superseded"
+
+    def __init__(self, *, service: str, instance_id: str, name: str) -> None:
+        super().__init__(
+            f'instruction "{name}" is not the one that instance "{instance_id}" of service '
+            f'"{service}" has: what was told of it is not kept; ask for the present one'
+        )

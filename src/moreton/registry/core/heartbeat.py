@@ -68,12 +68,17 @@ class LeaveRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferChanged:
+    """The owner has something else to say of the instance: that it drains, or serves again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deregistered:
     """The registry confirmed the end, or knew of no beginning."""
 
 
 HeartbeatEvent: TypeAlias = (
-    Confirmed | LeaseLost | Unanswered | Refused | LeaveRequested | Deregistered
+    Confirmed | LeaseLost | Unanswered | Refused | LeaveRequested | OfferChanged | Deregistered
 )
 
 
@@ -117,6 +122,7 @@ class Heartbeat:
         self._rng = rng
         self._failures = 0
         self._leave_attempts = 0
+        self._is_old = False  # what is registered is not what is offered
         self._may_be_there = False  # there may be something to take away
         self._under_way = False
         self._told = ""
@@ -126,6 +132,8 @@ class Heartbeat:
         """What follows from *event*."""
         if isinstance(event, LeaveRequested):
             return self._leave()
+        if isinstance(event, OfferChanged):
+            return self._offer_changed(now)
         self._under_way = False
         if self.phase in {Phase.LEAVING, Phase.LEFT}:
             return self._leaving(event)
@@ -137,7 +145,7 @@ class Heartbeat:
             return ()
         self._due = None
         self._under_way = True
-        if self.phase is Phase.JOINING:
+        if self.phase is Phase.JOINING or self._is_old:
             return (SendRegistration(),)
         return (SendRenewal(),)
 
@@ -152,6 +160,13 @@ class Heartbeat:
     def deadline(self) -> Instant | None:
         """When the next request is due."""
         return self._due
+
+    def _offer_changed(self, now: Instant) -> Sequence[HeartbeatEffect]:
+        if self.phase in {Phase.LEAVING, Phase.LEFT}:
+            return ()
+        self._is_old = True
+        self._due = now
+        return ()
 
     def _answered(
         self, event: Confirmed | LeaseLost | Unanswered | Refused | Deregistered, now: Instant
@@ -175,6 +190,7 @@ class Heartbeat:
 
     def _confirmed(self, ttl: timedelta, now: Instant) -> tuple[HeartbeatEffect, ...]:
         self._failures = 0
+        self._is_old = False
         self._may_be_there = True
         self._ttl = ttl
         interval = ttl / RENEWALS_PER_TTL

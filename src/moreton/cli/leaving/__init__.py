@@ -1,0 +1,1 @@
+"""Commands by which instances leave, rest, and are started anew."""
