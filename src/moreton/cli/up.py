@@ -67,6 +67,6 @@ def up(
             f"{node!r} is not a node's name; write up to 63 letters, digits, dots, hyphens and "
             "underscores, like shop-1"
         )
-    from moreton.controlplane.life.up import Given, run  # noqa: PLC0415 - only who runs it loads it
+    from moreton.controlplane.life.process import Given, run  # noqa: PLC0415 - only who runs it
 
     run(config, Given(store, node), debug=os.environ.get("MORETON_DEBUG", "") not in {"", "0"})

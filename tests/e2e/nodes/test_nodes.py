@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -166,6 +167,11 @@ def test_node_with_the_name_of_a_living_one_is_refused(nodes: Nodes) -> None:
         refused.stderr
     )
     assert "Traceback" not in refused.stderr
+    assert "Envoy stops" in refused.stderr  # it had begun while the store was asked
+    begun = other.folder / ".moreton" / "envoy" / "bootstrap.json"
+    running = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True)
+    assert begun.exists()
+    assert str(begun) not in running.stdout
     assert nodes.known_to("a") == {"a"}
     odd = other.run("up", "--node", "a/b")
     assert odd.returncode == 2

@@ -16,8 +16,9 @@ from moreton.controlplane.api.front import Renewals
 from moreton.controlplane.api.metrics import Metrics
 from moreton.controlplane.api.parts import ApiParts, Document, Health, Request
 from moreton.controlplane.assembly.explaining import explanation
-from moreton.controlplane.assembly.nodes import Alone, Nodes, node_name
+from moreton.controlplane.assembly.nodes import Nodes
 from moreton.controlplane.assembly.plane import Plane
+from moreton.controlplane.cluster.alone import Alone, node_name
 from moreton.controlplane.core.objects import Kind, ObjectKey, State
 from moreton.controlplane.dns import dns_metrics
 from moreton.controlplane.errors import ObjectNotValid

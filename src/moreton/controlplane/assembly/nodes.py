@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +20,6 @@ from moreton.controlplane.cluster.presence import Presence
 from moreton.controlplane.cluster.roster import Roster
 from moreton.controlplane.core.fingerprints import digest_of, fingerprints
 from moreton.controlplane.core.nodes import Node
-from moreton.controlplane.following import in_background, keep_following
 from moreton.election import Term
 from moreton.kernel.time import SystemClock
 
@@ -30,29 +27,6 @@ _REJECTED_MAX = 20
 _REASON_CHARS_MAX = 300
 # All hashes are one value in the store, which takes 1.5 MiB.
 _PRINTS_MAX = 10_000
-_HOSTNAME_ODD = re.compile(r"[^A-Za-z0-9._-]")
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """A control plane whose store nobody shares: its own leader."""
-
-    name: str
-
-    def document(self) -> dict[str, Any]:
-        """What `/v1/status` says of nodes."""
-        return {"name": self.name, "leader": self.name, "token": None, "shared": False, "nodes": []}
-
-    def serve(self, api: str, certificate: Path | None) -> None:
-        """There is nobody to tell."""
-
-    def is_leader(self) -> bool:
-        """Always."""
-        return True
-
-    def count(self) -> int:
-        """One."""
-        return 1
 
 
 class Nodes:
@@ -197,22 +171,6 @@ class Nodes:
             self._home = home
             with contextlib.suppress(OSError):  # on a full disk commands know fewer addresses
                 home.write(self._folder)
-
-
-def alone(plane: Plane) -> AbstractAsyncContextManager[None]:
-    """What is to be done once for all nodes, in the background, where there is only one."""
-
-    async def keep(is_fine: Callable[[], None]) -> None:
-        is_fine()
-        await plane.keep_history()
-
-    what = "writing down what happens to instances"
-    return in_background(keep_following(keep, what=what, troubles=plane.troubles), name=what)
-
-
-def node_name(configured: str | None) -> str:
-    """The node's name: as *configured*, else the machine's."""
-    return configured or _HOSTNAME_ODD.sub("-", os.uname().nodename).strip("-._") or "node"
 
 
 def duties_for(plane: Plane, url: str) -> list[Duty]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from moreton.controlplane.assembly.plane import Plane
 
 GROUP = "moreton"
+# What `load` needs; gRPC and protobuf are the most of it.
+ASSEMBLY = "moreton.controlplane.assembly.editing"
 _CERTIFICATES_SECONDS = 1.0
 _LOG = logging.getLogger("moreton.controlplane")
 
@@ -74,8 +76,8 @@ async def load(
 ) -> Plane:
     """Everything known, published, and followed from now on.
 
-    The xDS server listens before Envoy starts: an Envoy that finds nobody waits before it tries
-    again, and it is there in less time than that.
+    The xDS server listens once everything is published. An Envoy that has begun meanwhile tries
+    again, at first after less than 50 ms.
     """
     from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
     from moreton.controlplane.assembly.edits import files_of, watch_edits  # noqa: PLC0415 - as above

@@ -8,18 +8,33 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
+from moreton.controlplane.life.loading import GROUP
 from moreton.controlplane.life.stopping import StopSignals
+from moreton.controlplane.settings import Settings
 from moreton.envoy.supervisor import EnvoySupervisor
 
 _LOG = logging.getLogger("moreton.controlplane")
 
 
-async def start_envoy(
+def supervisor_of(settings: Settings, state: Path, binary: Path) -> EnvoySupervisor:
+    """Who starts and keeps the Envoy of *settings*, with its files in the folder *state*."""
+    return EnvoySupervisor(
+        state / "envoy",
+        binary=binary,
+        group=GROUP,
+        drain_time=settings.envoy.drain_time,
+        concurrency=settings.envoy.concurrency,
+    )
+
+
+async def begin_envoy(
     envoy: EnvoySupervisor, stack: AsyncExitStack, signals: StopSignals, *, found: bool
 ) -> None:
     """Adopt the Envoy that runs, or start one; at the end do with it what was told.
 
+    It takes a while to come up, and then asks for its configuration until somebody answers.
     *found*: one ran before. It served without us, so a failure of this start leaves it alone.
     """
 
@@ -33,7 +48,6 @@ async def start_envoy(
 
     stack.push_async_callback(end)
     await envoy.start()
-    await envoy.wait_ready()
 
 
 async def _drain(envoy: EnvoySupervisor, hurry: asyncio.Event) -> None:

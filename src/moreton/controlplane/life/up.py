@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import logging
-import os
-import resource
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moreton.controlplane.cluster.alone import Alone, alone, node_name
 from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.dns import bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
-from moreton.controlplane.life.loading import GROUP, join_shared, load
-from moreton.controlplane.life.log import configure_logging
+from moreton.controlplane.life.loading import ASSEMBLY, join_shared, load
 from moreton.controlplane.life.places import (
     advertised_url,
     api_url,
@@ -34,9 +30,10 @@ from moreton.controlplane.life.places import (
     state_of,
     store_url,
 )
-from moreton.controlplane.life.proxy import start_envoy
+from moreton.controlplane.life.process import Given, settle_memory
+from moreton.controlplane.life.proxy import begin_envoy, supervisor_of
 from moreton.controlplane.life.stopping import Stop, StopSignals, stop_signals
-from moreton.controlplane.settings import load_settings
+from moreton.controlplane.settings import Settings, load_settings
 from moreton.controlplane.state_folder import StateFolder
 from moreton.envoy.binary import envoy_version
 from moreton.envoy.identity import read_identity
@@ -44,21 +41,10 @@ from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.store import open_store
 
 if TYPE_CHECKING:
-    from moreton.controlplane.assembly.nodes import Alone, Nodes
+    from moreton.controlplane.assembly.nodes import Nodes
     from moreton.controlplane.assembly.plane import Plane
 
 _LOG = logging.getLogger("moreton.controlplane")
-# Enough for some tens of thousands of connections, and no more than programs that close every
-# file one by one can go through when they are started from here.
-FILES_MAX = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the command line says, which counts more than `moreton.yaml`."""
-
-    store: str | None = None
-    node: str | None = None
 
 
 async def up(path: Path, given: Given) -> None:
@@ -94,35 +80,41 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     found = _envoy_runs(state)
     if not found:
         check_ports(settings)
-    envoy = EnvoySupervisor(
-        state / "envoy",
-        binary=binary,
-        group=GROUP,
-        drain_time=settings.envoy.drain_time,
-        concurrency=settings.envoy.concurrency,
-    )
-    # In a thread, while this one loads the rest: a process is started to ask it.
-    version = asyncio.create_task(asyncio.to_thread(envoy_version, binary))
+    # In threads: another program is asked, and what takes longest to load is loaded meanwhile.
+    loop = asyncio.get_running_loop()
+    version = loop.run_in_executor(None, envoy_version, binary)
     url = store_url(settings, state, given.store)
     store = open_store(url)
     stack.push_async_callback(store.close)
+    loaded = loop.run_in_executor(None, importlib.import_module, ASSEMBLY)
     member = await join_shared(store, url, settings, folder, binary, serves=found)
-    plane = await load(settings, store, binary, envoy, stack)
     await version
-    name = given.node or settings.controlplane.node
-    nodes = await _enter(plane, member, url, name, stack)
-    await _start_programs(plane, state, stack, signals, node="" if member is None else nodes.name)
-    if dns is not None:
-        plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
-        _LOG.info("DNS answers at %s:%d", *dns.address)
-    await start_envoy(envoy, stack, signals, found=found or _envoy_runs(state))
-    for gateway_name, gateway in settings.gateways.items():
-        shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
-        _LOG.info("gateway %s listens on %s", gateway_name, shown)
+    envoy = supervisor_of(settings, state, binary)
+    async with AsyncExitStack() as begun:
+        await begin_envoy(envoy, begun, signals, found=found or _envoy_runs(state))
+        await loaded
+        plane = await load(settings, store, binary, envoy, stack)
+        name = given.node or settings.controlplane.node
+        nodes = await _enter(plane, member, url, name, stack)
+        node = "" if member is None else nodes.name
+        await _start_programs(plane, state, stack, signals, node=node)
+        if dns is not None:
+            plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
+            _LOG.info("DNS answers at %s:%d", *dns.address)
+        await envoy.wait_ready()
+        # It began first and it ends first, while what tells it is still there.
+        stack.push_async_exit(begun.pop_all())
+    _say_where(settings)
     token = folder.token() if member is None else member.token
     await _serve_api(plane, envoy, listening, stack, nodes=nodes, token=token)
     _announce(plane, folder, nodes, listening)
-    _settle_memory()
+    settle_memory()
+
+
+def _say_where(settings: Settings) -> None:
+    for name, gateway in settings.gateways.items():
+        shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
+        _LOG.info("gateway %s listens on %s", name, shown)
 
 
 def _announce(
@@ -148,18 +140,12 @@ async def _enter(
     plane: Plane, member: Membership | None, url: str, name: str | None, stack: AsyncExitStack
 ) -> Nodes | Alone:
     """Be one of the nodes that share the store, if it is one to be shared."""
-    from moreton.controlplane.assembly.nodes import (  # noqa: PLC0415 - gRPC and protobuf
-        Alone,
-        Nodes,
-        alone,
-        duties_for,
-        node_name,
-    )
-
     own = node_name(name)
     if member is None:
-        await stack.enter_async_context(alone(plane))
+        await stack.enter_async_context(alone(plane.keep_history, plane.troubles))
         return Alone(own)
+    from moreton.controlplane.assembly.nodes import Nodes, duties_for  # noqa: PLC0415 - elections
+
     nodes = Nodes(
         plane,
         name=own,
@@ -171,13 +157,6 @@ async def _enter(
     await stack.enter_async_context(nodes.running())
     _LOG.info("this is node %s of the cluster %s", own, member.home.cluster)
     return nodes
-
-
-def _settle_memory() -> None:
-    """What was loaded stays: a collection need not look at it again and holds up nobody."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 async def _start_programs(
@@ -228,26 +207,3 @@ async def _serve_api(
     await stack.enter_async_context(serving)
     stack.callback(plane.events.close)
     stack.callback(plane.notices.close)
-
-
-def run(path: Path, given: Given, *, debug: bool = False) -> None:
-    """`up` in an event loop of its own, with this process's log on standard error."""
-    configure_logging(debug=debug)
-    gc.disable()  # until everything is loaded: nothing of it is garbage
-    # gRPC tells of every process that is started; it need not, none of them uses gRPC.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    _allow_connections()
-    loop_factory = None
-    with contextlib.suppress(ImportError):
-        loop_factory = importlib.import_module("uvloop").new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(up(path, given))
-
-
-def _allow_connections() -> None:
-    """Each instance may hold one open: a shell's limit of 1,024 files would end that early."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # macOS permits fewer than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
