@@ -17,11 +17,25 @@ MODULES = sorted(
     if not module.name.endswith(("__main__", "testing.plugin"))
 )
 HEAVY = ("grpc", "google.protobuf", "fastapi", "pydantic", "uvicorn", "typer", "httpx")
+WORK = ("grpc", "fastapi", "httpx", "sqlite3", "moreton.consensus", "moreton.controlplane.settings")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_module_imports(name: str) -> None:
     importlib.import_module(name)
+
+
+def test_help_loads_nothing_of_what_commands_do() -> None:
+    script = f"""
+import sys
+from moreton.cli.main import application
+application([])
+print(*[m for m in {WORK!r} if m in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moreton.cli.client import DEFAULT_CONFIG
 from moreton.cli.exits import Exit
 from moreton.cli.output import AsJson, print_json, print_line
-from moreton.config import ConfigRefused, Fault
+
+if TYPE_CHECKING:
+    from moreton.config import Fault
 
 
 def check(
@@ -31,7 +33,8 @@ def check(
 
       moreton check deploy/moreton.yaml --json
     """
-    from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - help needs it not
+    from moreton.config import ConfigRefused  # noqa: PLC0415 - help needs it not
+    from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - as above
 
     config = option or config  # as `moreton up` takes it
     try:

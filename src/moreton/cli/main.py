@@ -45,7 +45,9 @@ def main() -> None:
 def application(arguments: Sequence[str]) -> typer.Typer:
     """The command that *arguments* name; all of them when they name none (help, a typo)."""
     named = next((word for word in arguments if not word.startswith("-")), None)
-    return _build([named] if named in _COMMANDS else _COMMANDS)
+    if named in _COMMANDS:
+        return _build([named])
+    return _build([] if "--version" in arguments else _COMMANDS)
 
 
 def _build(names: Iterable[str]) -> typer.Typer:

@@ -13,9 +13,7 @@ from typing import Annotated
 import typer
 
 from moreton.kernel.quantities import parse_duration
-from moreton.registry.core.run import RunLimits
 from moreton.registry.errors import InstanceNotValid
-from moreton.registry.runner import Plan, run_program
 
 _AUTO = ("auto", "0")
 
@@ -74,6 +72,9 @@ def run(  # noqa: PLR0913 - one option for each property of an instance
 
       moreton run --service catalogue --port auto -- python -m catalogue.service {port}
     """
+    from moreton.registry.core.run import RunLimits  # noqa: PLC0415 - help needs it not
+    from moreton.registry.runner import Plan, run_program  # noqa: PLC0415 - as above
+
     plan = Plan(
         service=service,
         command=tuple(command),

@@ -19,11 +19,27 @@ When the leadership is lost the body is cancelled, and ends by `LeadershipLost`.
 loop round it. Ring algorithms are in `moreton.election.ring`.
 """
 
-from moreton.election.campaigns import Election
-from moreton.election.core.errors import FencedOff, LeadershipLost, LockLost, StillHeld
-from moreton.election.core.fencing import Fence
-from moreton.election.locks import Lock, ReadWriteLock, Semaphore
-from moreton.election.term import Holder, Term
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
+
+if TYPE_CHECKING:
+    from moreton.election.campaigns import Election
+    from moreton.election.core.errors import FencedOff, LeadershipLost, LockLost, StillHeld
+    from moreton.election.core.fencing import Fence
+    from moreton.election.locks import Lock, ReadWriteLock, Semaphore
+    from moreton.election.term import Holder, Term
+else:  # who takes one part of it loads no other
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "campaigns": ["Election"],
+            "core.errors": ["FencedOff", "LeadershipLost", "LockLost", "StillHeld"],
+            "core.fencing": ["Fence"],
+            "locks": ["Lock", "ReadWriteLock", "Semaphore"],
+            "term": ["Holder", "Term"],
+        },
+    )
 
 __all__ = [
     "Election",

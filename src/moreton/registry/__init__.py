@@ -15,7 +15,9 @@ renews by itself, registers again after an outage, and leaves at exit and on SIG
 from threads and from asyncio (`async with moreton.registry.aregister("catalogue", port=8001):`).
 """
 
-from moreton.registry.client import Registration, aregister, register
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
 from moreton.registry.core.changes import (
     InstanceChange,
     InstanceRegistered,
@@ -28,6 +30,11 @@ from moreton.registry.core.changes import (
 from moreton.registry.core.instance import Instance, InstanceId
 from moreton.registry.core.standing import InstanceState
 from moreton.registry.host import InstanceList, Registry
+
+if TYPE_CHECKING:
+    from moreton.registry.client import Registration, aregister, register
+else:  # for services: the control plane does not register itself
+    __getattr__ = on_demand(__name__, {"client": ["Registration", "aregister", "register"]})
 
 __all__ = [
     "Instance",

@@ -23,16 +23,37 @@ try again::
     print(policy.explain())
 """
 
-from moreton.resilience.core.backoff import Backoff, Jitter
-from moreton.resilience.core.breaker import BreakerPolicy
-from moreton.resilience.layers.adaptive import AdaptiveLimit, ClientThrottle
-from moreton.resilience.layers.breaker import Breakers, CircuitBreaker
-from moreton.resilience.layers.bulkhead import Bulkhead
-from moreton.resilience.layers.fallback import Fallback
-from moreton.resilience.layers.hedge import Hedge
-from moreton.resilience.layers.retry import Retry, RetryBudget
-from moreton.resilience.layers.timeout import Timeout, TotalTimeout
-from moreton.resilience.policy import Policy
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
+
+if TYPE_CHECKING:
+    from moreton.resilience.core.backoff import Backoff, Jitter
+    from moreton.resilience.core.breaker import BreakerPolicy
+    from moreton.resilience.layers.adaptive import AdaptiveLimit, ClientThrottle
+    from moreton.resilience.layers.breaker import Breakers, CircuitBreaker
+    from moreton.resilience.layers.bulkhead import Bulkhead
+    from moreton.resilience.layers.fallback import Fallback
+    from moreton.resilience.layers.hedge import Hedge
+    from moreton.resilience.layers.retry import Retry, RetryBudget
+    from moreton.resilience.layers.timeout import Timeout, TotalTimeout
+    from moreton.resilience.policy import Policy
+else:  # the control plane needs little of it
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "core.backoff": ["Backoff", "Jitter"],
+            "core.breaker": ["BreakerPolicy"],
+            "layers.adaptive": ["AdaptiveLimit", "ClientThrottle"],
+            "layers.breaker": ["Breakers", "CircuitBreaker"],
+            "layers.bulkhead": ["Bulkhead"],
+            "layers.fallback": ["Fallback"],
+            "layers.hedge": ["Hedge"],
+            "layers.retry": ["Retry", "RetryBudget"],
+            "layers.timeout": ["Timeout", "TotalTimeout"],
+            "policy": ["Policy"],
+        },
+    )
 
 __all__ = [
     "AdaptiveLimit",

@@ -11,22 +11,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from moreton import resilience
 from moreton.config import Duration, Name, Percentage, Section, load_document, parse
 from moreton.resilience.core.backoff import Backoff, Growth, Jitter
 from moreton.resilience.core.breaker import BreakerPolicy
 from moreton.resilience.core.limits import ConcurrencyLimit, Gradient2, Vegas
-from moreton.resilience.layers.adaptive import AdaptiveLimit, ClientThrottle
-from moreton.resilience.layers.breaker import CircuitBreaker
-from moreton.resilience.layers.bulkhead import Bulkhead
-from moreton.resilience.layers.hedge import Hedge
-from moreton.resilience.layers.layer import Layer
-from moreton.resilience.layers.retry import Retry, RetryBudget
-from moreton.resilience.layers.timeout import Timeout, TotalTimeout
-from moreton.resilience.policy import Policy
+
+if TYPE_CHECKING:
+    from moreton.resilience.layers.layer import Layer
 
 DEFAULT_FILE = Path("moreton.yaml")
 
@@ -78,9 +74,9 @@ class BudgetModel(Section):
         self.as_value()
         return self
 
-    def as_value(self) -> RetryBudget:
+    def as_value(self) -> resilience.RetryBudget:
         """A new budget."""
-        return RetryBudget(self.share, per_second=self.per_second)
+        return resilience.RetryBudget(self.share, per_second=self.per_second)
 
 
 class RetryModel(Section):
@@ -96,9 +92,9 @@ class RetryModel(Section):
         self.as_layer("retry", idempotent=False)
         return self
 
-    def as_layer(self, name: str, *, idempotent: bool) -> Retry:
+    def as_layer(self, name: str, *, idempotent: bool) -> resilience.Retry:
         """A new layer."""
-        return Retry(
+        return resilience.Retry(
             attempts=self.attempts,
             idempotent=idempotent,
             backoff=self.backoff.as_value(),
@@ -143,9 +139,11 @@ class BulkheadModel(Section):
         self.as_layer("bulkhead")
         return self
 
-    def as_layer(self, name: str) -> Bulkhead:
+    def as_layer(self, name: str) -> resilience.Bulkhead:
         """A new layer."""
-        return Bulkhead(self.limit, queue=self.queue, queue_timeout=self.queue_timeout, name=name)
+        return resilience.Bulkhead(
+            self.limit, queue=self.queue, queue_timeout=self.queue_timeout, name=name
+        )
 
 
 class AdaptiveModel(Section):
@@ -161,14 +159,14 @@ class AdaptiveModel(Section):
         self.as_layer("adaptive")
         return self
 
-    def as_layer(self, name: str) -> AdaptiveLimit:
+    def as_layer(self, name: str) -> resilience.AdaptiveLimit:
         """A new layer."""
         kinds: dict[str, Callable[[int, int, int], ConcurrencyLimit]] = {
             "gradient2": Gradient2,
             "vegas": Vegas,
         }
         limit = kinds[self.kind](self.initial, self.lowest, self.highest)
-        return AdaptiveLimit(limit, name=name)
+        return resilience.AdaptiveLimit(limit, name=name)
 
 
 class ThrottleModel(Section):
@@ -182,9 +180,9 @@ class ThrottleModel(Section):
         self.as_layer("throttle")
         return self
 
-    def as_layer(self, name: str) -> ClientThrottle:
+    def as_layer(self, name: str) -> resilience.ClientThrottle:
         """A new layer."""
-        return ClientThrottle(self.k, window=self.window, name=name)
+        return resilience.ClientThrottle(self.k, window=self.window, name=name)
 
 
 class HedgeModel(Section):
@@ -199,10 +197,10 @@ class HedgeModel(Section):
         self.as_layer("hedge", idempotent=True)
         return self
 
-    def as_layer(self, name: str, *, idempotent: bool) -> Hedge:
+    def as_layer(self, name: str, *, idempotent: bool) -> resilience.Hedge:
         """A new layer."""
-        budget = RetryBudget(self.share, per_second=1.0)
-        return Hedge(
+        budget = resilience.RetryBudget(self.share, per_second=1.0)
+        return resilience.Hedge(
             self.after, idempotent=idempotent, hedges=self.hedges, budget=budget, name=name
         )
 
@@ -225,21 +223,21 @@ class PolicyModel(Section):
         self.as_policy("policy")
         return self
 
-    def as_policy(self, name: str) -> Policy:
+    def as_policy(self, name: str) -> resilience.Policy:
         """A new policy, which knows nothing yet of its destination."""
-        return Policy(*self._layers(name), name=name)
+        return resilience.Policy(*self._layers(name), name=name)
 
     def _layers(self, name: str) -> Iterator[Layer]:
         # A deadline holds for everything; retries stand outside what they are to be kept from
         # repeating against; a slot is taken last, and given back before the next wait.
         if self.total_timeout is not None:
-            yield TotalTimeout(self.total_timeout, name=name)
+            yield resilience.TotalTimeout(self.total_timeout, name=name)
         if self.retry is not None:
             yield self.retry.as_layer(name, idempotent=self.idempotent)
         if self.throttle is not None:
             yield self.throttle.as_layer(name)
         if self.breaker is not None:
-            yield CircuitBreaker(self.breaker.as_value(), name=name)
+            yield resilience.CircuitBreaker(self.breaker.as_value(), name=name)
         if self.adaptive is not None:
             yield self.adaptive.as_layer(name)
         if self.bulkhead is not None:
@@ -247,18 +245,18 @@ class PolicyModel(Section):
         if self.hedge is not None:
             yield self.hedge.as_layer(name, idempotent=self.idempotent)
         if self.timeout is not None:
-            yield Timeout(self.timeout, name=name)
+            yield resilience.Timeout(self.timeout, name=name)
 
 
-class NamedPolicies(Mapping[str, Policy]):
+class NamedPolicies(Mapping[str, "resilience.Policy"]):
     """Policies by name; what one learns, budgets included, is shared by all who ask here for it."""
 
     def __init__(self, models: Mapping[str, PolicyModel]) -> None:
         self._models = dict(models)
-        self._made: dict[tuple[str, str], Policy] = {}
+        self._made: dict[tuple[str, str], resilience.Policy] = {}
         self._lock = threading.Lock()
 
-    def __getitem__(self, name: str) -> Policy:
+    def __getitem__(self, name: str) -> resilience.Policy:
         """The policy *name*, the same each time; raises `KeyError`."""
         return self.of(name)("")
 
@@ -268,13 +266,13 @@ class NamedPolicies(Mapping[str, Policy]):
     def __len__(self) -> int:
         return len(self._models)
 
-    def of(self, name: str) -> Callable[[str], Policy]:
+    def of(self, name: str) -> Callable[[str], resilience.Policy]:
         """What gives each destination a policy *name* of its own; raises `KeyError`."""
         if name not in self._models:
             known = ", ".join(sorted(self._models)) or "none"
             raise KeyError(f"no policy is called {name!r}; the policies are: {known}")
 
-        def policy(destination: str) -> Policy:
+        def policy(destination: str) -> resilience.Policy:
             with self._lock:
                 found = self._made.get((name, destination))
                 if found is None:

@@ -9,7 +9,7 @@ import typer
 
 from moreton.cli.cluster.settings import Folder
 from moreton.cli.output import AsJson, print_json, print_line
-from moreton.store.raft.operating.operator import Operator
+from moreton.store.raft import operating
 
 
 def leave(
@@ -36,7 +36,7 @@ def leave(
 
       moreton cluster leave node1 --node 3
     """
-    operator = Operator(folder)
+    operator = operating.Operator(folder)
     gone = operator.who.node if node is None else node
     asyncio.run(operator.dismiss(gone, at_any_risk=at_any_risk))
     if as_json:
@@ -58,7 +58,7 @@ def transfer(
 
       moreton cluster transfer node1 --to 2
     """
-    operator = Operator(folder)
+    operator = operating.Operator(folder)
     asyncio.run(operator.ask("transfer", node=to))
     if as_json:
         print_json({"cluster": operator.who.cluster, "leader": to})

@@ -10,7 +10,7 @@ import typer
 from moreton.cli.cluster.settings import Folder
 from moreton.cli.exits import Exit
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
-from moreton.store.raft.operating.operator import Operator, Sight, Survey
+from moreton.store.raft import operating
 
 # Kerberos has allowed five minutes since 1993; as far apart, nodes warn too.
 _CLOCK_SECONDS_MAX = 300
@@ -28,7 +28,7 @@ def status(folder: Folder, *, as_json: AsJson = False) -> None:
 
       moreton cluster status node1 --json
     """
-    survey = asyncio.run(Operator(folder).survey())
+    survey = asyncio.run(operating.Operator(folder).survey())
     nodes = [_document(survey, sight) for sight in survey.sights]
     if as_json:
         print_json(_whole(survey, nodes))
@@ -38,7 +38,7 @@ def status(folder: Folder, *, as_json: AsJson = False) -> None:
         raise typer.Exit(Exit.NO)
 
 
-def _whole(survey: Survey, nodes: list[dict[str, Any]]) -> dict[str, Any]:
+def _whole(survey: operating.Survey, nodes: list[dict[str, Any]]) -> dict[str, Any]:
     leader = survey.leader
     says = leader.says if leader is not None and leader.says is not None else {}
     return {
@@ -50,7 +50,7 @@ def _whole(survey: Survey, nodes: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _document(survey: Survey, sight: Sight) -> dict[str, Any]:
+def _document(survey: operating.Survey, sight: operating.Sight) -> dict[str, Any]:
     if sight.says is None:
         return {
             "node": sight.node,
@@ -84,14 +84,14 @@ def _document(survey: Survey, sight: Sight) -> dict[str, Any]:
     }
 
 
-def _role_unseen(survey: Survey, node: int) -> str:
+def _role_unseen(survey: operating.Survey, node: int) -> str:
     leader = survey.leader
     if leader is None or leader.says is None:
         return "unknown"
     return "learner" if node in leader.says["learners"] else "follower"
 
 
-def _show(survey: Survey, nodes: list[dict[str, Any]]) -> None:
+def _show(survey: operating.Survey, nodes: list[dict[str, Any]]) -> None:
     leader = survey.leader
     if leader is None:
         print_line(f"cluster {survey.cluster}: nobody leads, nothing can be written")

@@ -21,8 +21,8 @@ from moreton.cli.cluster.settings import (
     tls_files,
 )
 from moreton.cli.output import AsJson, print_json, print_line
+from moreton.store.raft import operating
 from moreton.store.raft.folder import NodeFolder
-from moreton.store.raft.operating.making import join_cluster, make_first, restore_first
 
 
 def init(
@@ -47,7 +47,7 @@ def init(
 
       moreton cluster init node1 --address node1.example:7500 --listen 0.0.0.0:7500
     """
-    made_folder = make_first(
+    made_folder = operating.make_first(
         folder,
         address,
         listen=listen,
@@ -91,7 +91,7 @@ def join(
       moreton cluster join node2 --address 10.0.0.2:7500 --member 10.0.0.1:7500 --secret-file secret
     """
     made_folder = asyncio.run(
-        join_cluster(
+        operating.join_cluster(
             folder,
             address,
             member,
@@ -127,7 +127,7 @@ def restore(
 
       moreton cluster restore monday.snapshot node1 --address 10.0.0.1:7500
     """
-    made_folder = restore_first(
+    made_folder = operating.restore_first(
         folder,
         address,
         file,

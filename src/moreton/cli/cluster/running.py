@@ -6,13 +6,16 @@ import asyncio
 import logging
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from moreton.cli.cluster.settings import Folder
 from moreton.cli.output import AsJson, print_json, print_line
+from moreton.store import raft
 from moreton.store.raft.errors import NodeLeft, NodeStopped
 from moreton.store.raft.folder import NodeFolder
-from moreton.store.raft.node import ClusterNode
-from moreton.store.raft.opening import open_node
+
+if TYPE_CHECKING:
+    from moreton.store.raft.node import ClusterNode
 
 _LOOK_SECONDS = 0.2
 
@@ -38,7 +41,7 @@ async def _run(folder: Folder, *, as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     who = NodeFolder(folder).node()
-    node = open_node(folder)
+    node = raft.open_node(folder)
     try:
         await node.wait_started()
         if as_json:

@@ -12,8 +12,7 @@ import typer
 
 from moreton.cli.cluster.settings import Folder
 from moreton.cli.output import AsJson, print_json, print_line
-from moreton.store.raft.operating.backup import Backup
-from moreton.store.raft.operating.operator import Operator
+from moreton.store.raft import operating
 
 
 def snapshot(
@@ -31,7 +30,7 @@ def snapshot(
 
       moreton cluster snapshot node1 monday.snapshot
     """
-    saved = asyncio.run(_save(Operator(folder), file))
+    saved = asyncio.run(_save(operating.Operator(folder), file))
     if as_json:
         print_json({"file": str(file), **asdict(saved)})
         return
@@ -41,7 +40,7 @@ def snapshot(
     )
 
 
-async def _save(operator: Operator, file: Path) -> Backup:
+async def _save(operator: operating.Operator, file: Path) -> operating.Backup:
     from rich.console import Console  # noqa: PLC0415 - only a command that takes long needs it
     from rich.progress import Progress  # noqa: PLC0415 - as above
 

@@ -17,15 +17,35 @@ older one is refused. Without a store the result is advisory: a divided ring has
             await claims.write(decision.token, [Put(b"jobs/next", b"42")])
 """
 
-from moreton.election.ring.claims import AdvisoryClaims, Claims, StoreClaims
-from moreton.election.ring.core.algorithms import Algorithm
-from moreton.election.ring.core.errors import DuplicateUid, FencedOff
-from moreton.election.ring.core.frames import Decision, Timings
-from moreton.election.ring.core.lap import Outcome, elect
-from moreton.election.ring.core.ring import Uid
-from moreton.election.ring.host import RingMember
-from moreton.election.ring.links import Address
-from moreton.election.ring.processes import RingProcesses
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
+
+if TYPE_CHECKING:
+    from moreton.election.ring.claims import AdvisoryClaims, Claims, StoreClaims
+    from moreton.election.ring.core.algorithms import Algorithm
+    from moreton.election.ring.core.errors import DuplicateUid, FencedOff
+    from moreton.election.ring.core.frames import Decision, Timings
+    from moreton.election.ring.core.lap import Outcome, elect
+    from moreton.election.ring.core.ring import Uid
+    from moreton.election.ring.host import RingMember
+    from moreton.election.ring.links import Address
+    from moreton.election.ring.processes import RingProcesses
+else:  # `moreton ring` asks for the algorithms' names first
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "claims": ["AdvisoryClaims", "Claims", "StoreClaims"],
+            "core.algorithms": ["Algorithm"],
+            "core.errors": ["DuplicateUid", "FencedOff"],
+            "core.frames": ["Decision", "Timings"],
+            "core.lap": ["Outcome", "elect"],
+            "core.ring": ["Uid"],
+            "host": ["RingMember"],
+            "links": ["Address"],
+            "processes": ["RingProcesses"],
+        },
+    )
 
 __all__ = [
     "Address",

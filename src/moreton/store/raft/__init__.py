@@ -11,8 +11,22 @@ meanwhile. Leases are timed by the leader; when another one begins, each has its
 Without a majority nothing is written, and read only with `?reads=local`: maybe old.
 """
 
-from moreton.store.raft.core.address import RaftAddress, Reads, parse_address
-from moreton.store.raft.opening import open_node, open_raft_store
-from moreton.store.raft.store import RaftStore
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
+
+if TYPE_CHECKING:
+    from moreton.store.raft.core.address import RaftAddress, Reads, parse_address
+    from moreton.store.raft.opening import open_node, open_raft_store
+    from moreton.store.raft.store import RaftStore
+else:  # a command looks at a folder and loads no consensus
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "core.address": ["RaftAddress", "Reads", "parse_address"],
+            "opening": ["open_node", "open_raft_store"],
+            "store": ["RaftStore"],
+        },
+    )
 
 __all__ = ["RaftAddress", "RaftStore", "Reads", "open_node", "open_raft_store", "parse_address"]

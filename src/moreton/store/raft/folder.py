@@ -18,9 +18,8 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moreton.consensus.core.messages import NodeId
 from moreton.store.raft.errors import (
     NodeFolderDamaged,
     NodeFolderTaken,
@@ -28,6 +27,9 @@ from moreton.store.raft.errors import (
     NotANodeFolder,
     SecretExposed,
 )
+
+if TYPE_CHECKING:
+    from moreton.consensus.core.messages import NodeId
 
 FORMAT = 1
 LOG, NODE, SECRET = "log", "node.json", "secret"
