@@ -18,6 +18,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "docs/tutorial.md": "a control plane and an application",
     "docs/how-to/call-a-service-from-grpc.md": "a control plane",
+    "docs/how-to/call-services.md": "a control plane, and a service of the reader's",
     "docs/how-to/register-a-service.md": "a control plane",
     "docs/how-to/run-a-ring.md": "other members",
     "docs/reference/consensus.md": "a running loop, a folder and addresses of the reader's",

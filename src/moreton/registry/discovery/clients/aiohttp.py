@@ -23,6 +23,8 @@ from moreton.resilience.clients.answers import FAILURES, RETRY_ON
 from moreton.resilience.clients.exchange import Policies
 from moreton.resilience.clients.foreign import as_foreign
 
+__all__ = ["DiscoveryMiddleware"]
+
 
 class DiscoveryMiddleware(ResilientMiddleware):
     """`http://orders.moreton/` goes to an instance of orders; every other URL where it says.

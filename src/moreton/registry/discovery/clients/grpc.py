@@ -31,6 +31,8 @@ from moreton.registry.discovery.errors import NoInstance, ServiceUnknown
 from moreton.resilience.clients.grpc import FAILURES, ResilientInterceptor
 from moreton.resilience.policy import Policy
 
+__all__ = ["channel"]
+
 _READY = grpc.ChannelConnectivity.READY
 _CONNECTING = grpc.ChannelConnectivity.CONNECTING
 

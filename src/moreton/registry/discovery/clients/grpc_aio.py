@@ -31,6 +31,8 @@ from moreton.resilience.clients.grpc import (
 )
 from moreton.resilience.policy import Policy
 
+__all__ = ["channel"]
+
 # Never connected to: each call is led elsewhere before.
 _NOWHERE = "ipv4:127.0.0.1:1"
 _READY = grpc.ChannelConnectivity.READY

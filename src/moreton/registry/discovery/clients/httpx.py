@@ -23,6 +23,8 @@ from moreton.resilience.clients.answers import FAILURES, RETRY_ON
 from moreton.resilience.clients.exchange import Policies
 from moreton.resilience.clients.httpx import AsyncResilientTransport, ResilientTransport
 
+__all__ = ["AsyncDiscoveryTransport", "DiscoveryTransport"]
+
 
 class _Counted(CountedStream, httpx.SyncByteStream, httpx.AsyncByteStream):
     pass

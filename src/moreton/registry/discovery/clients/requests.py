@@ -27,6 +27,8 @@ from moreton.resilience.clients.exchange import Policies
 from moreton.resilience.clients.foreign import as_foreign
 from moreton.resilience.clients.requests import ResilientAdapter
 
+__all__ = ["DiscoveryAdapter"]
+
 
 class _Directed(PreparedRequest):
     """A request to an instance, which knows the host that it is for."""
