@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from moreton.controlplane.errors import CommandsNotAllowed
 from moreton.kernel.quantities import format_duration, parse_duration
+from moreton.registry.config import CheckModel
 from moreton.registry.core.changes import InstanceView
+from moreton.registry.core.checks import CommandProbe
 from moreton.registry.core.documents import order_document, to_document
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
@@ -18,7 +21,13 @@ from moreton.registry.core.instance import (
     InstanceId,
     check_service_name,
 )
-from moreton.registry.core.standing import InstanceKind, InstanceSource, InstanceState, Order
+from moreton.registry.core.standing import (
+    CheckStatus,
+    InstanceKind,
+    InstanceSource,
+    InstanceState,
+    Order,
+)
 from moreton.registry.errors import InstanceNotValid
 from moreton.registry.host import InstanceList, Registry
 from moreton.store.errors import StoreError
@@ -50,6 +59,16 @@ class InstanceBody(BaseModel):
     kind: InstanceKind = Field(default=InstanceKind.EPHEMERAL, strict=False)
     # The other sources are the control plane's own, which keeps what they registered in order.
     source: Literal["sdk", "run", "http"] = "http"
+    checks: list[CheckModel] = Field(default_factory=list)
+
+
+class ReportBody(BaseModel):
+    """What whoever knows says of a check with a ttl."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    status: CheckStatus = Field(default=CheckStatus.PASSING, strict=False)
+    output: str = ""
 
 
 class OrderBody(BaseModel):
@@ -75,11 +94,12 @@ def instances_router(
     *,
     known: InstanceView | None = None,
     cut_off: Callable[[], bool] = lambda: False,
+    commands: Callable[[], bool] = lambda: False,
 ) -> APIRouter:
     """The routes below `/v1` that programs register by; without authentication of their own.
 
     *known* is answered, and marked as stale, when the store cannot be asked; at once when this
-    node is known to be *cut_off* from it.
+    node is known to be *cut_off* from it. *commands*: whether checks may be commands to run.
     """
     router = APIRouter(prefix="/v1", tags=["instances"])
 
@@ -91,6 +111,8 @@ def instances_router(
         """
         instance_id = InstanceId(body.id) if body.id is not None else registry.new_instance_id()
         instance = _instance(service, instance_id, body)
+        if not commands() and any(isinstance(x.probe, CommandProbe) for x in instance.checks):
+            raise CommandsNotAllowed(service=service)
         held = await registry.register(instance, ttl=_ttl(body))
         # As text: a lease id has 63 bits, and JSON numbers of many languages hold 53.
         return {
@@ -123,6 +145,11 @@ def instances_router(
 
 
 def _add_orders(router: APIRouter, registry: Registry) -> None:
+    @router.put("/services/{service}/instances/{instance_id}/checks/{check}", status_code=204)
+    async def report(service: str, instance_id: str, check: str, body: ReportBody) -> None:
+        """Say what a check with a ttl found; to be said again within the ttl."""
+        await registry.report(service, instance_id, check, body.status, body.output)
+
     @router.put("/services/{service}/instances/{instance_id}/order")
     async def order(service: str, instance_id: str, body: OrderBody) -> dict[str, Any]:
         """Order an instance to be draining or in maintenance; 404 if it is not registered."""
@@ -215,6 +242,7 @@ def _instance(service: str, instance_id: InstanceId, body: InstanceBody) -> Inst
         ports=body.ports,
         kind=body.kind,
         source=InstanceSource(body.source),
+        checks=tuple(each.as_value() for each in body.checks),
     )
 
 

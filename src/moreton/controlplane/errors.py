@@ -234,3 +234,17 @@ class DnsNotInstalled(ControlPlaneError):
             "the package dnspython is not installed: the section dns of moreton.yaml cannot be "
             "served; pip install 'moreton[dns]', or remove the section"
         )
+
+
+class CommandsNotAllowed(ControlPlaneError):
+    """A registration asks the control plane to run a command as a check."""
+
+    code = "commands-not-allowed"
+
+    def __init__(self, *, service: str) -> None:
+        self.service = service
+        super().__init__(
+            f'a check of "{service}" is a command, and whoever may register could run anything '
+            "here: not registered; write the check into moreton.yaml, or allow commands with "
+            "controlplane.command_checks"
+        )

@@ -12,8 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from moreton.controlplane.errors import CommandsNotAllowed
 from moreton.kernel.errors import MoretonError, RetryAdvice
-from moreton.registry.errors import InstanceIdTaken, InstanceNotRegistered, InstanceNotValid
+from moreton.registry.errors import (
+    CheckUnknown,
+    InstanceIdTaken,
+    InstanceNotRegistered,
+    InstanceNotValid,
+)
 
 MEDIA_TYPE = "application/problem+json"
 # What a client should wait, in seconds, when trying again later can help.
@@ -23,6 +29,8 @@ _FAULTS_MAX = 50
 _LOG = logging.getLogger("moreton.controlplane")
 
 _STATUSES: Mapping[type[MoretonError], int] = {
+    CheckUnknown: http.HTTPStatus.NOT_FOUND,
+    CommandsNotAllowed: http.HTTPStatus.FORBIDDEN,
     InstanceIdTaken: http.HTTPStatus.CONFLICT,
     InstanceNotRegistered: http.HTTPStatus.NOT_FOUND,
     InstanceNotValid: http.HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -26,11 +26,13 @@ from moreton.config import (
 )
 from moreton.controlplane.checks import check_objects, check_tls, meant, tls_problem
 from moreton.controlplane.dns import DnsModel
+from moreton.controlplane.registered import care_faults, care_of
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
 from moreton.gateway.config.policies import route_with, service_with
 from moreton.gateway.config.words import AddressText
 from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service, TlsFiles
+from moreton.registry.core.checks import Care
 from moreton.resilience.config import PolicyModel
 
 DEFAULT_API = Address("127.0.0.1", 7400)
@@ -44,6 +46,8 @@ class ControlPlaneModel(Section):
     store: str | None = None  # default: `store.sqlite` in the state folder
     node: Name | None = None  # default: the machine's name
     advertise: AddressText | None = None  # where other machines reach the API; default: as `api`
+    # Whether who registers may name commands for this machine to run as health checks.
+    command_checks: bool = False
     tls: TlsModel | None = None  # of the API; without it the API listens on loopback only
 
 
@@ -87,6 +91,7 @@ class Settings:
     routes: Mapping[str, Route]
     runs: Mapping[str, RunModel]
     policies: Mapping[str, PolicyModel]
+    care: Mapping[str, Care]  # by the name under which the registry has the service
     controlplane: ControlPlaneModel
     envoy: EnvoyModel
     tracing: TracingModel | None
@@ -128,6 +133,7 @@ def load_settings(path: Path) -> Settings:
         routes=_under_policies(model.routes, model.policies, route_with),
         runs={n: m.run for n, m in model.services.items() if m.run is not None},
         policies=model.policies,
+        care=care_of(model.services),
         controlplane=model.controlplane,
         envoy=model.envoy,
         tracing=model.tracing,
@@ -138,6 +144,7 @@ def load_settings(path: Path) -> Settings:
         settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
     )
     faults += _check_policies(model, document)
+    faults += care_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)
     if faults:
@@ -226,10 +233,10 @@ def parse_route(name: str, body: object) -> Route:
 
 
 def parse_service(name: str, body: object) -> Service:
-    """A service that came as JSON; raises `ConfigRefused`. `run` and `policy` are for the file."""
+    """A service that came as JSON; raises `ConfigRefused`. Some keys are for the file only."""
     model = _parse(ServiceModel, name, "service", body)
-    _refuse_file_only("service", name, "run", model.run)
-    _refuse_file_only("service", name, "policy", model.policy)
+    for key in ("run", "policy", "checks", "protect"):
+        _refuse_file_only("service", name, key, getattr(model, key))
     service: Service = model.as_value(name)
     return service
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moreton.registry.core.errors import (
+    CheckUnknown,
     InstanceIdTaken,
     InstanceNotRegistered,
     InstanceNotValid,
@@ -15,6 +16,7 @@ from moreton.registry.core.errors import (
 )
 
 __all__ = [
+    "CheckUnknown",
     "InstanceIdTaken",
     "InstanceNotRegistered",
     "InstanceNotValid",

@@ -27,7 +27,7 @@ from moreton.registry.core.history import (
     events_of,
     time_key,
 )
-from moreton.registry.host import FencedWrite
+from moreton.registry.telling import FencedWrite
 from moreton.store import Delete, Put, Store, WatchBatch, prefix_end
 from moreton.store.errors import Compacted, FutureRevision
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, cast
+from typing import TypeAlias, cast
 
 from moreton.kernel.ids import new_id
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import Clock, SystemClock
 from moreton.registry.core.changes import InstanceChange, InstancesListed
 from moreton.registry.core.documents import (
-    HEALTH,
+    KNOWN,
     ORDER,
     PREFIX,
-    decode,
-    encode,
-    encode_health,
     encode_order,
     instance_key,
     service_prefix,
 )
-from moreton.registry.core.errors import InstanceIdTaken, InstanceNotRegistered, RegistryBusy
+from moreton.registry.core.errors import InstanceNotRegistered, RegistryBusy
 from moreton.registry.core.fold import Fold
-from moreton.registry.core.history import LEFT, Left, encode_left
+from moreton.registry.core.history import Left
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
     TTL_MAX,
@@ -35,10 +32,16 @@ from moreton.registry.core.instance import (
     check_service_name,
     check_ttl,
 )
-from moreton.registry.core.standing import Health, InstanceKind, Order
+from moreton.registry.core.standing import (
+    OUTPUT_CHARS_MAX,
+    CheckResult,
+    CheckStatus,
+    Order,
+)
+from moreton.registry.registering import Registering
+from moreton.registry.telling import FencedWrite, Telling, ending
 from moreton.store import (
     Compare,
-    Delete,
     KeyValue,
     LeaseId,
     Put,
@@ -55,17 +58,11 @@ from moreton.store.errors import Compacted, FutureRevision, LeaseNotFound
 _ATTEMPTS_MAX = 8
 # A store of several machines answers these together; one in this process needs no company.
 _RENEWALS_AT_ONCE = 64
-_TTL_ROUNDING = timedelta(seconds=1)
 # Of so many instances this node remembers when it heard from them last.
 _HEARD_MAX = 100_000
 
-
-class FencedWrite(Protocol):
-    """`Term.write`: a transaction that is refused when its writer leads no longer."""
-
-    async def __call__(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
-        """Do *then* if every *compare* holds and the writer leads. Raises `FencedOff`."""
-        ...
+# What the registry is as a whole, and what changed in it just now.
+Step: TypeAlias = tuple[Fold, Sequence[InstanceChange]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +96,7 @@ class Registry:
 
     def __init__(self, store: Store, *, clock: Clock | None = None, rng: Rng | None = None) -> None:
         self._store = store
+        self._registering = Registering(store)
         self._clock = clock or SystemClock()
         self._rng = rng or cast("Rng", system_rng())
         self._heard: dict[tuple[str, str], datetime] = {}
@@ -124,10 +122,10 @@ class Registry:
         """
         check_ttl(ttl)
         for _ in range(_ATTEMPTS_MAX):
-            found = await self._try_register(instance, ttl)
-            if found is not None:
+            done = await self._registering.register(instance, ttl, self._clock.wall())
+            if done is not None:
                 self._hear(instance.service, instance.id)
-                return found
+                return Lease(instance, done[0], ttl, done[1])
         raise RegistryBusy(
             service=instance.service, instance_id=instance.id, attempts=_ATTEMPTS_MAX
         )
@@ -137,7 +135,7 @@ class Registry:
 
         Raises `InstanceNotRegistered`: register it again.
         """
-        found = await self._read(service, instance_id)
+        found = await self._registering.read(service, instance_id)
         ttl = await self._renewed(found, service, instance_id)
         if ttl is None:
             raise InstanceNotRegistered(service=service, instance_id=instance_id)
@@ -181,17 +179,25 @@ class Registry:
         """
         key = instance_key(service, instance_id)
         for _ in range(_ATTEMPTS_MAX):
-            found = await self._read(service, instance_id)
+            found = await self._registering.read(service, instance_id)
             if found is None:
+                if await self._forget_fallen(Left(service, instance_id, by, why)):
+                    return
                 raise InstanceNotRegistered(service=service, instance_id=instance_id)
             unchanged = [Compare.mod(key, "=", found.mod_revision)]
-            left = Put(LEFT, encode_left(Left(service, instance_id, by, why)))
-            gone: list[Op] = [Delete(key), Delete(key + b"/", prefix_end(key + b"/")), left]
+            gone = ending(Left(service, instance_id, by, why))
             if (await (write or self._write)(gone, compare=unchanged)).succeeded:
                 self._heard.pop((service, instance_id), None)
-                await self._revoke(found.lease)
+                await self._registering.revoke(found.lease)
                 return
         raise RegistryBusy(service=service, instance_id=instance_id, attempts=_ATTEMPTS_MAX)
+
+    async def _forget_fallen(self, left: Left) -> bool:
+        """Forget an instance that is not registered any more; whether anything was known of it."""
+        key = instance_key(left.service, left.id)
+        known = Compare.version(instance_key(left.service, left.id, KNOWN), ">", 0)
+        done = await self._store.txn([Compare.version(key, "=", 0), known], ending(left))
+        return done.succeeded
 
     async def set_order(self, service: str, instance_id: str, order: Order) -> None:
         """Order a registered instance to be in another state; the last order counts.
@@ -207,15 +213,23 @@ class Registry:
         """Take the order to an instance back; whether there was one."""
         return await self._store.delete(instance_key(service, instance_id, ORDER)) > 0
 
-    async def write_health(
-        self, found: Mapping[tuple[str, InstanceId], Health], write: FencedWrite
+    async def report(
+        self, service: str, instance_id: str, check_id: str, status: CheckStatus, output: str = ""
     ) -> None:
-        """Tell what checks found, as the leader; of what is not registered any more, nothing.
+        """Say what a check with a ttl found; to be said again within the ttl.
 
-        Raises what *write* raises.
+        What does not change writes nothing. Raises `InstanceNotRegistered`, `CheckUnknown`.
         """
-        for (service, instance_id), health in found.items():
-            await self._write_health(service, instance_id, health, write)
+        result = CheckResult(check_id, status, self._clock.wall(), output[:OUTPUT_CHARS_MAX])
+        for _ in range(_ATTEMPTS_MAX):
+            if await self._registering.report(service, instance_id, result) is not None:
+                self._hear(service, instance_id)
+                return
+        raise RegistryBusy(service=service, instance_id=instance_id, attempts=_ATTEMPTS_MAX)
+
+    def telling(self, write: FencedWrite | None = None) -> Telling:
+        """How the leader writes about instances: by *write*, so that a deposed one cannot."""
+        return Telling(self._store, write or self._write)
 
     async def instances(self, service: str | None = None, *, prefix: str = "") -> InstanceList:
         """All instances; those of one *service*; or those of services that begin with *prefix*."""
@@ -232,30 +246,42 @@ class Registry:
         With *from_revision* the changes from there on, without the list. When the history that
         was still to be told is gone, another `InstancesListed` says all there is.
         """
-        changes = self._changes(_start(service, prefix), from_revision)
+        steps = self._steps(_start(service, prefix), from_revision)
+        changes = _flat(steps)
         try:
             yield changes
         finally:
             await changes.aclose()
+            await steps.aclose()
 
-    async def _changes(
-        self, start: bytes, from_revision: int | None
-    ) -> AsyncGenerator[InstanceChange, None]:
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[AsyncIterator[Step]]:
+        """As `watch` of everything, with all that is said, at which the changes arrived.
+
+        The fold goes on changing: read it before the next step.
+        """
+        steps = self._steps(PREFIX, None)
+        try:
+            yield steps
+        finally:
+            await steps.aclose()
+
+    async def _steps(self, start: bytes, from_revision: int | None) -> AsyncGenerator[Step, None]:
         end = prefix_end(start)
         while True:
             try:
                 if from_revision is None:
                     found = await self._store.range(start, end)
                     fold = Fold(found.kvs)
-                    yield InstancesListed(found.revision, fold.instances())
+                    yield fold, [InstancesListed(found.revision, fold.instances())]
                     from_revision = seen = found.revision + 1
                 else:
                     fold, seen = await self._before(start, end, from_revision)
                 async with self._store.watch(start, end, from_revision=seen) as batches:
                     async for batch in batches:
-                        for change in fold.apply(batch):
-                            if batch.revision >= from_revision:
-                                yield change
+                        changes = fold.apply(batch)
+                        if changes and batch.revision >= from_revision:
+                            yield fold, changes
             except Compacted:
                 from_revision = None
 
@@ -270,67 +296,6 @@ class Registry:
             return Fold(found.kvs), found.revision + 1
         return Fold(found.kvs), revision
 
-    async def _try_register(self, instance: Instance, ttl: timedelta) -> Lease | None:
-        """`None` if someone else changed the instance meanwhile."""
-        key, value = instance_key(instance.service, instance.id), encode(instance)
-        found = await self._read(instance.service, instance.id)
-        if found is None:
-            compare = [Compare.version(key, "=", 0)]
-        else:
-            compare = [Compare.mod(key, "=", found.mod_revision)]
-            _refuse_stranger(found, instance)
-        stays = instance.kind is InstanceKind.PERSISTENT
-        lease = None if stays else await self._same_lease(found, ttl)
-        is_same = found is not None and found.lease == lease and (stays or lease is not None)
-        if found is not None and is_same and found.value == value:
-            return Lease(instance, lease, ttl, found.mod_revision)
-        granted = lease if is_same or stays else await self._store.grant(ttl)
-        operations: list[Op] = [Put(key, value, granted)]
-        if found is not None and not is_same:
-            await self._take_along(instance, granted, compare, operations)
-        try:
-            written = await self._store.txn(compare, operations)
-        except LeaseNotFound:
-            return None
-        if written.succeeded and found is not None and not is_same:
-            await self._revoke(found.lease)
-        if not written.succeeded:
-            await self._revoke(None if is_same else granted)
-            return None
-        return Lease(instance, granted, ttl, written.revision)
-
-    async def _take_along(
-        self,
-        instance: Instance,
-        lease: LeaseId | None,
-        compare: list[Compare],
-        operations: list[Op],
-    ) -> None:
-        """What was found of its health hangs on *lease* from now on, as the instance does."""
-        key = instance_key(instance.service, instance.id, HEALTH)
-        for kv in (await self._store.range(key)).kvs:
-            compare.append(Compare.mod(key, "=", kv.mod_revision))
-            operations.append(Put(key, kv.value, lease))
-
-    async def _write_health(
-        self, service: str, instance_id: str, health: Health, write: FencedWrite
-    ) -> None:
-        key = instance_key(service, instance_id)
-        for _ in range(_ATTEMPTS_MAX):
-            found = await self._read(service, instance_id)
-            if found is None:
-                return
-            unchanged = [Compare.mod(key, "=", found.mod_revision)]
-            put = Put(
-                instance_key(service, instance_id, HEALTH), encode_health(health), found.lease
-            )
-            try:
-                if (await write([put], compare=unchanged)).succeeded:
-                    return
-            except LeaseNotFound:
-                return
-        raise RegistryBusy(service=service, instance_id=instance_id, attempts=_ATTEMPTS_MAX)
-
     async def _write(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
         return await self._store.txn(compare, then)
 
@@ -341,17 +306,6 @@ class Registry:
         self._heard[who] = self._clock.wall()
         if len(self._heard) > _HEARD_MAX:
             del self._heard[next(iter(self._heard))]
-
-    async def _same_lease(self, found: KeyValue | None, ttl: timedelta) -> LeaseId | None:
-        """The lease that *found* hangs on, renewed, if it lives and has this *ttl*."""
-        if found is None or found.lease is None:
-            return None
-        try:
-            alive_for = await self._store.keep_alive(found.lease)
-        except LeaseNotFound:
-            return None
-        # etcd rounds a ttl up to whole seconds.
-        return found.lease if ttl <= alive_for < ttl + _TTL_ROUNDING else None
 
     async def _renewed(
         self, found: KeyValue | None, service: str, instance_id: str
@@ -368,17 +322,11 @@ class Registry:
         self._hear(service, instance_id)
         return ttl
 
-    async def _read(self, service: str, instance_id: str) -> KeyValue | None:
-        found = await self._store.range(instance_key(service, instance_id))
-        return found.kvs[0] if found.kvs else None
 
-    async def _revoke(self, lease: LeaseId | None) -> None:
-        if lease is None:
-            return
-        try:
-            await self._store.revoke(lease)
-        except LeaseNotFound:
-            return  # it ended by itself
+async def _flat(steps: AsyncIterator[Step]) -> AsyncGenerator[InstanceChange, None]:
+    async for _, changes in steps:
+        for change in changes:
+            yield change
 
 
 def _start(service: str | None, prefix: str) -> bytes:
@@ -386,14 +334,3 @@ def _start(service: str | None, prefix: str) -> bytes:
         return PREFIX + prefix.encode()
     check_service_name(service)
     return service_prefix(service)
-
-
-def _refuse_stranger(found: KeyValue, instance: Instance) -> None:
-    holder = decode(found.value)
-    if holder is not None and holder.endpoint != instance.endpoint:
-        raise InstanceIdTaken(
-            service=instance.service,
-            instance_id=instance.id,
-            holder=holder.endpoint,
-            asked=instance.endpoint,
-        )

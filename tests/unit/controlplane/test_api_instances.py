@@ -97,6 +97,8 @@ async def test_instance_is_registered_renewed_listed_and_deregistered(
             "reason": "",
             "order": None,
             "health": None,
+            "checks": [],
+            "kept": False,
         }
     ]
     assert listed.headers["x-moreton-revision"] == "2"
@@ -145,6 +147,54 @@ async def test_source_is_refused_when_it_is_the_control_plane_s_own(
 ) -> None:
     refused = await client.post(PLACE, json={**BODY, "source": source})
     assert refused.status_code == 422
+
+
+async def test_checks_are_registered_and_what_has_a_ttl_is_reported(
+    client: httpx.AsyncClient,
+) -> None:
+    checks = [{"http": "/health", "interval": "1s"}, {"id": "beat", "ttl": "5s"}]
+    assert (await client.post(PLACE, json={**BODY, "checks": checks})).status_code == 201
+    (found,) = (await client.get(PLACE)).json()
+    assert [each["id"] for each in found["checks"]] == ["http", "beat"]
+    assert (found["state"], found["reason"]) == (
+        "critical",
+        "check beat: nothing was reported for 5s",
+    )
+    report = {"status": "passing", "output": "fine"}
+    assert (await client.put(f"{PLACE}/a-1/checks/beat", json=report)).status_code == 204
+    (found,) = (await client.get(PLACE)).json()
+    assert (found["state"], found["reason"]) == ("starting", "its checks have not passed yet")
+    refused = await client.put(f"{PLACE}/a-1/checks/http", json=report)
+    is_problem(refused, 404, "check-unknown")
+    refused = await client.put(f"{PLACE}/a-2/checks/beat", json=report)
+    is_problem(refused, 404, "instance-not-registered")
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ({}, "none of http, tcp, grpc, command, ttl"),
+        ({"http": "/", "tcp": {}}, "http and tcp"),
+        ({"http": "health"}, "path 'health' is not a path"),
+        ({"http": "/", "interval": "1ms"}, "interval 1ms is outside"),
+        ({"tcp": {"port": 0}}, "port"),
+        ({"id": "a/b", "tcp": {}}, "check id 'a/b' is not valid"),
+    ],
+)
+async def test_check_is_refused_when_it_cannot_be_meant(
+    client: httpx.AsyncClient, check: dict[str, Any], fault: str
+) -> None:
+    refused = await client.post(PLACE, json={**BODY, "checks": [check]})
+    assert refused.status_code == 422
+    assert fault in refused.text
+
+
+async def test_command_is_refused_as_a_check_unless_it_is_allowed(
+    client: httpx.AsyncClient,
+) -> None:
+    refused = await client.post(PLACE, json={**BODY, "checks": [{"command": ["true"]}]})
+    document = is_problem(refused, 403, "commands-not-allowed")
+    assert "controlplane.command_checks" in document["detail"]
 
 
 async def test_instance_gets_an_id_and_the_usual_ttl_when_it_names_none(

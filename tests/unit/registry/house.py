@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from moreton.kernel.time import Instant
 from moreton.registry import Instance, InstanceId, Registry
+from moreton.registry.core.checks import Check, HttpProbe
+from moreton.registry.core.documents import PREFIX
 from moreton.registry.core.standing import (
     CheckResult,
     CheckStatus,
@@ -15,13 +17,17 @@ from moreton.registry.core.standing import (
     InstanceState,
     Order,
 )
-from moreton.store import Compare, TxnResult
+from moreton.store import Compare, TxnResult, prefix_end
 from moreton.store.core.model import Op
 from moreton.store.host import LocalStore
 
 TTL = timedelta(seconds=5)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DRAIN = Order(InstanceState.DRAINING, NOON, reason="a deploy", by="anna")
+CHECKED = Instance(
+    InstanceId("1"), "catalogue", "10.0.0.1", 80, checks=(Check("http", HttpProbe("/health")),)
+)
+WELL = Health((CheckResult("http", CheckStatus.PASSING, NOON),))
 SICK = Health((CheckResult("http", CheckStatus.CRITICAL, NOON, "status 500"),))
 ONE = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80)
 TWO = Instance(InstanceId("2"), "catalogue", "10.0.0.2", 80)
@@ -56,6 +62,16 @@ class House:
     async def write(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
         """As a leader's term does it, which goes on."""
         return await self.store.txn(compare, then)
+
+    async def keys(self) -> list[str]:
+        """What is stored, without what all keys begin with."""
+        found = await self.store.range(PREFIX, prefix_end(PREFIX))
+        return [kv.key.removeprefix(PREFIX).decode() for kv in found.kvs]
+
+    async def find(self, instance: Instance, health: Health) -> None:
+        """Tell as the leader what checks found."""
+        told = self.registry.telling(self.write)
+        await told.health({(instance.service, instance.id): health})
 
     async def states(self) -> list[str]:
         return [each.state for each in (await self.registry.instances()).instances]

@@ -11,6 +11,7 @@ import pytest
 from moreton.kernel.time import Instant
 from moreton.registry import Instance, InstanceId, Registry
 from moreton.registry import history as module
+from moreton.registry.core.checks import Check, HttpProbe
 from moreton.registry.core.history import Event, EventKind, decode, encode
 from moreton.registry.core.instance import TTL_MIN
 from moreton.registry.core.standing import CheckResult, CheckStatus, Health, InstanceState, Order
@@ -20,6 +21,8 @@ from moreton.store.core.model import Op
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE = Instance(InstanceId("1"), "shop", "10.0.0.1", 80)
+CHECK = Check("http", HttpProbe("/health"), initial=CheckStatus.PASSING)
+CHECKED = replace(ONE, checks=(CHECK,))
 DRAIN = Order(InstanceState.DRAINING, NOW, reason="new disk", by="me@here")
 SICK = Health((CheckResult("http", CheckStatus.CRITICAL, NOW, "status 500"),))
 WELL = Health((CheckResult("http", CheckStatus.PASSING, NOW),))
@@ -82,13 +85,13 @@ async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
 
 async def test_what_happens_to_an_instance_is_told_with_who_and_why(house: House) -> None:
     async with house.keeping():
-        await house.registry.register(ONE, ttl=TTL_MIN)
-        await house.registry.register(replace(ONE, weight=3), ttl=TTL_MIN)
+        await house.registry.register(CHECKED, ttl=TTL_MIN)
+        await house.registry.register(replace(CHECKED, weight=3), ttl=TTL_MIN)
         await house.registry.set_order("shop", "1", DRAIN)
         await house.registry.clear_order("shop", "1")
-        await house.registry.write_health({("shop", ONE.id): SICK}, house.write)
-        await house.registry.write_health({("shop", ONE.id): WELL}, house.write)
-        draining = replace(ONE, weight=3, state=InstanceState.DRAINING)
+        await house.registry.telling(house.write).health({("shop", ONE.id): SICK})
+        await house.registry.telling(house.write).health({("shop", ONE.id): WELL})
+        draining = replace(CHECKED, weight=3, state=InstanceState.DRAINING)
         await house.registry.register(draining, ttl=TTL_MIN)
         await house.registry.deregister("shop", "1", by="me", why="enough")
         assert await house.told(8) == [

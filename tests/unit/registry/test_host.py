@@ -58,7 +58,12 @@ async def test_instance_lies_where_the_contract_says(house: House) -> None:
     await house.registry.register(ONE, ttl=TTL)
     prefix = b"/moreton/instances/catalogue/"
     found = await house.store.range(prefix, prefix_end(prefix))
-    assert [kv.key for kv in found.kvs] == [b"/moreton/instances/catalogue/1"]
+    assert [kv.key for kv in found.kvs] == [
+        b"/moreton/instances/catalogue/1",
+        b"/moreton/instances/catalogue/1/known",
+    ]
+    assert found.kvs[0].lease is not None
+    assert found.kvs[1].lease is None
 
 
 async def test_instance_disappears_when_its_ttl_passed_without_renewal(house: House) -> None:
@@ -84,13 +89,20 @@ async def test_instance_stays_as_long_as_it_renews_and_renewing_writes_nothing(
     assert await house.endpoints() == ["10.0.0.1:80"]
 
 
-async def test_thousand_instances_disappear_when_they_die_together(house: House) -> None:
+async def test_thousand_instances_are_kept_in_use_when_they_die_together_until_let_go(
+    house: House,
+) -> None:
     for number in range(1000):
         one = replace(ONE, id=InstanceId(f"n{number}"), port=1000 + number)
         await house.registry.register(one, ttl=TTL)
     await house.pass_time(TTL)
-    assert await house.endpoints() == []
     assert house.store.statistics().leases == 0
+    kept = (await house.registry.instances()).instances
+    assert [each.kept for each in kept] == [True] * 1000
+    gone = [(each.service, each.id) for each in kept]
+    await house.registry.telling(house.write).let_go(gone)
+    assert await house.endpoints() == []
+    assert await house.keys() == []
 
 
 async def test_id_is_refused_from_another_address_while_it_lives(house: House) -> None:

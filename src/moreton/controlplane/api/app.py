@@ -73,7 +73,12 @@ def describe(parts: ApiParts) -> FastAPI:
     app.include_router(changes_router(parts))
     app.include_router(looks_router(parts))
     app.include_router(
-        instances_router(parts.registry, known=parts.known_instances, cut_off=parts.is_cut_off)
+        instances_router(
+            parts.registry,
+            known=parts.known_instances,
+            cut_off=parts.is_cut_off,
+            commands=parts.may_run_commands,
+        )
     )
     app.include_router(drains_router(parts.registry, parts.drains, parts.instructions))
     app.include_router(rollouts_router(parts.rollouts))

@@ -49,6 +49,7 @@ class ApiParts:
     rollouts: Rollouts
     history: History
     is_cut_off: Callable[[], bool]
+    may_run_commands: Callable[[], bool]
     events: Events
     notices: Notices
     health: Callable[[], Health]

@@ -49,6 +49,7 @@ def application(
         rollouts=plane.rollouts,
         history=plane.history,
         is_cut_off=lambda: CUT_OFF in plane.troubles.now(),
+        may_run_commands=lambda: plane.settings.controlplane.command_checks,
         events=plane.events,
         notices=plane.notices,
         health=looks.health,

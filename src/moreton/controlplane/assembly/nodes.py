@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from moreton import __version__
 from moreton.controlplane.assembly.plane import Plane
 from moreton.controlplane.assembly.sources import definitions
+from moreton.controlplane.cluster.caring import caring_duties
 from moreton.controlplane.cluster.duties import Duty, Leadership, compaction
 from moreton.controlplane.cluster.home import Home, Peer
 from moreton.controlplane.cluster.presence import Presence
@@ -182,7 +183,7 @@ def duties_for(plane: Plane, url: str) -> list[Duty]:
     parts = urlsplit(url)
     own_etcd = parts.scheme in {"etcd", "etcds"} and parts.path in {"", "/"}
     own = [compaction(plane.store)] if own_etcd else []
-    return [*own, _history(plane)]
+    return [*own, _history(plane), *caring_duties(plane)]
 
 
 def _history(plane: Plane) -> Duty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,8 +32,8 @@ from moreton.gateway.core.model import Route
 from moreton.kernel.time import SystemClock
 from moreton.registry import InstanceChange, Registry
 from moreton.registry.history import History
-from moreton.registry.host import FencedWrite
 from moreton.registry.instructions import Instructions
+from moreton.registry.telling import FencedWrite
 from moreton.store import Compare, Store, TxnResult
 from moreton.store.core.model import Op
 
@@ -60,6 +61,7 @@ class Plane:
     programs: DevelopmentProcesses | None = None
     dns: DnsServer | None = None
     faults: Sequence[str] = ()  # of the last edit, when it was refused
+    edited: asyncio.Event = field(default_factory=asyncio.Event)
     views: Views = field(init=False)
     notices: Notices = field(init=False)
     drains: Drains = field(init=False)
@@ -85,6 +87,8 @@ class Plane:
             None if tracing is None else Tracing(tracing.otlp, tracing.sample)
         )
         self.touch(changed)
+        self.edited.set()
+        self.edited = asyncio.Event()
         return len(changed)
 
     def note(self, change: InstanceChange) -> None:
@@ -103,6 +107,10 @@ class Plane:
 
         await self.instructions.forget_old()
         await self.history.keep(write or alone)
+
+    def next_edit(self) -> asyncio.Event:
+        """Set when other `settings` are put in force next."""
+        return self.edited
 
     def refresh_secrets(self) -> None:
         """Certificates or keys changed on disk: serve with the new ones."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moreton.controlplane.cluster.alone import Alone, alone, node_name
+from moreton.controlplane.cluster.caring import caring_alone
 from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.dns import bind_dns
@@ -143,6 +144,7 @@ async def _enter(
     own = node_name(name)
     if member is None:
         await stack.enter_async_context(alone(plane.keep_history, plane.troubles))
+        await stack.enter_async_context(caring_alone(plane))
         return Alone(own)
     from moreton.controlplane.assembly.nodes import Nodes, duties_for  # noqa: PLC0415 - elections
 

@@ -7,9 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moreton.config import Duration, Name, Section
+from moreton.config import Duration, Name, Percentage, Section
 from moreton.gateway.config.words import AddressText
 from moreton.gateway.core.model import Protocol, Service
+from moreton.registry.config import CheckModel
+from moreton.registry.core.checks import Care
 
 
 class RunModel(Section):
@@ -33,6 +35,8 @@ class ServiceModel(Section):
     max_connections: Annotated[int, Field(ge=1)] = 10_000
     max_requests: Annotated[int, Field(ge=1)] = 10_000
     policy: Name | None = None  # one of the section `policies`
+    checks: Annotated[list[CheckModel], Field(min_length=1)] | None = None  # of each instance
+    protect: Percentage | None = None  # more that fall at once are kept in use; default: 50%
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -44,13 +48,22 @@ class ServiceModel(Section):
             raise ValueError(f"it has {had}; give it exactly one of addresses, discover and run")
         return self
 
+    @model_validator(mode="after")
+    def _checks_hold(self) -> Self:
+        Care(tuple(each.as_value() for each in self.checks or ()))
+        return self
+
+    def registered_as(self, name: str) -> str | None:
+        """The name under which the registry has the instances of the service *name*."""
+        found = name if self.discover is True or self.run is not None else self.discover
+        return found or None
+
     def as_value(self, name: str) -> Service:
         """The core's value; a command's instance is found as if it had registered."""
-        discover = name if self.discover is True or self.run is not None else self.discover
         return Service(
             name,
             addresses=tuple(self.addresses or ()),
-            discover=discover or None,
+            discover=self.registered_as(name),
             protocol=Protocol(self.protocol),
             max_connections=self.max_connections,
             max_requests=self.max_requests,

@@ -24,6 +24,7 @@ from moreton.registry.client.instructions import Listener
 from moreton.registry.client.keeper import keep
 from moreton.registry.client.wire import Offer
 from moreton.registry.client.worker import Worker
+from moreton.registry.core.checks import Check
 from moreton.registry.core.heartbeat import Phase
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
@@ -173,6 +174,7 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
     tags: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
     ports: Mapping[str, int] | None = None,
+    checks: Sequence[Check] = (),
     source: InstanceSource = InstanceSource.SDK,
     api: str | None = None,
     token: str | None = None,
@@ -182,6 +184,7 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
 
     *address* is where others reach it; without one it is the address from which this machine
     reaches the control plane. *ports* are further ports by name, *source* says who registers.
+    *checks* are made of it by the control plane, see `moreton.registry.health`.
     *api* and *token* are found by `MORETON_API` and `MORETON_TOKEN` or beside the nearest
     `moreton.yaml` upwards when they are not given.
 
@@ -205,6 +208,7 @@ def register(  # noqa: PLR0913 - one keyword for each property of an instance
         tags=tuple(tags),
         metadata=dict(metadata or {}),
         ports=dict(ports or {}),
+        checks=tuple(checks),
         source=source,
     )
     offer = Offer(sample, known_address=address is not None, ttl=length)
@@ -227,6 +231,7 @@ def aregister(  # noqa: PLR0913 - as `register`
     tags: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
     ports: Mapping[str, int] | None = None,
+    checks: Sequence[Check] = (),
     source: InstanceSource = InstanceSource.SDK,
     api: str | None = None,
     token: str | None = None,
@@ -249,6 +254,7 @@ def aregister(  # noqa: PLR0913 - as `register`
             tags=tags,
             metadata=metadata,
             ports=ports,
+            checks=checks,
             source=source,
             api=api,
             token=token,

@@ -2,17 +2,22 @@
 
 An instance has a few keys, all below one prefix, so that one watch sees all that is said of it
 in order: `/moreton/instances/SERVICE/ID` is the registration, `…/health` what checks found (both
-on its lease, if it has one), `…/order` an order to it.
+on its lease, if it has one), `…/report/CHECK` what it reported itself (on a lease of that check),
+`…/order` an order to it, `…/known` its registration once more, without a lease.
+`/moreton/instances/SERVICE//care` is what is done for all instances of the service.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
+from moreton.registry.core.checks import Care, Check
+from moreton.registry.core.checks.documents import check_document, read_check
 from moreton.registry.core.errors import InstanceNotValid
 from moreton.registry.core.instance import Instance, InstanceId
 from moreton.registry.core.standing import (
@@ -29,6 +34,9 @@ PREFIX = b"/moreton/instances/"
 REGISTRATION = ""
 HEALTH = "health"
 ORDER = "order"
+KNOWN = "known"
+REPORT = "report"
+CARE = "care"
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, InstanceNotValid)
 _EnumT = TypeVar("_EnumT", bound=StrEnum)
 
@@ -70,6 +78,8 @@ def to_document(instance: Instance) -> dict[str, Any]:
         "reason": instance.reason,
         "order": None if instance.order is None else order_document(instance.order),
         "health": None if instance.health is None else health_document(instance.health),
+        "checks": [check_document(each) for each in instance.checks],
+        "kept": instance.kept,
     }
 
 
@@ -86,6 +96,8 @@ def registration_document(instance: Instance) -> dict[str, Any]:
         document["kind"] = instance.kind.value
     if instance.source is not InstanceSource.HTTP:
         document["source"] = instance.source.value
+    if instance.checks:
+        document["checks"] = [check_document(each) for each in instance.checks]
     return document
 
 
@@ -115,6 +127,7 @@ def decode(value: bytes) -> Instance | None:
             ports=dict(found.get("ports", {})),
             kind=_known(InstanceKind, found.get("kind"), InstanceKind.EPHEMERAL),
             source=_known(InstanceSource, found.get("source"), InstanceSource.HTTP),
+            checks=tuple(_checks(found.get("checks", ()))),
         )
     except _UNREADABLE:
         return None
@@ -153,15 +166,7 @@ def health_document(health: Health) -> dict[str, Any]:
     """What checks found, as JSON values."""
     return {
         "status": health.status.value,
-        "checks": [
-            {
-                "id": each.id,
-                "status": each.status.value,
-                "since": _moment(each.since),
-                "output": each.output,
-            }
-            for each in health.checks
-        ],
+        "checks": [_result_document(each) for each in health.checks],
     }
 
 
@@ -173,19 +178,56 @@ def encode_health(health: Health) -> bytes:
 def decode_health(value: bytes) -> Health | None:
     """What `encode_health` wrote; `None` for anything else."""
     try:
-        return Health(
-            tuple(
-                CheckResult(
-                    id=str(each["id"]),
-                    status=CheckStatus(each["status"]),
-                    since=datetime.fromisoformat(each["since"]),
-                    output=str(each.get("output", "")),
-                )
-                for each in json.loads(value)["checks"]
-            )
-        )
+        return Health(tuple(map(_read_result, json.loads(value)["checks"])))
     except _UNREADABLE:
         return None
+
+
+def encode_report(result: CheckResult) -> bytes:
+    """The value in the store."""
+    return _dump(_result_document(result))
+
+
+def decode_report(value: bytes) -> CheckResult | None:
+    """What `encode_report` wrote; `None` for anything else."""
+    try:
+        return _read_result(json.loads(value))
+    except _UNREADABLE:
+        return None
+
+
+def encode_care(care: Care) -> bytes:
+    """The value in the store."""
+    checks = [check_document(each) for each in care.checks]
+    return _dump({"checks": checks, "protect": care.protect})
+
+
+def decode_care(value: bytes) -> Care:
+    """What `encode_care` wrote; as usual for anything else."""
+    try:
+        found = json.loads(value)
+        return Care(tuple(_checks(found["checks"])), float(found["protect"]))
+    except _UNREADABLE:
+        return Care()
+
+
+def _result_document(result: CheckResult) -> dict[str, Any]:
+    return {
+        "id": result.id,
+        "status": result.status.value,
+        "since": None if result.since is None else _moment(result.since),
+        "output": result.output,
+    }
+
+
+def _read_result(document: Mapping[str, Any]) -> CheckResult:
+    since = document["since"]
+    return CheckResult(
+        id=str(document["id"]),
+        status=CheckStatus(document["status"]),
+        since=None if since is None else datetime.fromisoformat(since),
+        output=str(document.get("output", "")),
+    )
 
 
 def _basics(instance: Instance) -> dict[str, Any]:
@@ -201,6 +243,13 @@ def _basics(instance: Instance) -> dict[str, Any]:
         "metadata": dict(instance.metadata),
         "state": instance.state.value,
     }
+
+
+def _checks(documents: Iterable[Any]) -> Iterator[Check]:
+    """A check that a later version added is no reason not to find an instance."""
+    for document in documents:
+        with contextlib.suppress(*_UNREADABLE):
+            yield read_check(document)
 
 
 def _known(kind: type[_EnumT], value: object, otherwise: _EnumT) -> _EnumT:

@@ -52,6 +52,22 @@ class InstanceIdTaken(RegistryError):
         )
 
 
+class CheckUnknown(RegistryError):
+    """Something was reported of a check that the instance does not have, or that is looked at."""
+
+    code = "check-unknown"
+
+    def __init__(self, *, service: str, instance_id: str, check: str, known: Sequence[str]) -> None:
+        self.service = service
+        self.instance_id = instance_id
+        self.check = check
+        others = f"; report one of {', '.join(known)}" if known else ""
+        super().__init__(
+            f'instance "{instance_id}" of service "{service}" has no check "{check}" with a ttl: '
+            f"what was reported counts for nothing{others or '; register it with such a check'}"
+        )
+
+
 class RegistryBusy(RegistryError):
     """Others changed the same instance each time that it was tried."""
 

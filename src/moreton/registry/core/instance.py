@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import NewType
 
 from moreton.kernel.quantities import format_duration
+from moreton.registry.core.checks import Check
+from moreton.registry.core.checks.values import checks_faults
 from moreton.registry.core.errors import InstanceNotValid
 from moreton.registry.core.faults import (
     address_faults,
@@ -42,7 +44,8 @@ class Instance:
 
     *ports* are further ones by name. *state* is what the instance says of itself when it is
     registered, and what counts once it was folded with its *order* and its *health* (see
-    `moreton.registry.core.fold`); then *reason* says, for people, why it is out.
+    `moreton.registry.core.fold`); then *reason* says, for people, why it is out, or why it is
+    *kept* in use though it fell.
 
     Raises `InstanceNotValid` with everything that is wrong.
     """
@@ -60,9 +63,11 @@ class Instance:
     ports: Mapping[str, int] = field(default_factory=dict)
     kind: InstanceKind = InstanceKind.EPHEMERAL
     source: InstanceSource = InstanceSource.HTTP
+    checks: tuple[Check, ...] = ()
     reason: str = ""
     order: Order | None = None
     health: Health | None = None
+    kept: bool = False
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -103,3 +108,4 @@ def _faults(instance: Instance) -> Iterator[str]:
     yield from text_faults("version", instance.version)
     yield from tag_faults(instance.tags)
     yield from metadata_faults(instance.metadata)
+    yield from checks_faults(instance.checks)

@@ -11,6 +11,7 @@ from moreton.registry.core.faults import text_faults
 
 # As much of what a check saw as helps to find the cause.
 OUTPUT_CHARS_MAX = 500
+NOT_YET = "it was not looked at yet"
 
 
 class InstanceState(StrEnum):
@@ -77,8 +78,12 @@ class CheckResult:
 
     id: str
     status: CheckStatus
-    since: datetime
+    since: datetime | None  # unknown before anything was found
     output: str = ""
+
+    def is_failure(self) -> bool:
+        """Whether it was looked at and found critical."""
+        return self.status is CheckStatus.CRITICAL and self.output != NOT_YET
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +102,5 @@ class Health:
         return CheckStatus.PASSING
 
     def critical(self) -> CheckResult | None:
-        """The first that found it critical."""
-        return next((each for each in self.checks if each.status is CheckStatus.CRITICAL), None)
+        """The first that found it critical; what was not looked at yet found nothing."""
+        return next((each for each in self.checks if each.is_failure()), None)

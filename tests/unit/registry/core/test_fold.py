@@ -4,21 +4,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from moreton.registry.core.changes import (
     InstanceChange,
     InstanceRegistered,
     InstanceRemoved,
-    InstancesListed,
     InstanceUpdated,
-    InstanceView,
 )
+from moreton.registry.core.checks import Check, HttpProbe
 from moreton.registry.core.documents import (
     encode,
     encode_health,
     encode_order,
+    encode_report,
     instance_key,
 )
 from moreton.registry.core.fold import Fold
@@ -30,18 +28,22 @@ from moreton.registry.core.standing import (
     InstanceState,
     Order,
 )
+from moreton.registry.health import ttl_check
 from moreton.store import KeyValue, WatchBatch, WatchEvent
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ONE = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80)
 DRAIN = Order(InstanceState.DRAINING, NOON, reason="a deploy", by="anna")
+CHECKED = replace(ONE, checks=(Check("http", HttpProbe("/health")),))
 SICK = Health((CheckResult("http", CheckStatus.CRITICAL, NOON, "status 500"),))
 WELL = Health((CheckResult("http", CheckStatus.PASSING, NOON),))
 HOARSE = Health((CheckResult("http", CheckStatus.WARNING, NOON, "slow"),))
 DRAINING = replace(
     ONE, state=InstanceState.DRAINING, reason="draining ordered by anna: a deploy", order=DRAIN
 )
-CRITICAL = replace(ONE, state=InstanceState.CRITICAL, reason="check http: status 500", health=SICK)
+CRITICAL = replace(
+    CHECKED, state=InstanceState.CRITICAL, reason="check http: status 500", health=SICK
+)
 
 
 def put(value: bytes, part: str = "", instance: Instance = ONE) -> WatchEvent:
@@ -56,6 +58,10 @@ def delete(part: str = "", instance: Instance = ONE) -> WatchEvent:
 
 def told(fold: Fold, *events: WatchEvent, revision: int = 7) -> list[InstanceChange]:
     return fold.apply(WatchBatch(revision, events))
+
+
+def states(fold: Fold) -> list[str]:
+    return [each.state for each in fold.instances()]
 
 
 def test_put_is_a_registration_when_nothing_was_there() -> None:
@@ -103,29 +109,61 @@ def test_order_waits_for_an_instance_that_registers_again() -> None:
     assert told(fold, put(encode(ONE))) == [InstanceRegistered(7, DRAINING)]
 
 
+def test_instance_with_checks_starts_until_they_passed() -> None:
+    (found,) = Fold([put(encode(CHECKED)).kv]).instances()
+    assert (found.state, found.reason) == ("starting", "its checks have not passed yet")
+    fold = Fold([put(encode(CHECKED)).kv, put(encode_health(WELL), "health").kv])
+    assert fold.instances() == (replace(CHECKED, health=WELL),)
+
+
+def test_instance_whose_checks_pass_from_the_start_serves_at_once() -> None:
+    check = replace(CHECKED.checks[0], initial=CheckStatus.PASSING)
+    assert states(Fold([put(encode(replace(ONE, checks=(check,)))).kv])) == ["serving"]
+
+
 def test_failed_check_takes_an_instance_out_and_says_why() -> None:
-    fold = Fold([put(encode(ONE)).kv])
-    assert told(fold, put(encode_health(SICK), "health")) == [InstanceUpdated(7, CRITICAL, ONE)]
-    well = replace(ONE, health=WELL)
+    well = replace(CHECKED, health=WELL)
+    fold = Fold([put(encode(CHECKED)).kv, put(encode_health(WELL), "health").kv])
+    assert told(fold, put(encode_health(SICK), "health")) == [InstanceUpdated(7, CRITICAL, well)]
     assert told(fold, put(encode_health(WELL), "health")) == [InstanceUpdated(7, well, CRITICAL)]
 
 
+def test_result_of_a_check_that_the_instance_has_no_more_counts_for_nothing() -> None:
+    fold = Fold([put(encode(CHECKED)).kv, put(encode_health(SICK), "health").kv])
+    assert states(fold) == ["critical"]
+    told(fold, put(encode(ONE)))
+    assert fold.instances() == (ONE,)
+
+
 def test_warning_is_shown_and_takes_nothing_out() -> None:
-    fold = Fold([put(encode(ONE)).kv, put(encode_health(HOARSE), "health").kv])
-    assert fold.instances() == (replace(ONE, health=HOARSE),)
+    fold = Fold([put(encode(CHECKED)).kv, put(encode_health(HOARSE), "health").kv])
+    assert fold.instances() == (replace(CHECKED, health=HOARSE),)
+
+
+def test_check_with_a_ttl_passes_for_as_long_as_that_is_reported() -> None:
+    fold = Fold([put(encode(replace(ONE, checks=(ttl_check("5s"),)))).kv])
+    (found,) = fold.instances()
+    assert (found.state, found.reason) == ("critical", "check ttl: nothing was reported for 5s")
+    report = CheckResult("ttl", CheckStatus.PASSING, NOON, "fine")
+    told(fold, put(encode_report(report), "report/ttl"))
+    assert states(fold) == ["serving"]
+    told(fold, put(encode_report(replace(report, status=CheckStatus.CRITICAL)), "report/ttl"))
+    assert fold.instances()[0].reason == "check ttl: fine"
+    told(fold, delete("report/ttl"))
+    assert states(fold) == ["critical"]
 
 
 def test_order_comes_before_failed_health_and_that_before_the_own_state() -> None:
-    starting = replace(ONE, state=InstanceState.STARTING)
+    starting = replace(CHECKED, state=InstanceState.STARTING)
     kvs = [put(encode(starting)).kv, put(encode_health(SICK), "health").kv]
-    assert [each.state for each in Fold(kvs).instances()] == ["critical"]
+    assert states(Fold(kvs)) == ["critical"]
     kvs.append(put(encode_order(DRAIN), "order").kv)
-    assert [each.state for each in Fold(kvs).instances()] == ["draining"]
+    assert states(Fold(kvs)) == ["draining"]
 
 
 def test_end_of_a_lease_is_one_removal_in_whatever_order_its_keys_go() -> None:
     for events in ((delete("health"), delete()), (delete(), delete("health"))):
-        fold = Fold([put(encode(ONE)).kv, put(encode_health(SICK), "health").kv])
+        fold = Fold([put(encode(CHECKED)).kv, put(encode_health(SICK), "health").kv])
         assert told(fold, *events) == [InstanceRemoved(7, "catalogue", ONE.id, CRITICAL)]
 
 
@@ -137,50 +175,12 @@ def test_instances_come_by_service_and_id_whatever_the_keys_say() -> None:
     assert found == sorted((each.service, each.id) for each in everyone)
 
 
-@st.composite
-def stories(draw: st.DrawFn) -> list[list[WatchEvent]]:
-    """Revisions that write and delete parts of three instances."""
-    values = {
-        "": [encode(ONE), encode(replace(ONE, weight=2)), b"?"],
-        "health": [encode_health(SICK), encode_health(WELL)],
-        "order": [encode_order(DRAIN)],
-    }
-    who = [replace(ONE, id=InstanceId(name)) for name in ("1", "1-a", "2")]
-
-    def event(instance: Instance, part: str) -> WatchEvent:
-        choices = [delete(part, instance)]
-        for value in values[part]:
-            named = value.replace(b'"id":"1"', f'"id":"{instance.id}"'.encode())
-            choices.append(put(named, part, instance))
-        return draw(st.sampled_from(choices))
-
-    places = st.lists(st.tuples(st.sampled_from(who), st.sampled_from(sorted(values))), max_size=4)
-    return [[event(*place) for place in found] for found in draw(st.lists(places, max_size=12))]
-
-
-@given(stories())
-def test_changes_add_up_to_what_a_new_reader_finds(story: list[list[WatchEvent]]) -> None:
-    fold, view, there = Fold(), InstanceView(), dict[bytes, KeyValue]()
-    for revision, events in enumerate(story, start=2):
-        for event in events:
-            there.pop(event.kv.key, None)
-            if event.kind == "put":
-                there[event.kv.key] = event.kv
-        for change in told(fold, *events, revision=revision):
-            assert view.apply(change), "a change that is told is one"
-        fresh = Fold(there.values()).instances()
-        assert fold.instances() == fresh
-        listed = InstanceView()
-        listed.apply(InstancesListed(revision, fresh))
-        assert view.services() == listed.services()
-
-
 @pytest.mark.parametrize("health", [None, WELL, HOARSE])
 def test_state_that_an_instance_gives_itself_stays_without_order_and_failure(
     health: Health | None,
 ) -> None:
     for state in InstanceState:
-        kvs = [put(encode(replace(ONE, state=state))).kv]
+        kvs = [put(encode(replace(CHECKED if health else ONE, state=state))).kv]
         if health is not None:
             kvs.append(put(encode_health(health), "health").kv)
-        assert [each.state for each in Fold(kvs).instances()] == [state]
+        assert states(Fold(kvs)) == [state]

@@ -1,0 +1,1 @@
+"""The machines of health checks: pure."""
