@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from e2e.registry.world import PATIENCE_SECONDS, TOKEN, RegistryServer, wait_until
 from moreton.controlplane.api.notices import Notices
-from moreton.registry import Instance, InstanceId, Registry
+from moreton.registry import Instance, InstanceId, InstanceView, Registry
 from moreton.store.errors import StoreClosed
 
 HOUR = timedelta(hours=1)
@@ -59,13 +59,15 @@ class PushingServer(RegistryServer):
 
     def _application(self, registry: Registry) -> FastAPI:
         app = RegistryServer._application(self, registry)
-        self._notices = notices = Notices(registry)
+        view = InstanceView()
+        self._notices = notices = Notices(view)
         feeding: list[asyncio.Task[None]] = []
 
         async def feed(ready: asyncio.Event) -> None:
             with contextlib.suppress(StoreClosed):
                 async with registry.watch() as changes:
                     async for change in changes:
+                        view.apply(change)
                         notices.tell(change)
                         ready.set()
 

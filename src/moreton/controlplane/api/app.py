@@ -14,6 +14,7 @@ from moreton.controlplane.api.changes import changes_router
 from moreton.controlplane.api.history import history_router
 from moreton.controlplane.api.looks import looks_router
 from moreton.controlplane.api.parts import ApiParts
+from moreton.controlplane.api.watches import Watches
 from moreton.controlplane.api_instances import instances_router
 from moreton.controlplane.drains.api import drains_router
 from moreton.controlplane.errors import (
@@ -58,7 +59,8 @@ STATUSES: dict[type[MoretonError], int] = {
 
 def create_app(parts: ApiParts, *, token: str) -> ASGIApp:
     """The application; every path but health and the API's description needs *token*."""
-    return BearerAuth(describe(parts), token=token)
+    watches = Watches(describe(parts), parts.notices, cut_off=parts.is_cut_off)
+    return BearerAuth(watches, token=token)
 
 
 def describe(parts: ApiParts) -> FastAPI:

@@ -137,9 +137,10 @@ class _Lobby:
 
 
 class _Application(HttpToolsProtocol):
-    """uvicorn's protocol, which knows whether it is between two messages."""
+    """uvicorn's protocol, which knows whether it is between two messages, and tells *front*."""
 
     is_between = True
+    front: _Front | None = None
 
     def on_message_begin(self) -> None:
         self.is_between = False
@@ -148,6 +149,11 @@ class _Application(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.is_between = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.front is not None:
+            self.front.settle()
 
     @property
     def is_idle(self) -> bool:
@@ -158,6 +164,7 @@ class _Application(HttpToolsProtocol):
 
     def let_go(self) -> None:
         """It is not the connection's any more."""
+        self.front = None
         self.connections.discard(self)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
@@ -192,15 +199,27 @@ class _Front(asyncio.Protocol):
             self._hold(data)
             return
         application = self._application
-        if application is None or application.is_idle:
+        if application is None:
             asked = self._lobby.renewals.reader.read(data)
             if asked is not None:
-                self._begin(*asked)
+                self._is_busy = True
+                self._lobby.run(self, *asked)
                 return
-            if application is None:
-                application = self._application = self._lobby.application()
-                application.connection_made(self._transport)
+            application = self._application = self._lobby.application()
+            application.front = self
+            application.connection_made(self._transport)
         application.data_received(data)
+        self.settle()
+
+    def settle(self) -> None:
+        """The application goes when it has nothing to do: it keeps ten times what this does."""
+        if self._application is None or not self._application.is_idle:
+            return
+        self._application.let_go()
+        self._application = None
+        self._used = self._lobby.loop.time()
+        if self._is_ending:
+            self._transport.close()
 
     def eof_received(self) -> None:
         if self._application is not None:
@@ -228,6 +247,7 @@ class _Front(asyncio.Protocol):
         """Carry out the renewal that was read, then go on."""
         said = await self._lobby.renewals.answer(service, instance_id)
         self._is_busy = False
+        self._used = self._lobby.loop.time()
         if self._transport.is_closing():
             return
         self._transport.write(said)
@@ -238,14 +258,6 @@ class _Front(asyncio.Protocol):
             if len(held) >= _HELD_BYTES_MAX:
                 self._transport.resume_reading()
             self.data_received(held)
-
-    def _begin(self, service: str, instance_id: str) -> None:
-        if self._application is not None:
-            self._application.let_go()
-            self._application = None
-        self._is_busy = True
-        self._used = self._lobby.loop.time()
-        self._lobby.run(self, service, instance_id)
 
     def _hold(self, data: bytes) -> None:
         was, self._held = len(self._held), self._held + data

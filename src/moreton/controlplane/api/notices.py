@@ -10,23 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
 from moreton.registry import (
+    Instance,
     InstanceChange,
-    InstanceList,
     InstanceRegistered,
     InstanceRemoved,
     InstancesListed,
     InstanceUpdated,
-    Registry,
+    InstanceView,
 )
 from moreton.registry.core.documents import to_document
-from moreton.store.errors import StoreError
 
 # What a reader may be behind. The words are shared, so that it costs a reader some kilobytes.
 NOTICES_BEHIND_MAX = 256
@@ -34,6 +32,8 @@ NOTICES_BEHIND_MAX = 256
 HEARTBEAT_SECONDS = 15.0
 _STILL_HERE = b": still here\n\n"
 _ALL = ""  # is no service's name
+# Of so many services what is told to a new reader is kept until it changes.
+_LISTS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +45,23 @@ class NoticeStatistics:
     restarts: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Notice:
-    revision: int
-    words: bytes
-
-
 class _Reader:
     """What one reader has still to be told."""
 
     __slots__ = ("_asleep", "_waiting", "is_behind")
 
     def __init__(self) -> None:
-        self._waiting: deque[_Notice] = deque()
+        self._waiting: list[bytes] = []
         self._asleep: asyncio.Future[None] | None = None
         self.is_behind = True
 
-    def begin(self) -> None:
-        """All there is is about to be read: what comes from now on is kept."""
-        self._waiting.clear()
-        self.is_behind = False
-
-    def add(self, notice: _Notice) -> None:
+    def add(self, words: bytes) -> None:
         if self.is_behind:
             return
         if len(self._waiting) >= NOTICES_BEHIND_MAX:
             self.lose()
             return
-        self._waiting.append(notice)
+        self._waiting.append(words)
         self.wake()
 
     def lose(self) -> None:
@@ -81,9 +70,9 @@ class _Reader:
         self.is_behind = True
         self.wake()
 
-    def take(self, since: int) -> bytes:
-        """The words of what is waiting, but for what is as old as *since*."""
-        words = b"".join([each.words for each in self._waiting if each.revision > since])
+    def take(self) -> bytes:
+        """The words of what is waiting."""
+        words = b"".join(self._waiting)
         self._waiting.clear()
         return words
 
@@ -109,12 +98,14 @@ class _Reader:
 class Notices:
     """Hands each change to those who watch its service; a slow reader holds up nobody.
 
-    It is told of every change, in order; what a reader is to start from, *registry* is asked for.
+    It is told of every change in order, when *view* has it, from which readers start.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, view: InstanceView) -> None:
+        self._view = view
+        self._revision = 0
         self._readers: dict[str, set[_Reader]] = {}
+        self._lists: dict[str, tuple[int, str]] = {}
         self._is_closed = False
         self._notices = self._restarts = 0
 
@@ -125,6 +116,7 @@ class Notices:
 
     def tell(self, change: InstanceChange) -> None:
         """Tell whom *change* concerns; costs nothing when there is nobody."""
+        self._revision = change.revision
         if not self._readers:
             return
         if isinstance(change, InstancesListed):
@@ -136,9 +128,10 @@ class Notices:
         concerned = (*self._readers.get(service, ()), *self._readers.get(_ALL, ()))
         if not concerned:
             return
-        notice = _Notice(change.revision, _words(name, change.revision, document))
+        data = json.dumps({"revision": change.revision, **document})
+        words = _words(name, change.revision, data)
         for reader in concerned:
-            reader.add(notice)
+            reader.add(words)
         self._notices += len(concerned)
 
     def close(self) -> None:
@@ -148,32 +141,51 @@ class Notices:
             reader.wake()
 
     async def stream(
-        self, service: str | None = None, *, cut_off: Callable[[], bool] = lambda: False
+        self,
+        service: str | None = None,
+        *,
+        until: asyncio.Future[None] | None = None,
+        cut_off: Callable[[], bool] = lambda: False,
     ) -> AsyncGenerator[bytes, None]:
         """The instances of *service*, or all, as text for the wire; the revision is the event id.
 
         All there is comes first, as one event `listed`; then `registered`, `updated`, `removed`,
-        and `listed` again when something was missed. Ends with the store, and when
-        this node is *cut_off* from it: another one may know more.
+        and `listed` again when something was missed. Ends when *until* is done, and when this node
+        is *cut_off* from the store: another one may know more.
         """
-        since = 0
+        is_first = True
         with self._reading(service or _ALL) as reader:
-            while not self._is_closed:
+            if until is not None:
+                until.add_done_callback(lambda _: reader.wake())
+            while not self._is_closed and not (until is not None and until.done()):
                 if reader.is_behind:
-                    self._restarts += since > 0
-                    reader.begin()
-                    try:
-                        found = await self._registry.instances(service)
-                    except StoreError:
+                    if cut_off():
                         return
-                    since = found.revision
-                    yield _listed(found)
-                elif words := reader.take(since):
+                    reader.is_behind = False
+                    self._restarts += not is_first
+                    is_first = False
+                    yield self._listed(service)
+                elif words := reader.take():
                     yield words
                 elif not await reader.wait():
                     if cut_off():
                         return
                     yield _STILL_HERE
+
+    def _listed(self, service: str | None) -> bytes:
+        """Of those who come at once, as after a restart of this process, only one makes words."""
+        if service is None:
+            found = _instances(chain(*self._view.services().values()))
+        else:
+            version = self._view.version(service)
+            kept_version, found = self._lists.get(service, (-1, ""))
+            if kept_version != version:
+                found = _instances(self._view.of(service))
+                if len(self._lists) >= _LISTS_KEPT:
+                    self._lists.clear()
+                self._lists[service] = (version, found)
+        data = f'{{"revision": {self._revision}, "instances": {found}}}'
+        return _words("listed", self._revision, data)
 
     def _all(self) -> list[_Reader]:
         return list(chain(*self._readers.values()))
@@ -205,11 +217,9 @@ def _event(change: InstanceRegistered | InstanceUpdated | InstanceRemoved) -> _E
             return "removed", service, {"service": service, "id": instance_id}
 
 
-def _listed(found: InstanceList) -> bytes:
-    instances = [to_document(each) for each in found.instances]
-    return _words("listed", found.revision, {"instances": instances})
+def _instances(found: Iterable[Instance]) -> str:
+    return json.dumps([to_document(each) for each in found])
 
 
-def _words(name: str, revision: int, document: dict[str, Any]) -> bytes:
-    data = json.dumps({"revision": revision, **document})
+def _words(name: str, revision: int, data: str) -> bytes:
     return f"event: {name}\nid: {revision}\ndata: {data}\n\n".encode()

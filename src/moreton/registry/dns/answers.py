@@ -52,6 +52,7 @@ Records: TypeAlias = list[dns.rrset.RRset]
 # Consul's; clients sort by priority and then draw by weight.
 _SRV_PRIORITY = 1
 _TXT_BYTES_MAX = 255
+_ADDRESSES = (Type.A, Type.AAAA)
 # SOA timers for secondaries, of which there are none; RFC 1912's least values.
 _REFRESH, _RETRY, _EXPIRE = 3600, 600, 86_400
 _LABEL_CHARS_MAX = 63
@@ -106,7 +107,8 @@ class Answer:
     """The sections of a response.
 
     An empty answer of code NOERROR: there is such a name, but no such record. *service* is the one
-    that it rests on, if it may be kept until that changes.
+    that it rests on, if it may be kept until that changes. *more* are further addresses of the one
+    set that *answer* then has: most responses can be written without a record for each.
     """
 
     rcode: dns.rcode.Rcode = dns.rcode.NOERROR
@@ -114,6 +116,15 @@ class Answer:
     authority: Records = field(default_factory=list)
     additional: Records = field(default_factory=list)
     service: str | None = None
+    more: Sequence[str] = ()
+
+    def complete(self) -> Records:
+        """The answer with *more* as records."""
+        for address in self.more:
+            kind = self.answer[0].rdtype
+            self.answer[0].add(_record(kind, address))
+        self.more = ()
+        return self.answer
 
 
 class Zone:
@@ -162,14 +173,17 @@ class Zone:
         found.sort(key=lambda _: self._rng.random())
         out = Answer(service=asked.service)
         wanted: dict[Type, Callable[[], Records]] = {
-            Type.A: lambda: self._addresses([one.address for one in found], owner, Type.A),
-            Type.AAAA: lambda: self._addresses([one.address for one in found], owner, Type.AAAA),
             Type.SRV: lambda: self._srv(found, domain, owner),
             Type.TXT: lambda: self._txt(found, owner),
         }
         if rdtype is Type.ANY:  # RFC 8482: one set of records is enough
             rdtype = Type.SRV
-        if rdtype in wanted:
+        if rdtype in _ADDRESSES:
+            addresses = list(dict.fromkeys(one.address for one in found))
+            # Only one of IPv6 has colons.
+            own = [each for each in addresses if (":" in each) is (rdtype is Type.AAAA)]
+            out.answer, out.more = self._addresses(own[:1], owner, rdtype), own[1:]
+        elif rdtype in wanted:
             out.answer = wanted[rdtype]()
         if rdtype is Type.SRV:
             out.additional = self._targets(found, domain)

@@ -18,8 +18,8 @@ import dns.rdatatype
 from moreton.kernel.rng import Rng
 from moreton.registry.dns.answers import Answer, Directory, DnsSettings, Zone
 from moreton.registry.dns.names import read_name
+from moreton.registry.dns.wires import HEADER_BYTES, question_end, reordered, with_more
 
-HEADER_BYTES = 12
 # RFC 1035 without EDNS0; with it what fits one Ethernet frame (DNS flag day 2020).
 DATAGRAM_BYTES = 512
 DATAGRAM_BYTES_MAX = 1232
@@ -132,6 +132,10 @@ class Responder:
         response.answer, response.authority = answer.answer, answer.authority
         response.additional = answer.additional
         found = _fitting(response, size)
+        if answer.more:
+            found = None if found is None else with_more(found, answer.more, size)
+            if found is None:
+                response.answer = answer.complete()
         if found is None:
             # Addresses beside an SRV record are a courtesy: they may be asked for.
             response.additional = []
@@ -154,21 +158,30 @@ class Responder:
         if found.version != self._directory.version(found.service):
             del self._remembered[key]
             return None
-        if len(found.tails) < _ORDERS:
+        end = question_end(wire)
+        assert end is not None, "only what has a question is remembered"
+        if len(found.tails) < _ORDERS and not self._reorder(found, end):
             return None  # one more order first
         self._from_memory += 1
         self._rcodes[found.rcode] += 1
         self._truncated += found.truncated
         tail = found.tails[self._rng.randrange(_ORDERS)]
-        end = _question_end(wire)
-        assert end is not None, "only what has a question is remembered"
         return wire[:2] + tail[: HEADER_BYTES - 2] + wire[HEADER_BYTES:end] + tail[end - 2 :]
+
+    def _reorder(self, found: _Remembered, end: int) -> bool:
+        """Whether all orders can be made of the one that there is, and were."""
+        if found.truncated:
+            return False  # each time other records are what fits
+        response = bytes(2) + found.tails[0]
+        orders = reordered(response, end, _ORDERS - len(found.tails), self._rng)
+        found.tails.extend(each[2:] for each in orders)
+        return bool(orders)
 
     def _remember(
         self, key: bytes, answer: Answer, rendered: bytes, wire: bytes, *, truncated: bool
     ) -> None:
         assert answer.service is not None, "only what rests on a service is remembered"
-        end = _question_end(wire)
+        end = question_end(wire)
         if end is None or rendered[HEADER_BYTES:end].lower() != wire[HEADER_BYTES:end].lower():
             return
         version = self._directory.version(answer.service)
@@ -235,23 +248,7 @@ def _truncated(response: dns.message.Message, size: int) -> bytes:
 
 def _key(wire: bytes, *, over_tcp: bool) -> bytes | None:
     """What two queries share that get the same response, but for its id and capital letters."""
-    end = _question_end(wire)
+    end = question_end(wire)
     if end is None:
         return None
     return bytes([over_tcp]) + wire[2:HEADER_BYTES] + wire[HEADER_BYTES:end].lower() + wire[end:]
-
-
-def _question_end(wire: bytes) -> int | None:
-    """Where the one question of *wire* ends; `None` if it is not a plain one."""
-    if wire[4:6] != b"\x00\x01":
-        return None
-    position = HEADER_BYTES
-    while position < len(wire):
-        length = wire[position]
-        if length == 0:
-            end = position + 5  # the root, the type and the class
-            return end if end <= len(wire) else None
-        if length > 63:
-            return None
-        position += 1 + length
-    return None

@@ -20,6 +20,7 @@ _FORWARDS_MAX = 256
 _FORWARD_SECONDS = 2.0
 _QUERY_BYTES_MAX = 4096
 _BACKLOG = 128
+_RECEIVE_BYTES = 4 * 1024 * 1024  # as much of it as the system gives
 _ANY_PORT_TRIES = 16
 
 
@@ -155,6 +156,8 @@ def _both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(where)
         datagrams = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        with contextlib.suppress(OSError):  # what came while this process did other things
+            datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         datagrams.bind((where[0], listening.getsockname()[1], *where[2:]))
         listening.listen(_BACKLOG)
         for one in (listening, datagrams):

@@ -46,13 +46,13 @@ class Reading:
 async def told(plane: Plane) -> AsyncIterator[list[int]]:
     """The revisions that were told to the notices."""
     revisions: list[int] = []
-    tell = plane.discovery._tell_others
+    tell = plane.notices.tell
 
     def also(change: Any) -> None:
         tell(change)
         revisions.append(change.revision)
 
-    plane.discovery._tell_others = also
+    plane.notices.tell = also  # type: ignore[method-assign]
     yield revisions
     plane.notices.close()
 
@@ -87,7 +87,10 @@ async def test_reader_is_told_all_there_is_and_then_each_change(
 
 
 async def test_reader_is_never_woken_for_another_service(plane: Plane, told: list[int]) -> None:
-    cart, catalogue = Reading(plane.notices, "cart"), Reading(plane.notices, "catalogue")
+    cart, catalogue = (
+        Reading(plane.notices, "cart"),
+        Reading(plane.notices, "catalogue"),
+    )
     everything = Reading(plane.notices)
     for reading in (cart, catalogue, everything):
         await reading.next()
@@ -109,7 +112,10 @@ async def test_reader_is_never_woken_for_another_service(plane: Plane, told: lis
 async def test_slow_reader_holds_little_and_is_told_to_start_over(
     plane: Plane, told: list[int]
 ) -> None:
-    slow, quick = Reading(plane.notices, "catalogue"), Reading(plane.notices, "catalogue")
+    slow, quick = (
+        Reading(plane.notices, "catalogue"),
+        Reading(plane.notices, "catalogue"),
+    )
     await slow.next()
     await quick.next()
     for number in range(NOTICES_BEHIND_MAX + 50):
@@ -137,23 +143,6 @@ async def test_reader_starts_over_after_a_gap(plane: Plane, told: list[int]) -> 
     await reading.close()
 
 
-async def test_change_that_the_list_already_has_is_not_told_again(
-    plane: Plane, told: list[int]
-) -> None:
-    reading = Reading(plane.notices, "catalogue")
-    beginning = asyncio.ensure_future(reading.next())
-    await asyncio.sleep(0)
-    first = await register(plane, told, CATALOGUE)
-    _, number, data = await beginning
-    if number < first:
-        assert (await reading.next())[:2] == ("registered", first)
-    else:
-        assert len(data["instances"]) == 1
-    second = await register(plane, told, replace(CATALOGUE, weight=2))
-    assert (await reading.next())[:2] == ("updated", second)
-    await reading.close()
-
-
 async def test_what_happened_meanwhile_arrives_at_once(plane: Plane, told: list[int]) -> None:
     reading = Reading(plane.notices, "catalogue")
     await reading.next()
@@ -178,14 +167,31 @@ async def test_quiet_stream_says_that_it_is_still_there_and_loses_nothing(
     await stream.aclose()
 
 
-async def test_streams_end_with_the_server_and_with_the_store(plane: Plane) -> None:
-    ended = plane.notices.stream()
-    await anext(ended)
+async def test_streams_end_with_the_server_and_when_nobody_reads(plane: Plane) -> None:
+    until: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    streams = [plane.notices.stream(), plane.notices.stream(until=until)]
+    for stream in streams:
+        await anext(stream)
+    waiting = [asyncio.ensure_future(anext(stream, None)) for stream in streams]
+    await asyncio.sleep(0)
+    until.set_result(None)
+    assert await waiting[1] is None
+    assert not waiting[0].done()
     plane.notices.close()
-    assert [words async for words in ended] == []
-    plane.notices._is_closed = False
-    await plane.store.close()
-    assert [words async for words in plane.notices.stream()] == []
+    assert await waiting[0] is None
+
+
+async def test_readers_that_come_at_once_are_told_the_same_words(
+    plane: Plane, told: list[int]
+) -> None:
+    await register(plane, told, CATALOGUE)
+    texts = [await anext(plane.notices.stream("catalogue")) for _ in range(3)]
+    assert texts[0] == texts[1] == texts[2]
+    await register(plane, told, replace(CATALOGUE, weight=9))
+    newer = await anext(plane.notices.stream("catalogue"))
+    assert b'"weight": 9' in newer
+    everything = await anext(plane.notices.stream())
+    assert json.loads(everything.partition(b"data: ")[2])["instances"][0]["weight"] == 9
 
 
 async def test_nobody_is_kept_who_has_gone(plane: Plane) -> None:
@@ -201,5 +207,9 @@ async def test_quiet_stream_ends_when_this_node_is_cut_off(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.001)
-    stream = plane.notices.stream("catalogue", cut_off=lambda: True)
-    assert [each.split(b"\n")[0] async for each in stream] == [b"event: listed"]
+    troubles: list[str] = []
+    stream = plane.notices.stream("catalogue", cut_off=lambda: bool(troubles))
+    assert (await anext(stream)).startswith(b"event: listed")
+    troubles.append("away")
+    assert [each async for each in stream] == []
+    assert [each async for each in plane.notices.stream(cut_off=lambda: True)] == []

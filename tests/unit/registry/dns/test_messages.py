@@ -158,3 +158,51 @@ def test_damaged_queries_are_survived(data: st.DataObject) -> None:
     by = responder(view(MANY[:40]))
     for _ in range(12):  # from memory, too
         judge(by, bytes(wire[: len(wire) - cut]), over_tcp=data.draw(st.booleans()))
+
+
+@pytest.mark.parametrize("kind", ["A", "AAAA", "SRV"])
+@pytest.mark.parametrize("edns", [True, False])
+def test_remembered_answers_say_the_same_in_other_orders(kind: str, edns: bool) -> None:  # noqa: FBT001
+    both = [*MANY[:4], *(instance(f"v{n}", f"fd00::{n + 1}", 9000) for n in range(4))]
+    by = responder(view(both))
+    asked = query("Orders.service.MORETON.", kind, edns=edns)
+    first = respond(by, asked)
+    orders = set()
+    for _ in range(100):
+        found = respond(by, asked)
+        assert found.question == first.question
+        assert (found.flags, found.edns, found.answer) == (first.flags, first.edns, first.answer)
+        assert set(map(str, found.additional)) == set(map(str, first.additional))
+        orders.add(tuple(map(str, found.answer[0])))
+    assert 4 < len(orders) <= 8
+    assert by.statistics().remembered > 90
+
+
+def test_answer_that_was_asked_for_once_is_kept_once() -> None:
+    by = responder(view(MANY[:30]))
+    for number in range(50):
+        cookie = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, number.to_bytes(8, "big"))
+        asked = dns.message.make_query("orders.service.moreton.", "A", use_edns=0, options=[cookie])
+        respond(by, asked)
+    assert [len(each.tails) for each in by._remembered.values()] == [1] * 50
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 30, 73, 74, 300])
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+def test_every_address_is_there_or_it_is_said_that_there_are_more(count: int, kind: str) -> None:
+    both = [instance(f"i{n}", f"10.0.{n // 250}.{n % 250}", 8000) for n in range(count)]
+    both += [instance(f"v{n}", f"fd00::{n + 1:x}", 8000) for n in range(count)]
+    asked = query("orders.service.moreton.", kind, edns=True)
+    wire = responder(view(both)).respond(asked.to_wire(), over_tcp=False)
+    assert isinstance(wire, bytes)
+    response = dns.message.from_wire(wire)
+    found, expected = texts(response, kind), {each.address for each in both if ":" in each.address}
+    if kind == "A":
+        expected = {each.address for each in both} - expected
+    assert found <= expected
+    assert bool(response.flags & dns.flags.TC) is (found != expected)
+    assert len(wire) <= 1232
+    if found != expected:
+        assert len(wire) > 1232 - 40, "as many as fit"
+    whole = ask("orders.service.moreton.", kind, by=responder(view(both)), over_tcp=True)
+    assert texts(whole, kind) == expected
