@@ -25,11 +25,15 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class LimiterStatistics:
-    """Keys that are known, keys that were forgotten while they owed, and calls that wait."""
+    """Keys that are known, keys that were forgotten while they owed, and calls that wait.
+
+    *degraded* counts what was decided while the store could not be asked.
+    """
 
     keys: int
     evicted: int
     waiting: int
+    degraded: int = 0
 
 
 class Limiter(ABC):

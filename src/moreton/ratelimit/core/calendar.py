@@ -46,7 +46,8 @@ class CalendarWindow(Windowed):
         nanos = _DAYS.get(self.span, 1 / 24) * _DAY_NANOS
         super().__init__(name or f"{quota}/{self.span}", quota, int(nanos), 3)
 
-    def _bounds(self, now: int) -> tuple[int, int]:
+    def bounds(self, now: int) -> tuple[int, int]:
+        """See `Windowed.bounds`."""
         moment = _EPOCH + timedelta(microseconds=now // 1000)
         begin = _begin(moment.astimezone(self.zone), self.span)
         end = _nanos(_next(begin, self.span))

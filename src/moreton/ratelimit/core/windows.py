@@ -22,7 +22,7 @@ class Windowed(Limit):
 
     on_calendar = True
 
-    def _bounds(self, now: int) -> tuple[int, int]:
+    def bounds(self, now: int) -> tuple[int, int]:
         """The window [begin, end) that *now* is in."""
         raise NotImplementedError
 
@@ -35,7 +35,7 @@ class Windowed(Limit):
         begin, end, used = cells[0], cells[1], cells[2]
         if 2 * begin - end <= now < end:
             return begin, end, used
-        begin, end = self._bounds(now)
+        begin, end = self.bounds(now)
         return begin, end, 0
 
     def wait(self, cells: Cells, now: int, cost: int) -> int:
@@ -79,7 +79,8 @@ class FixedWindow(Windowed):
         rate = rate_of(rate)
         super().__init__(name or rate_name(rate), whole_count(rate), nanos_of(rate.per), 3)
 
-    def _bounds(self, now: int) -> tuple[int, int]:
+    def bounds(self, now: int) -> tuple[int, int]:
+        """See `Windowed.bounds`."""
         begin = now - now % self.period_nanos
         return begin, begin + self.period_nanos
 
@@ -153,9 +154,9 @@ class SlidingCounter(Limit):
         """
         begin, present, previous = cells[0], cells[1], cells[2]
         past = (now - begin) // self.period_nanos
-        if past <= 0 and begin:
+        if past <= 0 and (present or previous):
             # Before the window only after a charge that was made ahead: it counts in full.
             return begin, present, previous
-        if past == 1:
+        if past == 1 and present:
             return begin + self.period_nanos, 0, present
         return now, 0, 0

