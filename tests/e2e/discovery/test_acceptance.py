@@ -72,7 +72,8 @@ def kill_under_load(fleet: Fleet, *, clients: int, ttl: str, victims: int) -> li
 
 
 def test_killed_control_plane_fails_no_request_and_loses_nothing(fleet: Fleet) -> None:
-    fleet.start("x", "y", "dies")
+    # Long enough for the leases to be there when the control plane is again.
+    fleet.start("x", "y", "dies", ttl="3s")
     with fleet.discovery() as discovery:
         watching = Watching(discovery)
         wait_seen(watching, "x", "y", "dies")
@@ -83,7 +84,7 @@ def test_killed_control_plane_fails_no_request_and_loses_nothing(fleet: Fleet) -
             fleet.world.stop(signal.SIGKILL)
             wait_until(lambda: not follower.snapshot.is_live, "the client notices")
             fleet.kill("dies")
-            fleet.start("came")
+            fleet.start("came", ttl="3s")
             load.wait_answers(300)
             assert watching.sees() == {"x", "y", "dies"}, "what was known last"
             fleet.world.start()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import aiohttp
@@ -13,6 +16,7 @@ import pytest
 import requests
 
 from e2e.discovery.world import PushingServer, instance, wait_until
+from moreton.registry import Instance, InstanceId
 from moreton.registry.discovery import AsyncDiscovery, Discovery, NoInstance
 from moreton.registry.discovery.clients.aiohttp import DiscoveryMiddleware
 from moreton.registry.discovery.clients.httpx import AsyncDiscoveryTransport, DiscoveryTransport
@@ -221,6 +225,34 @@ async def test_hedged_request_goes_to_two_instances(
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         assert (len(one.seen), len(two.seen)) == (1, 1)
+
+
+class SixServer(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "4")
+        self.end_headers()
+        self.wfile.write(b"well")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_instance_may_have_an_ipv6_address(ask: Ask, server: PushingServer) -> None:
+    with SixServer(("::1", 0), Handler) as six:
+        thread = threading.Thread(target=six.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            port = six.server_address[1]
+            server.put(Instance(InstanceId("six"), "orders", "::1", port))
+            assert ask(server.place, URL) == [(200, b"well")]
+        finally:
+            six.shutdown()
+            thread.join()
 
 
 def test_clients_of_threads_and_of_asyncio_are_told_apart(server: PushingServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import socket
@@ -69,6 +70,8 @@ class Directory:
         self._followers: dict[str, Follower] = {}
         self._is_closed = False
         _directories.add(self)
+        # One that is forgotten, not closed, leaves no thread behind.
+        weakref.finalize(self, _close_forgotten, self._followers).atexit = False
 
     def follow(self, service: str) -> Follower:
         """Begin to follow *service*, if that has not begun.
@@ -133,7 +136,8 @@ class Directory:
     def begin_again(self) -> None:
         """In the child of a fork: its parent's threads are not its own, what they knew is."""
         self._lock = threading.Lock()
-        inherited, self._followers = self._followers, {}
+        inherited = dict(self._followers)
+        self._followers.clear()
         for service, before in inherited.items():
             made = self._followers[service] = self._made(service, before.snapshot)
             made.inherit(before)
@@ -154,6 +158,12 @@ class Directory:
             copies=self._copies,
             remembered=remembered,
         )
+
+
+def _close_forgotten(followers: dict[str, Follower]) -> None:
+    # In a thread of its own: a finaliser may run in one that holds any lock.
+    for each in followers.values():
+        _thread.start_new_thread(each.close, ())
 
 
 _directories: weakref.WeakSet[Directory] = weakref.WeakSet()

@@ -113,8 +113,7 @@ class Follower:
             if self._doubting is not None:
                 self._doubting.cancel()
             listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener(self._snapshot)
+        self._call(listeners)
 
     def join(self, seconds: float) -> None:
         """Wait for the thread's end, at most *seconds*."""
@@ -208,17 +207,20 @@ class Follower:
         try:
             response = self._stream.open()
             for part in self._stream.parts(response):
-                for event in parser.feed(part):
-                    self._perform(self._tell(StreamTold(event)))
+                self._perform(self._tell(*map(StreamTold, parser.feed(part))))
                 self._write_copy()
         except (StreamUnavailable, ValueError) as error:
             self._write_copy(at_last=True)
             if not self._closing.is_set():
                 self._perform(self._tell(StreamBroke(str(error))))
 
-    def _tell(self, event: FollowingEvent) -> Iterable[FollowingEffect]:
+    def _tell(self, *events: FollowingEvent) -> Iterable[FollowingEffect]:
+        """What follows; of many changes that come at once, what they come to."""
         with self._lock:
-            return self._machine.handle(event, self._clock.now())
+            now = self._clock.now()
+            effects = [each for event in events for each in self._machine.handle(event, now)]
+        last = next((each for each in reversed(effects) if isinstance(each, Publish)), None)
+        return [each for each in effects if each is last or not isinstance(each, Publish)]
 
     def _publish(self, snapshot: Snapshot) -> None:
         with self._lock:
@@ -226,12 +228,15 @@ class Follower:
             self._balancer.update(snapshot.instances, self._clock.now())
             self._keep_in_mind()
             listeners = tuple(self._listeners)
+        self._call(listeners)
+        self._is_written = False
+
+    def _call(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
             try:
-                listener(snapshot)
+                listener(self._snapshot)
             except Exception:  # noqa: BLE001 - it spoils nothing for the others
                 _LOG.exception("a listener failed on the instances of %s", self.service)
-        self._is_written = False
 
     def _write_copy(self, *, at_last: bool = False) -> None:
         """Soon after a change; not for each of many, as the next heartbeat comes here, too."""

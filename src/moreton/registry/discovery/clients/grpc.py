@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import grpc
 
@@ -151,9 +152,15 @@ class _Method:
         self._kind = kind
         self._arguments = (method, *codecs)
         self._settings = settings
+        # Made once for each instance; forgotten with its channel.
+        self._made: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def _on(self, channel: Any) -> Any:
-        return getattr(channel, self._kind)(*self._arguments, **self._settings)
+        found = self._made.get(channel)
+        if found is None:
+            found = getattr(channel, self._kind)(*self._arguments, **self._settings)
+            self._made[channel] = found
+        return found
 
     def _begun(self, *arguments: Any, future: bool, **settings: Any) -> Any:
         """The call object of a call that goes on by itself."""
