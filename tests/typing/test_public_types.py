@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, assert_type
 
 from moreton.kernel import Clock, Instant, Machine, SystemClock, seeded_rng
 from moreton.kernel.host import MachineHost
-from moreton.registry import Registration, register
+from moreton.registry import Instance, Registration, register
+from moreton.registry.discovery import AsyncDiscovery, Choice, Discovery
 from moreton.sim.script import Command
 from moreton.store import Compare, Put, RangeResult, Store, TxnResult, open_store
 from moreton.testing import LoadReport, SteadyLoad, VirtualClock
@@ -52,6 +53,15 @@ async def test_store_calls_have_types() -> None:
     unchanged = Compare.version(b"k", "=", 1)
     assert_type(await store.txn([unchanged], [Put(b"k", b"w")]), TxnResult)
     await store.close()
+
+
+async def found(discovery: Discovery, asynchronous: AsyncDiscovery) -> None:
+    """Never called: it is the types that count."""
+    assert_type(discovery.instances("orders"), tuple[Instance, ...])
+    assert_type(await asynchronous.instances("orders"), tuple[Instance, ...])
+    with discovery.choose("orders") as chosen, await asynchronous.choose("orders") as another:
+        assert_type(chosen, Choice)
+        assert_type(another.instance, Instance)
 
 
 def test_load_and_scripts_have_types() -> None:

@@ -101,6 +101,43 @@ def test_next_node_is_asked_when_one_does_not_answer(server: PushingServer) -> N
         assert known(discovery) == {"a"}
 
 
+def test_another_node_is_followed_when_one_dies(server: PushingServer) -> None:
+    other = PushingServer()
+    other.start()
+    try:
+        other.put(instance("a", 8001))
+        with Discovery(api=f"{other.url},{server.url}", token=TOKEN) as discovery:
+            assert known(discovery) == {"a"}
+            server.put(instance("a", 8001), instance("b", 8002))
+            other.stop()
+            wait_until(lambda: known(discovery) == {"a", "b"}, "the other node tells")
+            server.put(instance("c", 8003))
+            wait_until(lambda: known(discovery) == {"a", "b", "c"}, "and pushes")
+            other.start()
+    finally:
+        other.stop()
+
+
+def test_many_threads_choose_at_once(server: PushingServer) -> None:
+    server.put(*(instance(f"i{n}", 8001 + n) for n in range(5)))
+    with Discovery(**server.place) as discovery:
+        discovery.wait_known("orders")
+        outcomes = list(Outcome)
+
+        def choose() -> None:
+            for number in range(500):
+                discovery.choose("orders").ended(outcomes[number % len(outcomes)])
+                discovery.choose("orders")  # dropped
+
+        threads = [threading.Thread(target=choose) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with discovery.choose("orders"):
+            assert discovery.statistics("orders").outstanding == 1
+
+
 def test_service_without_an_instance_says_so(server: PushingServer) -> None:
     with Discovery(**server.place) as discovery:
         with pytest.raises(NoInstance, match=r'no instance of "orders" serves .none is registered'):

@@ -227,6 +227,23 @@ async def test_hedged_request_goes_to_two_instances(
         assert (len(one.seen), len(two.seen)) == (1, 1)
 
 
+def test_clients_share_what_may_be_retried_at_a_service(
+    server: PushingServer, one: FlakyServer
+) -> None:
+    server.put(instance("a", one.port))
+    one.will(*[BUSY] * 8)
+    with (
+        Discovery(**server.place) as discovery,
+        httpx.Client(transport=DiscoveryTransport(discovery)) as client,
+        requests.Session() as session,
+    ):
+        session.mount("http://", DiscoveryAdapter(discovery))
+        assert client.get(URL).status_code == 503
+        assert session.get(URL).status_code == 503
+        assert discovery.budget("orders").statistics().retries == 6
+        assert len(one.seen) == 8
+
+
 class SixServer(ThreadingHTTPServer):
     address_family = socket.AF_INET6
 

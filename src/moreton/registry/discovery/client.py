@@ -28,6 +28,7 @@ from moreton.registry.discovery.errors import DiscoveryClosed, NoInstance, Servi
 from moreton.registry.discovery.follower import Follower, Listener
 from moreton.registry.discovery.stream import Stream
 from moreton.resilience.context import remaining
+from moreton.resilience.layers.retry import RetryBudget
 
 FIRST_ANSWER = timedelta(seconds=5)
 _CLOSE_SECONDS_MAX = 1.0
@@ -68,6 +69,7 @@ class Directory:
         self._clock = SystemClock()
         self._lock = threading.Lock()
         self._followers: dict[str, Follower] = {}
+        self._budgets: dict[str, RetryBudget] = {}
         self._is_closed = False
         _directories.add(self)
         # One that is forgotten, not closed, leaves no thread behind.
@@ -118,6 +120,11 @@ class Directory:
         left = self.first_answer.total_seconds() - follower.age_seconds
         limit = remaining()
         return max(0.0, left if limit is None else min(left, limit.total_seconds()))
+
+    def budget(self, service: str) -> RetryBudget:
+        """What all clients of this discovery may retry at *service*, unless a policy differs."""
+        with self._lock:
+            return self._budgets.setdefault(service, RetryBudget())
 
     def statistics(self, service: str) -> BalancerStatistics:
         """What is seen of *service* now."""

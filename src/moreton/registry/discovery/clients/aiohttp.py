@@ -47,7 +47,10 @@ class DiscoveryMiddleware(ResilientMiddleware):
     ) -> None:
         check_kind("discovery", discovery, AsyncDiscovery)
         super().__init__(
-            policies or careful, idempotent=idempotent, retry_on=retry_on, failures=failures
+            policies or careful(discovery),
+            idempotent=idempotent,
+            retry_on=retry_on,
+            failures=failures,
         )
         self._discovery = discovery
 

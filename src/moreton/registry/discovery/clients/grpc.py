@@ -25,7 +25,7 @@ from moreton.registry.discovery.clients.grpc_calls import (
     service_of_target,
     status_outcome,
 )
-from moreton.registry.discovery.clients.targets import careful
+from moreton.registry.discovery.clients.targets import careful_of
 from moreton.registry.discovery.core.known import Snapshot
 from moreton.registry.discovery.core.members import Outcome
 from moreton.registry.discovery.errors import NoInstance, ServiceUnknown
@@ -57,7 +57,7 @@ def channel(
     """
     service = service_of_target(target)
     check_kind("discovery", discovery, Discovery)
-    own = policy or careful(target)
+    own = policy or careful_of(discovery, service)
     base = _Instances(service, discovery, credentials, options)
     resilient = ResilientInterceptor(own, idempotent=idempotent, failures=failures)
     return grpc.intercept_channel(base, _OneRequest(), resilient)

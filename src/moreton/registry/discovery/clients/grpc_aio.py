@@ -21,7 +21,7 @@ from moreton.registry.discovery.clients.grpc_calls import (
     service_of_target,
     status_outcome,
 )
-from moreton.registry.discovery.clients.targets import careful
+from moreton.registry.discovery.clients.targets import careful_of
 from moreton.registry.discovery.core.members import Outcome
 from moreton.registry.discovery.errors import NoInstance, ServiceUnknown
 from moreton.resilience.clients.grpc import (
@@ -53,7 +53,7 @@ def channel(
     service = service_of_target(target)
     check_kind("discovery", discovery, AsyncDiscovery)
     resilient = AioResilientInterceptor(
-        policy or careful(target), idempotent=idempotent, failures=failures
+        policy or careful_of(discovery, service), idempotent=idempotent, failures=failures
     )
     return _Channel(_Instances(service, discovery, credentials, options), resilient)
 

@@ -50,7 +50,9 @@ class DiscoveryTransport(ResilientTransport):
         failures: Iterable[int] = FAILURES,
     ) -> None:
         within: Any = SyncInstances(httpx2, _Counted, inner or httpx2.HTTPTransport(), discovery)
-        super().__init__(policies or careful, within, retry_on=retry_on, failures=failures)
+        super().__init__(
+            policies or careful(discovery), within, retry_on=retry_on, failures=failures
+        )
 
     def handle_request(self, request: httpx2.Request) -> Any:
         """Send *request*; raises what the library raises, and `Refused` of a layer."""
@@ -73,7 +75,9 @@ class AsyncDiscoveryTransport(AsyncResilientTransport):
         within: Any = AsyncInstances(
             httpx2, _Counted, inner or httpx2.AsyncHTTPTransport(), discovery
         )
-        super().__init__(policies or careful, within, retry_on=retry_on, failures=failures)
+        super().__init__(
+            policies or careful(discovery), within, retry_on=retry_on, failures=failures
+        )
 
     async def handle_async_request(self, request: httpx2.Request) -> Any:
         """Send *request*; raises what the library raises, and `Refused` of a layer."""

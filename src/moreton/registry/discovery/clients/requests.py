@@ -106,7 +106,7 @@ class DiscoveryAdapter(ResilientAdapter, _Instances):
         check_kind("discovery", discovery, Discovery)
         self.discovery = discovery
         super().__init__(
-            policies or careful,
+            policies or careful(discovery),
             idempotent=idempotent,
             retry_on=retry_on,
             failures=failures,

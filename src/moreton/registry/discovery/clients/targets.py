@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlsplit
 
+from moreton.registry.discovery.client import Directory
 from moreton.resilience.core.backoff import Backoff
-from moreton.resilience.layers.retry import Retry
+from moreton.resilience.layers.retry import Retry, RetryBudget
 from moreton.resilience.policy import Policy
 
 # The domain of Moreton's DNS server, so that one URL works with discovery and with a resolver.
 DOMAIN = "moreton"
 _DNS_LABEL = ".service"
 _ATTEMPTS = 4
+# One name in metrics for all hosts that are no services.
+_OTHERS = "other hosts"
 # The next attempt goes elsewhere: only a service that fails as a whole needs more time.
 _PAUSE_FIRST = timedelta(milliseconds=10)
 _PAUSE_CAP = timedelta(seconds=1)
@@ -30,7 +35,27 @@ def service_of(host: str | None) -> str | None:
     return service if service and "." not in service else None
 
 
-def careful(destination: str) -> Policy:
-    """A policy for *destination*: some attempts, each at another instance, within a budget."""
+def careful(discovery: Directory) -> Callable[[str], Policy]:
+    """Makes the policy of a destination: some attempts, each at another instance.
+
+    All clients of one *discovery* share the retry budget of a service.
+    """
+
+    def make(destination: str) -> Policy:
+        service = service_of(urlsplit(destination).hostname)
+        if service is None:
+            return _policy(_OTHERS, RetryBudget())
+        return _policy(service, discovery.budget(service))
+
+    return make
+
+
+def careful_of(discovery: Directory, service: str) -> Policy:
+    """As `careful` makes it for *service*."""
+    return careful(discovery)(f"http://{service}.{DOMAIN}")
+
+
+def _policy(name: str, budget: RetryBudget) -> Policy:
     backoff = Backoff(initial=_PAUSE_FIRST, cap=_PAUSE_CAP)
-    return Policy(Retry(attempts=_ATTEMPTS, backoff=backoff, name=destination), name=destination)
+    retry = Retry(attempts=_ATTEMPTS, backoff=backoff, budget=budget, name=name)
+    return Policy(retry, name=name)
