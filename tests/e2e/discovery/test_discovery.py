@@ -12,6 +12,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,6 +186,15 @@ def test_name_that_no_service_can_have_is_refused_at_once() -> None:
                 discovery.choose(name)
         with pytest.raises(TypeError):
             discovery.choose(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"api": 7400}, {"token": b"x"}, {"first_answer": 5}, {"balancing": {}}, {"caller": 7}],
+)
+def test_settings_of_the_wrong_kind_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(settings))} is "):
+        Discovery(**settings)
 
 
 def test_copy_lets_a_program_start_while_the_registry_is_away(

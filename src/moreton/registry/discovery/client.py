@@ -56,9 +56,11 @@ class Directory:
         copy: Path | str | None = None,
         name: str = "",
     ) -> None:
-        self.balancing = balancing or Balancing()
+        self.balancing = Balancing() if balancing is None else balancing
         check_kind("balancing", self.balancing, Balancing)
         check_duration("first_answer", first_answer, zero=True)
+        for argument, value in (("api", api), ("token", token), ("caller", caller), ("name", name)):
+            check_kind(argument, value or "", str)
         if caller:
             check_service_name(caller)
         self.first_answer = first_answer

@@ -139,6 +139,12 @@ def test_registry_that_comes_back_without_its_memory_takes_nothing_away_at_once(
     assert script.known() == {"1", "2"}, "the third died meanwhile"
 
 
+def test_thousand_that_die_in_a_second_are_gone_though_no_one_could_tell_each() -> None:
+    script = Script()
+    script.hear(listed(3, *range(1000)), listed(1003))
+    assert script.known() == set()
+
+
 def test_doubt_ends_while_the_registry_is_away_again() -> None:
     script = Script()
     script.hear(listed(30, 1, 2, 3), StreamBroke("gone"))

@@ -90,6 +90,7 @@ class Following:
         if remembered is not None:
             self._known.instances = {each.id: each for each in remembered.instances}
         self._broken = 0  # times in a row
+        self._is_after_gap = True
         self._open_at: Instant | None = now
         self._is_answered = remembered is not None
 
@@ -123,6 +124,7 @@ class Following:
         effects = list(self.end_doubt(now))
         if self._open_at is not None and now >= self._open_at:
             self._open_at = None
+            self._is_after_gap = True
             effects.append(OpenStream())
         return effects
 
@@ -155,7 +157,10 @@ class Following:
             match event.name:
                 case "listed":
                     found = (_instance(each) for each in document["instances"])
-                    self._known.listed([each for each in found if each is not None], now)
+                    instances = [each for each in found if each is not None]
+                    self._known.listed(instances, now, after_gap=self._is_after_gap)
+                    # A later one in the same stream is of a registry that never went away.
+                    self._is_after_gap = False
                 case "registered" | "updated":
                     instance = _instance(document["instance"])
                     if instance is not None:

@@ -35,21 +35,21 @@ class Snapshot:
 class Known:
     """The instances of one service, and which of them are in doubt.
 
-    A list replaces all, and after a gap it is the truth, with one exception: when it lacks more
-    than half of what was known, those that it lacks stay for a while, in doubt. A registry that
-    lost its memory looks just so, and calls to what is really gone are tried elsewhere anyway.
-    Nothing that was removed comes back by itself.
+    A list replaces all, with one exception: when the first one after a gap lacks more than half of
+    what was known, those that it lacks stay for a while, in doubt. A registry that lost its memory
+    looks just so, and calls to what is really gone are tried elsewhere anyway. Nothing that was
+    removed comes back by itself.
     """
 
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
     doubted: set[InstanceId] = field(default_factory=set)
     doubt_ends: Instant | None = None
 
-    def listed(self, instances: Iterable[Instance], now: Instant) -> None:
-        """All there is, as the registry has it."""
+    def listed(self, instances: Iterable[Instance], now: Instant, *, after_gap: bool) -> None:
+        """All there is, as the registry has it; *after_gap*: it may be another one than before."""
         found = {each.id: each for each in instances}
         missing = self.instances.keys() - found.keys()
-        if len(missing) > VANISHED_SHARE_MAX * len(self.instances):
+        if after_gap and len(missing) > VANISHED_SHARE_MAX * len(self.instances):
             # The first doubt counts: lists that come again and again do not prolong it.
             if self.doubt_ends is None:
                 self.doubt_ends = now + DOUBT
