@@ -82,7 +82,8 @@ def describe(parts: ApiParts) -> FastAPI:
             commands=parts.may_run_commands,
         )
     )
-    app.include_router(drains_router(parts.registry, parts.drains, parts.instructions))
+    leaving = drains_router(parts.registry, parts.drains, parts.instructions, parts.history)
+    app.include_router(leaving)
     app.include_router(rollouts_router(parts.rollouts))
     app.include_router(history_router(parts.history))
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
@@ -12,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from moreton.controlplane.drains.host import Drains
 from moreton.controlplane.drains.orders import take_back, take_out
 from moreton.registry import Registry
+from moreton.registry.core.history import Event, EventKind
 from moreton.registry.core.instance import check_service_name
 from moreton.registry.core.instructions import Action, Phase, to_document
 from moreton.registry.core.standing import InstanceState, Order
 from moreton.registry.errors import InstanceNotRegistered
+from moreton.registry.history import History
 from moreton.registry.instructions import Instructions
+from moreton.store.errors import StoreError
 
 _INSTANCE = "/services/{service}/instances/{instance_id}"
 Wait: TypeAlias = Annotated[
@@ -61,16 +65,18 @@ class ReportBody(BaseModel):
     detail: str = ""
 
 
-def drains_router(registry: Registry, drains: Drains, instructions: Instructions) -> APIRouter:
+def drains_router(
+    registry: Registry, drains: Drains, instructions: Instructions, history: History
+) -> APIRouter:
     """The routes below `/v1` by which instances leave, and programs are told to."""
     router = APIRouter(prefix="/v1", tags=["leaving"])
-    _add_drain(router, registry, drains)
+    _add_drain(router, registry, drains, history)
     _add_maintenance(router, registry)
     _add_instructions(router, registry, instructions)
     return router
 
 
-def _add_drain(router: APIRouter, registry: Registry, drains: Drains) -> None:
+def _add_drain(router: APIRouter, registry: Registry, drains: Drains, history: History) -> None:
     async def progress(service: str, instance_id: str, until: Until, seconds: float) -> Any:
         found = await drains.wait(
             service,
@@ -78,7 +84,29 @@ def _add_drain(router: APIRouter, registry: Registry, drains: Drains) -> None:
             lambda x: x.idle or (x.acknowledged and until is Until.ACKNOWLEDGED),
             seconds,
         )
+        if found.idle:
+            await note_drained(service, instance_id)
         return found.document()
+
+    async def note_drained(service: str, instance_id: str) -> None:
+        leaving = drains.note_idle(service, instance_id)
+        if leaving is None:
+            return
+        instance = leaving.instance
+        by = instance.source if instance.order is None else instance.order.by
+        why = "every proxy knows, no request is under way"
+        with contextlib.suppress(StoreError):  # it is so, whether somebody can read it later or not
+            await history.add(
+                Event(
+                    history.now(),
+                    EventKind.DRAINED,
+                    service,
+                    instance_id,
+                    instance.endpoint,
+                    by,
+                    why,
+                )
+            )
 
     @router.post(f"{_INSTANCE}/drain")
     async def drain(

@@ -90,6 +90,7 @@ class Drains:
         self._tell: Callable[[], None] = lambda: None
         self._counts: Counts | None = None
         self._quiet: dict[tuple[str, str], int] = {}  # looks in a row that found nothing
+        self._noted: dict[tuple[str, str], int] = {}  # since when it leaves that is idle
         self._told: dict[str, tuple[Any, dict[str, Any], Instant]] = {}
         self._some = asyncio.Event()
         self._changed = asyncio.Event()
@@ -109,6 +110,7 @@ class Drains:
         if self._leavings.apply(change):
             known = {_name(each) for each in self._leavings}
             self._quiet = {key: n for key, n in self._quiet.items() if "/".join(key) in known}
+            self._noted = {key: n for key, n in self._noted.items() if "/".join(key) in known}
             self._told = {name: each for name, each in self._told.items() if name in known}
             if len(self._leavings):
                 self._some.set()
@@ -153,6 +155,14 @@ class Drains:
     async def wait_idle(self, service: str, instance_id: str) -> None:
         """Return once nothing is sent to the instance, after half a minute at the latest."""
         await self.wait(service, instance_id, lambda found: found.idle, IDLE_SECONDS_MAX)
+
+    def note_idle(self, service: str, instance_id: str) -> Leaving | None:
+        """The leaving instance, the first time that it is asked for."""
+        leaving = self._leavings.get(service, instance_id)
+        if leaving is None or self._noted.get((service, instance_id)) == leaving.revision:
+            return None
+        self._noted[service, instance_id] = leaving.revision
+        return leaving
 
     def told(self) -> dict[str, Any]:
         """What this node tells the others of what is leaving, by `service/id`."""
