@@ -8,7 +8,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from moreton.kernel.time import Clock, SystemClock
-from moreton.registry.core.errors import InstructionSuperseded, RegistryBusy
+from moreton.registry.core.documents import instance_key
+from moreton.registry.core.errors import (
+    InstanceNotRegistered,
+    InstructionSuperseded,
+    RegistryBusy,
+)
 from moreton.registry.core.instance import InstanceId
 from moreton.registry.core.instructions import (
     DETAIL_CHARS_MAX,
@@ -22,7 +27,7 @@ from moreton.registry.core.instructions import (
     parse_key,
     service_prefix,
 )
-from moreton.store import Compare, Delete, Put, Store, prefix_end
+from moreton.store import Compare, Delete, KeyValue, Put, Store, prefix_end
 from moreton.store.errors import Compacted
 
 _ATTEMPTS_MAX = 8
@@ -38,6 +43,7 @@ class Instructions:
         self._store = store
         self._clock = clock or SystemClock()
         self._known: dict[tuple[str, InstanceId], Instruction] = {}
+        self._revisions: dict[tuple[str, InstanceId], int] = {}  # of what is known
         self._news: dict[tuple[str, InstanceId], asyncio.Event] = {}
         self._listeners: list[Callable[[str, InstanceId, Instruction], None]] = []
 
@@ -110,14 +116,24 @@ class Instructions:
     async def wait(
         self, service: str, instance_id: str, *, after: str, seconds: float
     ) -> Instruction | None:
-        """An instruction that nobody has begun with, other than *after*; `None` after *seconds*."""
+        """An instruction that nobody has begun with, other than *after*; `None` after *seconds*.
+
+        What an earlier instance of that id was told and did not hear is not for this one. Raises
+        `InstanceNotRegistered`.
+        """
+        registered = (await self._store.range(instance_key(service, instance_id))).kvs
+        if not registered:
+            raise InstanceNotRegistered(service=service, instance_id=instance_id)
+        since = registered[0].create_revision
         who = (service, InstanceId(instance_id))
         news = self._news.setdefault(who, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     found = self._known.get(who)
-                    if found is not None and found.phase is Phase.ASKED and found.name != after:
+                    is_new = self._revisions.get(who, 0) > since
+                    asked = found is not None and found.phase is Phase.ASKED and is_new
+                    if asked and found is not None and found.name != after:
                         return found
                     news.clear()
                     await news.wait()
@@ -129,24 +145,26 @@ class Instructions:
         found = await self._store.range(PREFIX, prefix_end(PREFIX))
         self._known.clear()
         for kv in found.kvs:
-            self._take(kv.key, kv.value)
+            self._take(kv, kv.value)
         watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=found.revision + 1)
         try:
             async with watch as batches:
                 is_fine()
                 async for batch in batches:
                     for event in batch.events:
-                        self._take(event.kv.key, event.kv.value if event.kind == "put" else None)
+                        self._take(event.kv, event.kv.value if event.kind == "put" else None)
         except Compacted:
             return
 
-    def _take(self, key: bytes, value: bytes | None) -> None:
-        who = parse_key(key)
+    def _take(self, kv: KeyValue, value: bytes | None) -> None:
+        who = parse_key(kv.key)
         instruction = None if value is None else decode(value)
         if instruction is None:
             self._known.pop(who, None)
+            self._revisions.pop(who, None)
             return
         self._known[who] = instruction
+        self._revisions[who] = kv.mod_revision
         if who in self._news:
             self._news[who].set()
         for tell in self._listeners:

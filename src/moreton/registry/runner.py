@@ -256,13 +256,13 @@ class _Runner:
         return registration
 
     def _hear(self, instruction: Instruction) -> None:
+        if self._stop_asked:
+            return  # once is enough: a second signal tells many programs to hurry
         by = f" by {instruction.by}" if instruction.by else ""
         self._say(f"told{by} to {instruction.action} the program")
         if instruction.action is Action.RESTART:
             self._events.put_nowait(RestartAsked(instruction.name))
             return
-        if self._stop_asked:
-            return  # once is enough: a second signal tells many programs to hurry
         self._stop_asked = instruction.name
         self._reports.put_nowait(Report(instruction.name, Phase.STOPPING))
         self._events.put_nowait(StopSignalled(signal.SIGTERM))

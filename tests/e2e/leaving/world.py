@@ -51,7 +51,9 @@ class Fleet:
     def run(self, *names: str, options: Sequence[str] = ()) -> None:
         """Start a program for each name; each serves and is sent requests."""
         for name in names:
-            output = self.world.folder / f"{name}.log"
+            if name in self.runners:
+                self.runners[name].wait()  # one of that name has left
+            output = self.world.folder / f"{name}-{len(list(self.world.folder.iterdir()))}.log"
             command = [*MORETON, "run", "--service", SERVICE, "--id", name, *options, "--"]
             command += [sys.executable, "-E", "-S", str(TINY), "{port}", name]
             with output.open("ab") as log:

@@ -5,10 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from moreton.registry import Instance, InstanceId, Registry
+from moreton.registry.core.instance import TTL_DEFAULT
 from moreton.registry.core.instructions import Action, Phase, decode, encode
-from moreton.registry.errors import InstructionSuperseded
+from moreton.registry.errors import InstanceNotRegistered, InstructionSuperseded
 from moreton.registry.instructions import Instructions
 from moreton.store import Store, open_store
+
+ONE = Instance(InstanceId("1"), "shop", "10.0.0.1", 80)
 
 
 @pytest.fixture
@@ -20,6 +24,7 @@ async def store() -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def instructions(store: Store) -> AsyncIterator[Instructions]:
+    await Registry(store).register(ONE, ttl=TTL_DEFAULT)
     known = Instructions(store)
     task = asyncio.create_task(known.follow(lambda: None))
     while store.statistics().watches == 0:
@@ -81,3 +86,21 @@ async def test_instruction_is_read_as_it_was_written(instructions: Instructions)
     assert (kept.name, kept.action, kept.by) == (given.name, given.action, given.by)
     for odd in (b"", b"1", b"{}", encode(given).replace(b"stop", b"fly")):
         assert decode(odd) is None
+
+
+async def test_what_an_earlier_instance_did_not_hear_is_not_for_the_next_of_its_id(
+    instructions: Instructions, store: Store
+) -> None:
+    registry = Registry(store)
+    await instructions.give("shop", "1", Action.STOP, token="t", by="me", anew=True)
+    await registry.deregister("shop", "1")
+    with pytest.raises(InstanceNotRegistered):
+        await instructions.wait("shop", "1", after="", seconds=0)
+    await registry.register(ONE, ttl=TTL_DEFAULT)
+    while (await instructions.of("shop")) and instructions.get("shop", "1") is None:
+        await asyncio.sleep(0)
+    assert await instructions.wait("shop", "1", after="", seconds=0) is None
+    given = await instructions.give("shop", "1", Action.STOP, token="u", by="me", anew=True)
+    heard = await instructions.wait("shop", "1", after="", seconds=10)
+    assert heard is not None
+    assert heard.name == given.name

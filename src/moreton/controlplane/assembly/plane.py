@@ -71,8 +71,9 @@ class Plane:
 
     def __post_init__(self) -> None:
         self.views = Views(self.control, self.discovery.view)
-        self.notices = Notices(self.discovery.view)
-        self.drains = Drains(self.discovery.view, self.desired, self.publisher, self.xds)
+        view = self.discovery.view
+        self.notices = Notices(view)
+        self.drains = Drains(self.registry, view, self.desired, self.publisher, self.xds)
         self.instructions = Instructions(self.store)
         self.rollouts = Rollouts(self.store, self.registry, self.instructions)
         self.history = History(self.store)

@@ -133,9 +133,11 @@ def _standing(
         return Standing(instance_id, Stage.WAITING if instance is not None else Stage.GONE)
     if told.phase is Phase.FAILED:
         return Standing(instance_id, Stage.FAILED, told.detail)
-    serves = instance is not None and instance.state is InstanceState.SERVING
-    if told.phase is Phase.DONE and serves:
-        return Standing(instance_id, Stage.DONE)
+    if told.phase is Phase.DONE and instance is not None:
+        if instance.state is InstanceState.SERVING:
+            return Standing(instance_id, Stage.DONE)
+        if instance.order is not None:  # somebody keeps it out, and was not asked
+            return Standing(instance_id, Stage.DONE, _why_out(instance))
     word = str(told.phase)
     if told.phase is Phase.DONE:
         word = "not registered any more" if instance is None else _why_out(instance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
@@ -11,16 +10,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from moreton.controlplane.drains.host import Drains
+from moreton.controlplane.drains.noting import note_drained
 from moreton.controlplane.drains.orders import take_back, take_out
 from moreton.registry import Registry
-from moreton.registry.core.history import Event, EventKind
 from moreton.registry.core.instance import check_service_name
 from moreton.registry.core.instructions import Action, Phase, to_document
 from moreton.registry.core.standing import InstanceState, Order
 from moreton.registry.errors import InstanceNotRegistered
 from moreton.registry.history import History
 from moreton.registry.instructions import Instructions
-from moreton.store.errors import StoreError
 
 _INSTANCE = "/services/{service}/instances/{instance_id}"
 Wait: TypeAlias = Annotated[
@@ -85,28 +83,8 @@ def _add_drain(router: APIRouter, registry: Registry, drains: Drains, history: H
             seconds,
         )
         if found.idle:
-            await note_drained(service, instance_id)
+            await note_drained(drains, history, service, instance_id)
         return found.document()
-
-    async def note_drained(service: str, instance_id: str) -> None:
-        leaving = drains.note_idle(service, instance_id)
-        if leaving is None:
-            return
-        instance = leaving.instance
-        by = instance.source if instance.order is None else instance.order.by
-        why = "every proxy knows, no request is under way"
-        with contextlib.suppress(StoreError):  # it is so, whether somebody can read it later or not
-            await history.add(
-                Event(
-                    history.now(),
-                    EventKind.DRAINED,
-                    service,
-                    instance_id,
-                    instance.endpoint,
-                    by,
-                    why,
-                )
-            )
 
     @router.post(f"{_INSTANCE}/drain")
     async def drain(

@@ -23,7 +23,7 @@ from moreton.controlplane.following import in_background
 from moreton.controlplane.publishing.publisher import GROUP, PROXYLESS, Publisher
 from moreton.envoy.core.resources import ResourceKey, TypeUrl
 from moreton.kernel.time import Clock, Instant, SystemClock
-from moreton.registry import InstanceChange, InstanceView, serving
+from moreton.registry import InstanceChange, InstanceView, Registry, serving
 from moreton.registry.errors import InstanceNotRegistered
 
 # How long requests under way may take when nobody says how long to wait.
@@ -38,6 +38,9 @@ _REST_SHARE = 8
 # What a node told of the others is written to the store: counts change often and matter little.
 _TELL_COUNTS_EVERY = timedelta(seconds=1)
 _TOLD_MAX = 500
+# The store tells of a registration within milliseconds.
+_SEEN_SECONDS_MAX = 1.0
+_SEEN_AGAIN_SECONDS = 0.01
 
 
 class Proxies(Protocol):
@@ -71,6 +74,7 @@ class Drains:
 
     def __init__(
         self,
+        registry: Registry,
         view: InstanceView,
         desired: Desired,
         publisher: Publisher,
@@ -78,6 +82,7 @@ class Drains:
         *,
         clock: Clock | None = None,
     ) -> None:
+        self._registry = registry
         self._view = view
         self._desired = desired
         self._publisher = publisher
@@ -142,6 +147,7 @@ class Drains:
     ) -> Progress:
         """The progress once *until* holds, or after *seconds*. Raises `InstanceNotRegistered`."""
         deadline = asyncio.get_running_loop().time() + seconds
+        await self._see(service, instance_id)
         while True:
             events = [self._changed, self._publisher.next_change()]
             if self._elsewhere is not None:
@@ -151,6 +157,16 @@ class Drains:
             if until(found) or left <= 0:
                 return found
             await _any_of(events, left)
+
+    async def _see(self, service: str, instance_id: str) -> None:
+        """Return once this node has seen what was registered just now, maybe at another one."""
+        until = asyncio.get_running_loop().time() + _SEEN_SECONDS_MAX
+        while not any(each.id == instance_id for each in self._view.of(service)):
+            there = (await self._registry.instances(service)).instances
+            known = any(each.id == instance_id for each in there)
+            if not known or asyncio.get_running_loop().time() >= until:
+                return
+            await asyncio.sleep(_SEEN_AGAIN_SECONDS)
 
     async def wait_idle(self, service: str, instance_id: str) -> None:
         """Return once nothing is sent to the instance, after half a minute at the latest."""

@@ -60,8 +60,10 @@ def _wait(api: Api, worker: Worker, deadline: float, *, until_idle: bool) -> Dra
     until = "idle" if until_idle else "acknowledged"
     found = Drained(False, False, "the control plane to say how far the proxies are")
     heard = time.monotonic()
+    longest = 0.0  # the first question is how far they are
     while worker.phase not in {Phase.LEAVING, Phase.LEFT}:
-        wait = max(0.0, min(_WAIT_SECONDS_MAX, deadline - time.monotonic()))
+        wait = max(0.0, min(longest, deadline - time.monotonic()))
+        longest = _WAIT_SECONDS_MAX
         said = api.call(
             "GET",
             f"{path_of(worker.offer)}/drain?until={until}&wait={wait:.3f}",

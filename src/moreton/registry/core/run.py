@@ -13,6 +13,8 @@ from moreton.registry.core.instructions import Phase
 
 # The lease ends by itself: the program's end is put off no longer than this.
 DEREGISTRATION_MAX = timedelta(seconds=3)
+# A drain ends by itself; this much later nobody is waited for who should have said so.
+DRAIN_ANSWER_MAX = timedelta(seconds=3)
 # As `timeout` of GNU coreutils exits.
 NEVER_READY_STATUS = 124
 # As shells report a program that a signal ended: 128 and the signal's number.
@@ -261,7 +263,7 @@ class Run:
 
     def _begin_drain(self, now: Instant) -> tuple[RunEffect, ...]:
         self.phase = RunPhase.DRAINING
-        self._deadline = now + self._limits.drain
+        self._deadline = now + self._limits.drain + DRAIN_ANSWER_MAX
         return (Drain(),)
 
     def _drained(self, now: Instant, *, known: bool) -> Sequence[RunEffect]:

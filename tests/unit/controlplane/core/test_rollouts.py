@@ -20,7 +20,7 @@ from moreton.controlplane.core.rollouts import (
 )
 from moreton.registry import Instance, InstanceId
 from moreton.registry.core.instructions import Action, Instruction, Phase
-from moreton.registry.core.standing import InstanceSource, InstanceState
+from moreton.registry.core.standing import InstanceSource, InstanceState, Order
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IDS = tuple("abcd")
@@ -74,6 +74,13 @@ def test_one_that_has_started_counts_when_it_serves_in_everybodys_eyes() -> None
     found = step({"a": told(Phase.DONE)}, instances=sick)
     assert (stages(found), found.ask) == ("rwww", ())
     assert found.standings[0].detail == "critical"
+
+
+def test_one_that_somebody_keeps_out_is_not_waited_for() -> None:
+    order = Order(InstanceState.MAINTENANCE, NOW, reason="new disk")
+    resting = replace(instance("a", InstanceState.MAINTENANCE), order=order)
+    found = step({"a": told(Phase.DONE)}, instances={**ALL, InstanceId("a"): resting})
+    assert (stages(found), found.ask) == ("dwww", ("b",))
 
 
 def test_rollout_stops_at_the_first_that_does_not_come_back() -> None:

@@ -11,6 +11,7 @@ from moreton.kernel.time import Instant
 from moreton.registry.core.instructions import Phase
 from moreton.registry.core.run import (
     DEREGISTRATION_MAX,
+    DRAIN_ANSWER_MAX,
     NEVER_READY_STATUS,
     Deregister,
     DeregistrationEnded,
@@ -134,8 +135,8 @@ def test_runner_waits_for_the_deregistration_when_the_program_dies_during_it() -
 
 def test_drain_that_nobody_answers_ends_after_its_limit() -> None:
     run = run_after(PortAccepted(), TERM)
-    assert run.deadline() == after(LIMITS.drain)
-    assert run.wake(after(LIMITS.drain)) == (Deregister(),)
+    assert run.deadline() == after(LIMITS.drain + DRAIN_ANSWER_MAX)
+    assert run.wake(after(LIMITS.drain + DRAIN_ANSWER_MAX)) == (Deregister(),)
     assert run.handle(KNOWN, START) == (), "too late to change anything"
 
 
