@@ -36,6 +36,27 @@ class QueueFull(RateLimited):
         return "as many calls as may wait for a limit wait already: the call was not made"
 
 
+class HeldBack(Refused):
+    """A destination asked to be left alone for longer than a call may wait; it was not made."""
+
+    code = "rate-limit-held-back"
+
+    def __init__(self, destination: str, seconds: float) -> None:
+        super().__init__(destination, seconds)
+        self.destination = destination
+
+    @property
+    def retry_in(self) -> timedelta:
+        """When it may be asked again."""
+        return timedelta(seconds=self.args[1])
+
+    def __str__(self) -> str:
+        return (
+            f"{self.destination} asked to be left alone for {self.args[1]:.3g} s, which is longer "
+            "than the call may wait: it was not made"
+        )
+
+
 class LimitsUnreadable(MoretonError):
     """The file that processes share their limits in cannot be used."""
 

@@ -31,7 +31,7 @@ class ResilienceInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # gr
         self, continuation: Callable[[Any], Any], handler_call_details: Any
     ) -> Any:
         """The handler, within the context."""
-        return _wrapped(continuation(handler_call_details), _serve, _serve_stream)
+        return wrapped(continuation(handler_call_details), _serve, _serve_stream)
 
 
 class AioResilienceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as above
@@ -41,15 +41,15 @@ class AioResilienceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
         """The handler, within the context."""
-        return _wrapped(
+        return wrapped(
             await continuation(handler_call_details),
             # Plain functions run in threads, with a context of the other kind.
-            lambda call: _serve_aio(call) if _is_async(call) else _serve(call),
-            lambda call: _serve_aio_stream(call) if _is_async(call) else _serve_stream(call),
+            lambda call: _serve_aio(call) if is_async(call) else _serve(call),
+            lambda call: _serve_aio_stream(call) if is_async(call) else _serve_stream(call),
         )
 
 
-def _wrapped(
+def wrapped(
     handler: Any, unary: Callable[[Behavior], Behavior], stream: Callable[[Behavior], Behavior]
 ) -> Any:
     """*handler*, with its function for an answer or a *stream* of them wrapped."""
@@ -65,7 +65,8 @@ def _wrapped(
     return make(behavior, handler.request_deserializer, handler.response_serializer)
 
 
-def _is_async(behavior: Behavior) -> bool:
+def is_async(behavior: Behavior) -> bool:
+    """Whether *behavior* runs on the loop."""
     return inspect.iscoroutinefunction(behavior) or inspect.isasyncgenfunction(behavior)
 
 

@@ -1,0 +1,1 @@
+"""Calls to third parties that wait their turn: one module for each HTTP client."""

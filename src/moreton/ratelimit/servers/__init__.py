@@ -1,0 +1,1 @@
+"""Rules around what a service answers: one module for each kind of server."""

@@ -1,0 +1,78 @@
+"""ASGI middleware: for FastAPI, Starlette, Django and all others.
+
+app = RateLimitMiddleware(app, Rule(LocalLimiter(Gcra("100/s")), by_address()))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from moreton.ratelimit.rules import Caller, Refusal, Rule
+from moreton.ratelimit.servers.guard import Guard
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# For a WebSocket: "try again later", RFC 6455 and the registry of close codes.
+_TRY_AGAIN_LATER = 1013
+_FAILED = 500
+
+
+class RateLimitMiddleware:
+    """Lets requests and WebSockets to *app* pass *rules*, and tells of the limits in the answers.
+
+    What is too many is answered as its rule says. An ASGI server cannot end a connection without an
+    answer: what is to be dropped gets an empty one, and the connection is closed.
+    """
+
+    def __init__(self, app: App, *rules: Rule) -> None:
+        self._app = app
+        self._guard = Guard(rules)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        passage = await self._guard.enter_async(_caller(scope))
+        if passage.refusal is not None:
+            await _refuse(scope, passage.refusal, send)
+            return
+        status = _FAILED
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                told = [(name.encode(), value.encode()) for name, value in passage.fields]
+                message = {**message, "headers": [*message.get("headers", ()), *told]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            await self._guard.leave_async(passage, status)
+
+
+def _caller(scope: Scope) -> Caller:
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        # A list may be in several fields.
+        headers[name] = f"{headers[name]},{text}" if name in headers else text
+    client = scope.get("client")
+    return Caller(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
+
+
+async def _refuse(scope: Scope, refusal: Refusal, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
+        return
+    fields = [*refusal.fields, *([("connection", "close")] if refusal.drop else [])]
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in fields]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": refusal.body})

@@ -1,0 +1,79 @@
+"""Middleware for Django, for threads and for tasks.
+
+MIDDLEWARE = ["moreton.ratelimit.servers.django.RateLimitMiddleware", …]
+MORETON_RATE_LIMITS = [Rule(SharedLimiter("/dev/shm/shop", Gcra("100/s")))]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from moreton.ratelimit.rules import Caller, Refusal
+from moreton.ratelimit.servers.guard import Guard, Passage
+
+_FAILED = 500
+
+
+class RateLimitMiddleware:
+    """Lets requests pass the rules of the setting `MORETON_RATE_LIMITS`."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self._get_response = get_response
+        self._guard = Guard(getattr(settings, "MORETON_RATE_LIMITS", ()))
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Serve one request."""
+        if iscoroutinefunction(self._get_response):
+            return self._serve_async(request, self._get_response)
+        passage = self._guard.enter(_caller(request))
+        if passage.refusal is not None:
+            return _refused(passage.refusal)
+        status = _FAILED
+        try:
+            response = self._get_response(request)
+            status = response.status_code
+        finally:
+            self._guard.leave(passage, status)
+        return _told(response, passage)
+
+    async def _serve_async(
+        self, request: HttpRequest, get_response: Callable[[HttpRequest], Awaitable[Any]]
+    ) -> Any:
+        passage = await self._guard.enter_async(_caller(request))
+        if passage.refusal is not None:
+            return _refused(passage.refusal)
+        status = _FAILED
+        try:
+            response = await get_response(request)
+            status = response.status_code
+        finally:
+            await self._guard.leave_async(passage, status)
+        return _told(response, passage)
+
+
+def _caller(request: HttpRequest) -> Caller:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Caller(request.method or "GET", request.path, headers, request.META["REMOTE_ADDR"])
+
+
+def _refused(refusal: Refusal) -> HttpResponse:
+    response = HttpResponse(refusal.body, status=refusal.status)
+    for name, value in refusal.fields:
+        response[name] = value
+    return response
+
+
+def _told(response: Any, passage: Passage) -> Any:
+    for name, value in passage.fields:
+        response[name] = value
+    return response

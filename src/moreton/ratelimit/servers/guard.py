@@ -1,0 +1,164 @@
+"""What all servers share: a request passes every rule, and pays none when one refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from moreton.kernel.arguments import check_kind
+from moreton.ratelimit.core.decision import Decision
+from moreton.ratelimit.core.fields import fields_of
+from moreton.ratelimit.core.limit import seconds_of
+from moreton.ratelimit.limiter import Keys
+from moreton.ratelimit.rules import Caller, Mode, Refusal, Rule
+from moreton.ratelimit.turns import WAITING_MAX, Queue
+
+_ZERO = timedelta(0)
+
+
+@dataclass(slots=True)
+class Passage:
+    """A request that was looked at: *refusal* answers it, or it goes on after *delay_nanos*."""
+
+    passed: list[tuple[Rule, Decision]] = field(default_factory=list)
+    refusal: Refusal | None = None
+    delay_nanos: int = 0
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """What its answer tells of the limits: of the rule that has least left."""
+        told = [one for one in self.passed if one[0].mode is Mode.ENFORCE and one[1].standings]
+        if not told:
+            return []
+        rule, decision = min(told, key=lambda one: one[1].left)
+        return fields_of(decision, rule.style)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Decide by *rule*, and send the decision."""
+
+    rule: Rule
+    keys: Keys
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Give back what *rule* charged."""
+
+    rule: Rule
+    decision: Decision
+
+
+Steps = Generator[Ask | Undo, Decision | None, Passage]
+
+
+class Guard:
+    """Looks at requests by all of *rules*, for threads and for tasks."""
+
+    def __init__(self, rules: Sequence[Rule], *, waiting_max: int = WAITING_MAX) -> None:
+        for rule in rules:
+            check_kind("a rule", rule, Rule)
+        self._rules = tuple(rules)
+        self._queue = Queue(waiting_max)
+
+    def enter(self, caller: Caller) -> Passage:
+        """Decide about *caller*, and wait for its turn."""
+        steps = self._steps(caller)
+        answer: Decision | None = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                passage: Passage = end.value
+                break
+            limiter = step.rule.limiter
+            if isinstance(step, Ask):
+                answer = limiter.decide(step.keys, step.cost, patience=step.rule.wait)
+            else:
+                limiter.give_back(step.decision)
+                answer = None
+        if passage.delay_nanos:
+            with self._queue.place(wanted=True) as waiting:
+                if not waiting:
+                    return self._full(passage)
+                limiter.clock.sleep(seconds_of(passage.delay_nanos))
+        return passage
+
+    async def enter_async(self, caller: Caller) -> Passage:
+        """As `enter`."""
+        steps = self._steps(caller)
+        answer: Decision | None = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                passage: Passage = end.value
+                break
+            limiter = step.rule.limiter
+            if isinstance(step, Ask):
+                answer = await limiter.decide_async(step.keys, step.cost, patience=step.rule.wait)
+            else:
+                await limiter.give_back_async(step.decision)
+                answer = None
+        if passage.delay_nanos:
+            with self._queue.place(wanted=True) as waiting:
+                if not waiting:
+                    return self._full(passage)
+                await limiter.clock.sleep_async(seconds_of(passage.delay_nanos))
+        return passage
+
+    def leave(self, passage: Passage, status: int) -> None:
+        """The request was answered with *status*."""
+        for rule, decision in passage.passed:
+            rule.limiter.release(decision)
+            cost = rule.charge(status) if rule.charge is not None else 0
+            if cost:
+                rule.limiter.charge(decision.keys, cost)
+
+    async def leave_async(self, passage: Passage, status: int) -> None:
+        """As `leave`."""
+        for rule, decision in passage.passed:
+            await rule.limiter.release_async(decision)
+            cost = rule.charge(status) if rule.charge is not None else 0
+            if cost:
+                await rule.limiter.charge_async(decision.keys, cost)
+
+    def _steps(self, caller: Caller) -> Steps:
+        passage = Passage()
+        for rule in self._rules:
+            keys = None if rule.mode is Mode.OFF else rule.key(caller)
+            if keys is None:
+                continue
+            decision = yield Ask(rule, keys, rule.price(caller))
+            assert decision is not None
+            acts = rule.acts()
+            rule.count(decision, acted=acts)
+            if not decision.allowed:
+                if not acts:
+                    continue
+                for earlier, charged in passage.passed:
+                    yield Undo(earlier, charged)
+                return Passage(refusal=rule.refusal(decision))
+            if rule.charge is not None:
+                # It asked whether there is one; the answer says what is charged.
+                yield Undo(rule, decision)
+            if acts:
+                passage.delay_nanos = max(passage.delay_nanos, decision.delay_nanos)
+            passage.passed.append((rule, _undone(decision) if rule.charge else decision))
+        return passage
+
+    def _full(self, passage: Passage) -> Passage:
+        """As many as may wait do so already: their turns are used, and the request is refused."""
+        rule, decision = max(passage.passed, key=lambda one: one[1].delay_nanos)
+        refused = replace(
+            decision, allowed=False, retry_nanos=decision.delay_nanos, refused_by=None
+        )
+        return Passage(refusal=rule.refusal(refused))
+
+
+def _undone(decision: Decision) -> Decision:
+    """*decision*, of which all was given back."""
+    return replace(decision, taken=())

@@ -1,0 +1,92 @@
+"""WSGI middleware: for Flask, Django and all others.
+
+app.wsgi_app = RateLimitMiddleware(app.wsgi_app, Rule(SharedLimiter("/dev/shm/shop", Gcra("9/s"))))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+from moreton.ratelimit.rules import Caller, Rule
+from moreton.ratelimit.servers.guard import Guard, Passage
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Callable[[bytes], object]]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+_FAILED = 500
+
+
+class RateLimitMiddleware:
+    """As the ASGI middleware, for *app*; a thread that waits for its turn is blocked."""
+
+    def __init__(self, app: App, *rules: Rule) -> None:
+        self._app = app
+        self._guard = Guard(rules)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        passage = self._guard.enter(caller_of(environ))
+        refusal = passage.refusal
+        if refusal is not None:
+            status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
+            start_response(status, refusal.fields)
+            return [refusal.body]
+        start = _Start(start_response, passage)
+        try:
+            parts = self._app(environ, start)
+        except BaseException:
+            self._guard.leave(passage, _FAILED)
+            raise
+        return _Body(parts, lambda: self._guard.leave(passage, start.status))
+
+
+def caller_of(environ: Environ) -> Caller:
+    """The request of *environ*."""
+    headers = {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    return Caller(
+        environ.get("REQUEST_METHOD", "GET"),
+        environ.get("PATH_INFO", "/"),
+        headers,
+        environ.get("REMOTE_ADDR", ""),
+    )
+
+
+class _Start:
+    def __init__(self, start: StartResponse, passage: Passage) -> None:
+        self._start = start
+        self._passage = passage
+        self.status = _FAILED
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], *exc_info: Any
+    ) -> Callable[[bytes], object]:
+        self.status = int(status.split(" ", 1)[0])
+        return self._start(status, [*headers, *self._passage.fields], *exc_info)
+
+
+class _Body:
+    """The parts of an answer; *end* is called once, when it ends or the client leaves."""
+
+    def __init__(self, parts: Iterable[bytes], end: Callable[[], None]) -> None:
+        self._parts = parts
+        self._end: Callable[[], None] | None = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._parts
+
+    def close(self) -> None:
+        """End the answer."""
+        end, self._end = self._end, None
+        try:
+            close = getattr(self._parts, "close", None)
+            if close is not None:
+                close()
+        finally:
+            if end is not None:
+                end()

@@ -1,0 +1,165 @@
+"""Rules let pass, delay, refuse and only count; who is refused by one pays no other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from moreton.kernel.rng import seeded_rng
+from moreton.ratelimit import Concurrency, Gcra, LeakyBucket, LocalLimiter
+from moreton.ratelimit.core.limit import Limit
+from moreton.ratelimit.rules import Caller, Excess, Mode, Rule, by_address, by_header, everyone
+from moreton.ratelimit.servers.guard import Guard, Passage
+from support.manual_clock import ManualClock
+
+CLOCK = ManualClock()
+Enter = Callable[[Guard, Caller], Passage]
+
+
+def limiter(*limits: Limit) -> LocalLimiter:
+    return LocalLimiter(*limits, clock=CLOCK)
+
+
+def caller(address: str = "203.0.113.9", path: str = "/", **headers: str) -> Caller:
+    return Caller("GET", path, {k.replace("_", "-"): v for k, v in headers.items()}, address)
+
+
+def enter_async(guard: Guard, one: Caller) -> Passage:
+    return asyncio.run(guard.enter_async(one))
+
+
+@pytest.fixture(params=[Guard.enter, enter_async], ids=["sync", "async"])
+def enter(request: pytest.FixtureRequest) -> Enter:
+    found: Enter = request.param
+    return found
+
+
+def test_who_is_refused_is_told_why_and_when(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Gcra("2/min", name="visitors")))])
+    assert dict(enter(guard, caller()).fields)["ratelimit"] == '"visitors";r=1;t=30'
+    enter(guard, caller())
+    refusal = enter(guard, caller()).refusal
+    assert refusal is not None
+    assert (refusal.status, dict(refusal.fields)["retry-after"]) == (429, "30")
+    assert json.loads(refusal.body) == {
+        "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+        "title": "Too many requests",
+        "status": 429,
+        "detail": "refused by visitors: free in 30 s",
+        "code": "rate-limited",
+        "violated-policies": ["visitors"],
+        "retry_after": 30,
+    }
+    assert enter(guard, caller("203.0.113.10")).refusal is None
+
+
+def test_a_refusal_by_one_rule_gives_back_what_the_others_charged(enter: Enter) -> None:
+    tenants, addresses = limiter(Gcra("10/h")), limiter(Gcra("1/h"))
+    guard = Guard([Rule(tenants, by_header("x-api-key")), Rule(addresses)])
+    found = [enter(guard, caller(x_api_key="ada")).refusal is None for _ in range(5)]
+    assert found == [True, False, False, False, False]
+    assert tenants.decide("ada", 0).left == 9
+    assert enter(guard, caller("203.0.113.8")).refusal is None  # no key: not counted
+
+
+def test_a_shadow_counts_and_never_acts(enter: Enter) -> None:
+    rule = Rule(limiter(Gcra("2/h")), everyone, mode=Mode.SHADOW)
+    guard = Guard([rule])
+    passages = [enter(guard, caller()) for _ in range(5)]
+    assert all(one.refusal is None and not one.fields for one in passages)
+    counts = rule.counts
+    assert (counts.allowed, counts.shadowed, counts.refused) == (2, 3, 0)
+    assert enter(Guard([Rule(limiter(Gcra("1/h")), mode=Mode.OFF)]), caller()).passed == []
+
+
+def test_a_share_of_the_requests_is_enforced(enter: Enter) -> None:
+    rule = Rule(limiter(Gcra("1/h")), everyone, share=0.3, rng=seeded_rng(4))
+    guard = Guard([rule])
+    refused = sum(enter(guard, caller()).refusal is not None for _ in range(300))
+    assert 60 < refused < 120
+    assert rule.counts.refused + rule.counts.shadowed == 299
+
+
+def test_a_delay_is_waited_for_where_the_rule_says_so(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Gcra("2/s", burst=1)), wait=timedelta(seconds=1))])
+    CLOCK.slept.clear()
+    assert [enter(guard, caller()).refusal is None for _ in range(3)] == [True] * 3
+    assert CLOCK.slept == [0.5, 0.5]
+    full = Guard([Rule(limiter(LeakyBucket("2/s", queue=5)))], waiting_max=0)
+    assert enter(full, caller()).refusal is None
+    assert enter(full, caller()).refusal is not None
+
+
+def test_only_failed_logins_are_counted(enter: Enter) -> None:
+    def failed(status: int) -> int:
+        return int(status == 401)
+
+    guard = Guard([Rule(limiter(Gcra("2/h")), charge=failed)])
+    statuses = [200, 401, 200, 401]
+    for status in statuses:
+        passage = enter(guard, caller())
+        assert passage.refusal is None
+        guard.leave(passage, status)
+    assert enter(guard, caller()).refusal is not None
+
+
+def test_work_gives_back_its_place_when_it_is_answered(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Concurrency(1), Gcra("3/h")), status=503)])
+    passage = enter(guard, caller())
+    refusal = enter(guard, caller()).refusal
+    assert refusal is not None
+    assert json.loads(refusal.body)["title"] == "Reduced capacity"
+    guard.leave(passage, 200)
+    passage = enter(guard, caller())
+    assert passage.refusal is None
+    asyncio.run(guard.leave_async(passage, 200))
+    # What was used of a rate stays used.
+    assert enter(guard, caller()).refusal is None
+    assert enter(guard, caller()).refusal is not None
+
+
+def test_what_is_dropped_is_told_nothing(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Gcra("1/h")), everyone, excess=Excess.DROP)])
+    enter(guard, caller())
+    refusal = enter(guard, caller()).refusal
+    assert refusal is not None
+    assert (refusal.drop, refusal.body, refusal.fields) == (True, b"", [("content-length", "0")])
+
+
+def test_costs_may_follow_from_the_request(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Gcra("5/h")), cost=lambda one: 4 if one.path == "/report" else 1)])
+    assert enter(guard, caller(path="/report")).refusal is None
+    assert enter(guard, caller(path="/report")).refusal is not None
+    assert enter(guard, caller()).refusal is None
+
+
+def test_addresses_behind_ones_own_proxies_are_told_apart(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Gcra("1/h")), by_address(trusted=["10.0.0.0/8"]))])
+    for client in ("203.0.113.1", "203.0.113.2"):
+        found = [
+            enter(guard, caller("10.0.0.1", x_forwarded_for=f"{forged}, {client}")).refusal is None
+            for forged in ("1.1.1.1", "2.2.2.2")
+        ]
+        assert found == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("misuse", "kind", "text"),
+    [
+        (lambda: Rule(Gcra("1/s")), TypeError, "give a limiter"),  # type: ignore[arg-type]
+        (lambda: Rule(limiter(Gcra("1/s")), "ip"), TypeError, "as by_address"),  # type: ignore[arg-type]
+        (lambda: Rule(limiter(Gcra("1/s")), status=200), ValueError, "give 429, or 503"),
+        (lambda: Rule(limiter(Gcra("1/s")), share=2), ValueError, "share of the requests"),
+        (lambda: Rule(limiter(Gcra("1/s")), mode="on"), ValueError, "on"),  # type: ignore[arg-type]
+        (lambda: Guard([limiter(Gcra("1/s"))]), TypeError, "give a Rule"),  # type: ignore[list-item]
+        (lambda: by_address(trusted=["10.0.0.1/8"]), ValueError, "host bits"),
+    ],
+)
+def test_misuse_is_told(misuse: Callable[[], Any], kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        misuse()
