@@ -26,7 +26,7 @@ from moreton.config import (
 )
 from moreton.controlplane.checks import check_objects, check_tls, meant, tls_problem
 from moreton.controlplane.dns import DnsModel
-from moreton.controlplane.registered import care_faults, care_of
+from moreton.controlplane.registered import care_of, registered_faults, sources_of
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
 from moreton.gateway.config.policies import route_with, service_with
@@ -92,6 +92,7 @@ class Settings:
     runs: Mapping[str, RunModel]
     policies: Mapping[str, PolicyModel]
     care: Mapping[str, Care]  # by the name under which the registry has the service
+    sources: Mapping[str, ServiceModel]  # those whose instances are told here, as above
     controlplane: ControlPlaneModel
     envoy: EnvoyModel
     tracing: TracingModel | None
@@ -134,6 +135,7 @@ def load_settings(path: Path) -> Settings:
         runs={n: m.run for n, m in model.services.items() if m.run is not None},
         policies=model.policies,
         care=care_of(model.services),
+        sources=sources_of(model.services),
         controlplane=model.controlplane,
         envoy=model.envoy,
         tracing=model.tracing,
@@ -144,7 +146,7 @@ def load_settings(path: Path) -> Settings:
         settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
     )
     faults += _check_policies(model, document)
-    faults += care_faults(model.services, lambda *p: document.where(p))
+    faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)
     if faults:
@@ -235,7 +237,7 @@ def parse_route(name: str, body: object) -> Route:
 def parse_service(name: str, body: object) -> Service:
     """A service that came as JSON; raises `ConfigRefused`. Some keys are for the file only."""
     model = _parse(ServiceModel, name, "service", body)
-    for key in ("run", "policy", "checks", "protect"):
+    for key in ("run", "policy", "checks", "protect", "file", "dns"):
         _refuse_file_only("service", name, key, getattr(model, key))
     service: Service = model.as_value(name)
     return service

@@ -13,12 +13,14 @@ from moreton.kernel.ids import new_id
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import Clock, SystemClock
 from moreton.registry.core.documents import PREFIX as INSTANCES
+from moreton.registry.core.documents import parse_key
 from moreton.registry.core.fold import Fold
 from moreton.registry.core.history import (
     LEFT,
     POSITION,
     PREFIX,
     Event,
+    EventKind,
     Left,
     decode,
     decode_left,
@@ -27,7 +29,7 @@ from moreton.registry.core.history import (
     events_of,
     time_key,
 )
-from moreton.registry.telling import FencedWrite
+from moreton.registry.registering import FencedWrite
 from moreton.store import Delete, Put, Store, WatchBatch, prefix_end
 from moreton.store.errors import Compacted, FutureRevision
 
@@ -189,5 +191,12 @@ def _read(fold: Fold, batch: WatchBatch, at: datetime) -> Sequence[Event]:
             left = decode_left(event.kv.value)
         else:
             others.append(event)
+    services = sorted({parse_key(event.kv.key).service for event in others})
+    before = [fold.is_protected(service) for service in services]
     changes = fold.apply(replace(batch, events=tuple(others)))
-    return [event for change in changes for event in events_of(change, at, left)]
+    events = [event for change in changes for event in events_of(change, at, left)]
+    for service, was_protected in zip(services, before, strict=True):
+        if fold.is_protected(service) is not was_protected:
+            kind = EventKind.UNPROTECTED if was_protected else EventKind.PROTECTED
+            events.append(Event(at, kind, service, by="registry"))
+    return events

@@ -38,8 +38,8 @@ from moreton.registry.core.standing import (
     CheckStatus,
     Order,
 )
-from moreton.registry.registering import Registering
-from moreton.registry.telling import FencedWrite, Telling, ending
+from moreton.registry.registering import FencedWrite, Registering
+from moreton.registry.telling import Telling, ending
 from moreton.store import (
     Compare,
     KeyValue,
@@ -113,16 +113,24 @@ class Registry:
         """When the instance registered or renewed last at this node, as far as it remembers."""
         return self._heard.get((service, instance_id))
 
-    async def register(self, instance: Instance, *, ttl: timedelta = TTL_DEFAULT) -> Lease:
+    async def register(
+        self,
+        instance: Instance,
+        *,
+        ttl: timedelta = TTL_DEFAULT,
+        write: FencedWrite | None = None,
+    ) -> Lease:
         """Begin or change a registration; it lives for *ttl* after this and each renewal.
 
         A persistent one lives until it is deregistered. The same id from the same address and
         port is the same instance: its lease goes on, and so do its health and an order to it.
+        *write* is how to do it as the leader.
         Raises `InstanceIdTaken` if the id lives elsewhere, `InstanceNotValid` for a bad ttl.
         """
         check_ttl(ttl)
+        registering = self._registering if write is None else Registering(self._store, write)
         for _ in range(_ATTEMPTS_MAX):
-            done = await self._registering.register(instance, ttl, self._clock.wall())
+            done = await registering.register(instance, ttl, self._clock.wall())
             if done is not None:
                 self._hear(instance.service, instance.id)
                 return Lease(instance, done[0], ttl, done[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from moreton.registry.core.checks import Check, TtlProbe
 from moreton.registry.core.documents import (
@@ -18,18 +20,28 @@ from moreton.registry.core.documents import (
 from moreton.registry.core.errors import CheckUnknown, InstanceIdTaken, InstanceNotRegistered
 from moreton.registry.core.instance import Instance
 from moreton.registry.core.standing import CheckResult, CheckStatus, InstanceKind
-from moreton.store import Compare, KeyValue, LeaseId, Put, Store
+from moreton.store import Compare, KeyValue, LeaseId, Put, Store, TxnResult
 from moreton.store.core.model import Op
 from moreton.store.errors import LeaseNotFound
 
 _TTL_ROUNDING = timedelta(seconds=1)
 
 
+class FencedWrite(Protocol):
+    """`Term.write`: a transaction that is refused when its writer leads no longer."""
+
+    async def __call__(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
+        """Do *then* if every *compare* holds and the writer leads. Raises `FencedOff`."""
+        ...
+
+
 class Registering:
     """Attempts at *store*: what comes back is `None` when someone else was quicker."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, write: FencedWrite | None = None) -> None:
+        """*write* is how to write as the leader."""
         self._store = store
+        self._write = write
 
     async def read(self, service: str, instance_id: str, part: str = "") -> KeyValue | None:
         """What is stored in *part* of what is said of an instance."""
@@ -117,7 +129,10 @@ class Registering:
     async def write(self, compare: list[Compare], operations: list[Op]) -> int | None:
         """The revision, if it was written."""
         try:
-            done = await self._store.txn(compare, operations)
+            if self._write is not None:
+                done = await self._write(operations, compare=compare)
+            else:
+                done = await self._store.txn(compare, operations)
         except LeaseNotFound:
             return None
         return done.revision if done.succeeded else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from moreton.registry.core.checks import Care
 from moreton.registry.core.documents import (
@@ -21,8 +21,8 @@ from moreton.registry.core.errors import RegistryBusy
 from moreton.registry.core.history import LEFT, Left, encode_left
 from moreton.registry.core.instance import InstanceId
 from moreton.registry.core.standing import CheckStatus, Health
-from moreton.registry.registering import Registering
-from moreton.store import Compare, Delete, Put, Store, TxnResult, prefix_end
+from moreton.registry.registering import FencedWrite, Registering
+from moreton.store import Compare, Delete, Put, Store, prefix_end
 from moreton.store.core.model import Op
 from moreton.store.errors import LeaseNotFound
 
@@ -33,14 +33,6 @@ _ATTEMPTS_MAX = 8
 
 # What must not have changed, and what to do.
 _Plan: TypeAlias = tuple[list[Compare], list[Op]]
-
-
-class FencedWrite(Protocol):
-    """`Term.write`: a transaction that is refused when its writer leads no longer."""
-
-    async def __call__(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
-        """Do *then* if every *compare* holds and the writer leads. Raises `FencedOff`."""
-        ...
 
 
 class Telling:

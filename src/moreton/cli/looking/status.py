@@ -54,6 +54,11 @@ def _nodes(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _say_wrongs(found: dict[str, Any]) -> None:
+    for service, counts in found.get("protected", {}).items():
+        print_line(
+            f"protected: {counts['kept']} of {counts['instances']} instances of {service} fell at "
+            f"once and are kept in use; see `moreton instances {service}`"
+        )
     for name, why in found["troubles"].items():
         print_line(f"trouble: {name}: {why}")
     for fault in found["faults"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -10,8 +11,9 @@ from moreton.controlplane.core.drains import LEAVING_STATES
 from moreton.controlplane.following import Noting, Quiet, in_background, keep_following
 from moreton.controlplane.publishing.publisher import Publisher
 from moreton.gateway.core.model import Address, Endpoint, Service
-from moreton.registry import InstanceChange, InstanceView, Registry, serving
+from moreton.registry import InstanceChange, InstanceState, InstanceView, Registry, serving
 
+_LOG = logging.getLogger("moreton.controlplane")
 _WEIGHT_MAX = 128  # of an Envoy endpoint
 
 
@@ -28,6 +30,7 @@ class Discovery:
     ) -> None:
         """*tell* is called with every change, once the view has it."""
         self.view = InstanceView()
+        self._protected: frozenset[str] = frozenset()
         self._tell_others = tell
         self._registry = registry
         self._desired = desired
@@ -39,7 +42,7 @@ class Discovery:
         Those that are leaving are told of as not healthy.
         """
         if service.discover is None:
-            return [Endpoint(address) for address in service.addresses]
+            return self._fixed(service)
         there = self.view.of(service.discover)
         found = serving(there)
         # Envoy's weights are small; what counts is their relation.
@@ -59,10 +62,24 @@ class Discovery:
             if each.state in LEAVING_STATES
         ]
 
+    def _fixed(self, service: Service) -> list[Endpoint]:
+        """The addresses of *service*, without those that are known to be out.
+
+        They are registered as instances, too, by a node that may not have come to that yet.
+        """
+        known = {(each.address, each.port): each.state for each in self.view.of(service.name)}
+        states = [(x, known.get((x.host, x.port))) for x in service.addresses]
+        return [
+            Endpoint(address, healthy=state not in LEAVING_STATES)
+            for address, state in states
+            if state is not InstanceState.CRITICAL
+        ]
+
     async def load(self) -> None:
         """Take note of every instance there is."""
         async with self._registry.watch() as changes:
             self.view.apply(await anext(changes))
+            self._say_kept()
 
     async def run(self, publisher: Publisher) -> None:
         """Tell *publisher* of every change; until cancelled.
@@ -83,8 +100,25 @@ class Discovery:
         """`run` in the background."""
         return in_background(self.run(publisher), name="discovery")
 
+    def _say_kept(self) -> None:
+        """Say once of a service that those that fell are kept in use, and once that it is over."""
+        kept = self.view.kept()
+        for service in kept.keys() - self._protected:
+            _LOG.warning(
+                'too many instances of "%s" fell at once: they are kept in use until there is '
+                "evidence against them, see `moreton instances %s`",
+                service,
+                service,
+            )
+        for service in self._protected - kept.keys():
+            _LOG.info('"%s": nobody that fell is kept in use any more', service)
+        self._protected = frozenset(kept)
+
     def _tell(self, publisher: Publisher, names: frozenset[str]) -> None:
         if names:
+            self._say_kept()
             publisher.touch_endpoints(
-                service.name for service in self._desired.services() if service.discover in names
+                service.name
+                for service in self._desired.services()
+                if (service.discover or service.name) in names
             )

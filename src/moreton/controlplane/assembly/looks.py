@@ -116,6 +116,10 @@ class Looks:
             "gateways": plane.views.gateways(),
             "proxies": self.proxies(),
             "objects": {kind: dict(states) for kind, states in counts.items()},
+            "protected": {
+                service: {"kept": count, "instances": len(plane.discovery.view.of(service))}
+                for service, count in plane.discovery.view.kept().items()
+            },
             "attention": attention,
             "unreadable": {str(key): why for key, why in plane.follower.unreadable.items()},
         }
@@ -193,6 +197,10 @@ class Looks:
         yield "moreton_watchers", "Readers of /v1/watch", {}, watchers
         yield "moreton_notices", "Changes handed to watchers of instances", {}, notices.notices
         yield "moreton_notice_restarts", "Watchers told to start over", {}, notices.restarts
+        kept = plane.discovery.view.kept()
+        yield "moreton_services_protected", "Services of which too many fell at once", {}, len(kept)
+        many = sum(kept.values())
+        yield "moreton_instances_kept", "Instances kept in use though they fell", {}, many
         yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
         yield from dns_metrics(plane.dns)
         restarts = self._envoy.statistics().restarts

@@ -33,7 +33,7 @@ from moreton.kernel.time import SystemClock
 from moreton.registry import InstanceChange, Registry
 from moreton.registry.history import History
 from moreton.registry.instructions import Instructions
-from moreton.registry.telling import FencedWrite
+from moreton.registry.registering import FencedWrite
 from moreton.store import Compare, Store, TxnResult
 from moreton.store.core.model import Op
 

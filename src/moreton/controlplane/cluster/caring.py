@@ -6,10 +6,12 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from moreton.controlplane.cluster.duties import Duty
 from moreton.controlplane.following import Noting, keep_following
+from moreton.controlplane.sources.following import Sources, until
 from moreton.election import Term
 from moreton.registry.core.checks import CommandProbe, GrpcProbe, HttpProbe, TcpProbe
 from moreton.registry.core.documents import CARE, PREFIX, parse_key
@@ -20,7 +22,7 @@ from moreton.registry.health.command import look_command
 from moreton.registry.health.http import look_http
 from moreton.registry.health.looking import Finding
 from moreton.registry.health.tcp import look_tcp
-from moreton.registry.telling import FencedWrite
+from moreton.registry.registering import FencedWrite
 from moreton.store import Store, prefix_end
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def works_of(plane: Plane) -> list[Work]:
             CommandProbe: _looking_by_commands(plane),
         },
     )
-    return [checker.run, _caring(plane)]
+    return [checker.run, _caring(plane), _following(plane)]
 
 
 def caring_duties(plane: Plane) -> list[Duty]:
@@ -94,6 +96,19 @@ def _caring(plane: Plane) -> Work:
             await edited.wait()
 
     return care
+
+
+def _following(plane: Plane) -> Work:
+    """Registers what moreton.yaml, files and DNS names say, as they say it now."""
+
+    async def follow(write: FencedWrite) -> None:
+        while True:
+            edited, settings = plane.next_edit(), plane.settings
+            base = settings.folder.absolute()
+            sources = Sources(plane.registry, plane.troubles, base=base, write=write)
+            await until(edited, partial(sources.follow, settings.sources))
+
+    return follow
 
 
 async def _cared_for(store: Store) -> Sequence[str]:

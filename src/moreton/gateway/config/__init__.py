@@ -2,6 +2,6 @@
 
 from moreton.gateway.config.gateways import GatewayModel
 from moreton.gateway.config.routes import RouteModel
-from moreton.gateway.config.services import RunModel, ServiceModel
+from moreton.gateway.config.services import NamesModel, RunModel, ServiceModel
 
-__all__ = ["GatewayModel", "RouteModel", "RunModel", "ServiceModel"]
+__all__ = ["GatewayModel", "NamesModel", "RouteModel", "RunModel", "ServiceModel"]

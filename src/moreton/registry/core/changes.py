@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, assert_never
@@ -56,6 +57,7 @@ class InstanceView:
     def __init__(self) -> None:
         self._services: dict[str, dict[InstanceId, Instance]] = {}
         self._versions: dict[str, int] = {}
+        self._kept: Counter[str] = Counter()
         self._changes = 0
         self._places: dict[IpAddress, tuple[str, ...]] | None = None
 
@@ -75,6 +77,10 @@ class InstanceView:
     def version(self, service: str) -> int:
         """A number that differs whenever the instances of *service* do; 0 if it has none."""
         return self._versions.get(service, 0)
+
+    def kept(self) -> Mapping[str, int]:
+        """How many instances are kept in use though they fell, of each service that has such."""
+        return dict(sorted(self._kept.items()))
 
     def services_at(self, address: IpAddress) -> tuple[str, ...]:
         """The services that have a serving instance at *address*, in order of names."""
@@ -105,9 +111,10 @@ class InstanceView:
         """The instances of *service* in order of ids."""
         return tuple(instance for _, instance in sorted(self._services.get(service, {}).items()))
 
-    def _replace(self, instances: Iterable[Instance]) -> frozenset[str]:
+    def _replace(self, instances: Sequence[Instance]) -> frozenset[str]:
         before = self._services
         self._services = {}
+        self._kept = Counter(each.service for each in instances if each.kept)
         for instance in instances:
             self._services.setdefault(instance.service, {})[instance.id] = instance
         names = before.keys() | self._services.keys()
@@ -115,18 +122,30 @@ class InstanceView:
 
     def _put(self, instance: Instance) -> frozenset[str]:
         instances = self._services.setdefault(instance.service, {})
-        if instances.get(instance.id) == instance:
+        before = instances.get(instance.id)
+        if before == instance:
             return frozenset()
         instances[instance.id] = instance
+        self._count(instance.service, before, instance)
         return frozenset((instance.service,))
 
     def _remove(self, service: str, instance_id: InstanceId) -> frozenset[str]:
         instances = self._services.get(service, {})
-        if instances.pop(instance_id, None) is None:
+        before = instances.pop(instance_id, None)
+        if before is None:
             return frozenset()
+        self._count(service, before, None)
         if not instances:
             del self._services[service]
         return frozenset((service,))
+
+    def _count(self, service: str, before: Instance | None, after: Instance | None) -> None:
+        was_kept = before is not None and before.kept
+        is_kept = after is not None and after.kept
+        if was_kept is not is_kept:
+            self._kept[service] += 1 if is_kept else -1
+            if not self._kept[service]:
+                del self._kept[service]
 
 
 def serving(instances: Iterable[Instance]) -> tuple[Instance, ...]:

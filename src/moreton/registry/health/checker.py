@@ -46,7 +46,7 @@ from moreton.registry.health.core.rounds import (
 from moreton.registry.health.looking import Finding, Looking, knock
 from moreton.registry.health.writing import Writing
 from moreton.registry.host import Registry
-from moreton.registry.telling import FencedWrite
+from moreton.registry.registering import FencedWrite
 
 _LOG = logging.getLogger("moreton.registry")
 # As many looks at a time as leave the loop time for everything else.

@@ -12,7 +12,7 @@ from moreton.registry.core.instance import InstanceId
 from moreton.registry.core.standing import Health
 from moreton.registry.errors import InstanceNotRegistered, RegistryBusy
 from moreton.registry.host import Registry
-from moreton.registry.telling import FencedWrite
+from moreton.registry.registering import FencedWrite
 from moreton.resilience.core.backoff import Backoff
 from moreton.store.errors import StoreClosed, StoreError
 

@@ -266,6 +266,7 @@ def test_changes_add_up_to_what_a_new_reader_finds(
         listed = InstanceView()
         listed.apply(InstancesListed(story.revision, fresh.instances()))
         assert story.view.services() == listed.services()
+        assert story.view.kept() == listed.kept()
         fallen = len(fresh.fallen("shop"))
         total = fallen + len(fresh.up("shop"))
         limit = 0.5 if share is None else share
