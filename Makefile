@@ -43,5 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[demo,bench,dev,docs]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
+		--target $(VENV)/apart python-consul2
 	-$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib src  # as pip does; uv leaves it out
 	touch $@

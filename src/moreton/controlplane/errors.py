@@ -84,6 +84,20 @@ class ApiNotLoopback(ControlPlaneError):
         )
 
 
+class ConsulNotLoopback(ControlPlaneError):
+    """Consul's API would be open to others without encryption."""
+
+    code = "consul-not-loopback"
+
+    def __init__(self, *, address: str) -> None:
+        self.address = address
+        super().__init__(
+            f"consul.listen is {address}, which is not a loopback address, and has no TLS: its "
+            "token would cross the network in the clear, so it is not started; "
+            "write 127.0.0.1:8500, or give it a certificate and a key by consul.tls"
+        )
+
+
 class NotRunning(ControlPlaneError):
     """No control plane runs where the command looked."""
 

@@ -25,6 +25,7 @@ from moreton.config import (
     parse,
 )
 from moreton.controlplane.checks import check_objects, check_tls, meant, tls_problem
+from moreton.controlplane.consul import ConsulModel
 from moreton.controlplane.dns import DnsModel
 from moreton.controlplane.registered import care_of, registered_faults, sources_of
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
@@ -78,6 +79,7 @@ class SettingsModel(Section):
     envoy: EnvoyModel = EnvoyModel()
     tracing: TracingModel | None = None
     dns: DnsModel | None = None
+    consul: ConsulModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Settings:
     envoy: EnvoyModel
     tracing: TracingModel | None
     dns: DnsModel | None
+    consul: ConsulModel | None
     document: Document
 
     @property
@@ -140,6 +143,7 @@ def load_settings(path: Path) -> Settings:
         envoy=model.envoy,
         tracing=model.tracing,
         dns=model.dns,
+        consul=model.consul,
         document=document,
     )
     faults = check_objects(

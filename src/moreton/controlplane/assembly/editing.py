@@ -84,6 +84,6 @@ class Editor:
 
     def _warn_of_restart(self, settings: Settings) -> None:
         before = self._plane.settings
-        for section in ("controlplane", "envoy", "dns"):
+        for section in ("controlplane", "envoy", "dns", "consul"):
             if getattr(before, section) != getattr(settings, section):
                 _LOG.warning("the new %s section counts from the next `moreton up` on", section)

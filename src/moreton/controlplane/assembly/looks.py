@@ -19,6 +19,7 @@ from moreton.controlplane.assembly.explaining import explanation
 from moreton.controlplane.assembly.nodes import Nodes
 from moreton.controlplane.assembly.plane import Plane
 from moreton.controlplane.cluster.alone import Alone, node_name
+from moreton.controlplane.consul import consul_metrics
 from moreton.controlplane.core.objects import Kind, ObjectKey, State
 from moreton.controlplane.dns import dns_metrics
 from moreton.controlplane.errors import ObjectNotValid
@@ -203,5 +204,6 @@ class Looks:
         yield "moreton_instances_kept", "Instances kept in use though they fell", {}, many
         yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
         yield from dns_metrics(plane.dns)
+        yield from consul_metrics(plane.consul)
         restarts = self._envoy.statistics().restarts
         yield "moreton_envoy_restarts", "How often Envoy was started again", {}, restarts

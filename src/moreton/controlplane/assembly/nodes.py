@@ -115,6 +115,13 @@ class Nodes:
         """Whether this node leads now."""
         return self._leadership.is_leader
 
+    def places(self) -> tuple[str, list[str]]:
+        """Where the leader is, empty when that is not known, and all nodes, as `host:port`."""
+        leader = self._leadership.leader
+        name = "" if leader is None else leader.value.decode(errors="replace")
+        apis = {node.name: urlsplit(node.api).netloc for node in self._roster.nodes() if node.api}
+        return apis.get(name, ""), sorted(apis.values())
+
     def count(self) -> int:
         """How many nodes live, as far as this one knows."""
         return len(self._roster.nodes())

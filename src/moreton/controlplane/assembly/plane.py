@@ -38,6 +38,7 @@ from moreton.store import Compare, Store, TxnResult
 from moreton.store.core.model import Op
 
 if TYPE_CHECKING:
+    from moreton.registry.consul import ConsulApi
     from moreton.registry.dns import DnsServer
 
 
@@ -60,6 +61,7 @@ class Plane:
     clashes: ClashIndex = field(default_factory=ClashIndex)
     programs: DevelopmentProcesses | None = None
     dns: DnsServer | None = None
+    consul: ConsulApi | None = None
     faults: Sequence[str] = ()  # of the last edit, when it was refused
     edited: asyncio.Event = field(default_factory=asyncio.Event)
     views: Views = field(init=False)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from moreton.controlplane.cluster.alone import Alone, alone, node_name
 from moreton.controlplane.cluster.caring import caring_alone
 from moreton.controlplane.cluster.joining import Membership
+from moreton.controlplane.consul import bind_consul
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.dns import bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
@@ -75,8 +76,10 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     listening = bind_api(settings)
     stack.callback(listening.close)
     dns = bind_dns(settings.dns)
-    if dns is not None:
-        stack.callback(dns.close)
+    consul = bind_consul(settings.consul, settings.folder)
+    for bound in (dns, consul):
+        if bound is not None:
+            stack.callback(bound.close)
     binary = envoy_binary(settings)
     found = _envoy_runs(state)
     if not found:
@@ -108,6 +111,10 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     _say_where(settings)
     token = folder.token() if member is None else member.token
     await _serve_api(plane, envoy, listening, stack, nodes=nodes, token=token)
+    if consul is not None:
+        serving = consul.serving(plane, token=token, nodes=nodes.places)
+        plane.consul = await stack.enter_async_context(serving)
+        _LOG.info("Consul's API is at %s", consul.url)
     _announce(plane, folder, nodes, listening)
     settle_memory()
 

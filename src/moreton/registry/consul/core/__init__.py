@@ -1,0 +1,1 @@
+"""What Consul's HTTP API means, without HTTP: pure."""

@@ -1,0 +1,1 @@
+"""Keys, transactions on them, and the sessions that lock them."""
