@@ -13,6 +13,8 @@ order and none is missed. A program never stops or waits because the registry is
 
 renews by itself, registers again after an outage, and leaves at exit and on SIGTERM; it works
 from threads and from asyncio (`async with moreton.registry.aregister("catalogue", port=8001):`).
+
+`moreton.registry.discovery` finds, follows and balances what is registered.
 """
 
 from typing import TYPE_CHECKING
