@@ -21,6 +21,7 @@ NAMES = (
     "ratelimit",
     "registry",
     "resilience",
+    "rollout",
     "routes",
     "startup",
 )

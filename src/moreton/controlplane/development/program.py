@@ -108,6 +108,8 @@ class Program:
     async def restart(self, report: Callable[[Phase], Awaitable[object]]) -> None:
         """Let requests end, end the program and start it; returns once it serves."""
         await report(Phase.DRAINING)
+        # One that was adopted just now is known once it answered: it may have requests under way.
+        await self._served.wait()
         await self._drain()
         await report(Phase.STOPPING)
         await self.detach()
