@@ -25,6 +25,7 @@ from bench.report import percentile
 
 _GRACE_SECONDS = 5.0
 _BATCH = 500
+_WRITERS = 8
 
 
 class Watcher(asyncio.Protocol):
@@ -76,7 +77,6 @@ class Load:
         began = time.perf_counter()
         self._instances = await connections(self._port, count)
         await ask_each(self._instances, self.system.registration)
-        self._writers = await connections(self._port, 8)
         self._renewals = [self.system.renewal(number) for number in range(count)]
         return {"seconds": time.perf_counter() - began}
 
@@ -111,6 +111,7 @@ class Load:
         count = len(self._instances)
         groups = [range(n, min(n + _BATCH, count)) for n in range(0, count, _BATCH)]
         requests = [self.system.renewals(group) for group in groups]
+        await self._connect_writers()
         took: list[float] = []
         renewed = 0
         began = time.perf_counter()
@@ -156,6 +157,7 @@ class Load:
 
     async def change(self, rate: float, seconds: float, renewals: float) -> dict[str, Any]:
         """*rate* changes a second for all who watch, while *renewals* a second go on."""
+        await self._connect_writers()
         self._latencies.clear()
         self._seen.clear()
         counts: Counter[str] = Counter()
@@ -192,6 +194,12 @@ class Load:
             "renewals": renewed,
             **_figures(self._latencies),
         }
+
+    async def _connect_writers(self) -> None:
+        """Anew: what was idle for long is closed by any server."""
+        for each in self._writers:
+            each.close()
+        self._writers = await connections(self._port, _WRITERS)
 
     def note(self, change: int, now: float, *, foreign: bool) -> None:
         """A watcher was told of *change*."""

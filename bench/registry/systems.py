@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-TTL_SECONDS = 60
+# Long enough for what waits for its turn; what a renewal costs does not depend on it.
+TTL_SECONDS = 600
 _UPDATED = rb'event: updated\nid: \d+\ndata: .*?"service": "s(\d+)".*?"version": "c(\d+)"'
 _METADATA = {"build": "2026.11", "team": "platform"}
 
