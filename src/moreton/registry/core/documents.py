@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from moreton.registry.core.checks import Care, Check
 from moreton.registry.core.checks.documents import check_document, read_check
@@ -38,6 +39,10 @@ KNOWN = "known"
 REPORT = "report"
 CARE = "care"
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, InstanceNotValid)
+_DECODED: WeakValueDictionary[bytes, Instance] = WeakValueDictionary()
+# Zones, versions, tags: few words of many instances.
+_WORDS: dict[str, str] = {}
+_WORDS_KEPT = 4096
 _EnumT = TypeVar("_EnumT", bound=StrEnum)
 
 
@@ -109,20 +114,30 @@ def encode(instance: Instance) -> bytes:
 def decode(value: bytes) -> Instance | None:
     """The instance that `encode` wrote; `None` for what no version of ours wrote.
 
-    Fields that a later version added are ignored: one bad key must not hide the others.
+    Fields that a later version added are ignored: one bad key must not hide the others. The same
+    bytes are the same object while anyone has it, so that what many follow is there once.
     """
+    known = _DECODED.get(value)
+    if known is None:
+        known = _decoded(value)
+        if known is not None:
+            _DECODED[value] = known
+    return known
+
+
+def _decoded(value: bytes) -> Instance | None:
     try:
         found = json.loads(value)
         return Instance(
             id=InstanceId(found["id"]),
-            service=found["service"],
+            service=_word(found["service"]),
             address=found["address"],
             port=found["port"],
-            zone=found.get("zone", ""),
+            zone=_word(found.get("zone", "")),
             weight=found.get("weight", 1),
-            version=found.get("version", ""),
-            tags=tuple(found.get("tags", ())),
-            metadata=dict(found.get("metadata", {})),
+            version=_word(found.get("version", "")),
+            tags=tuple(map(_word, found.get("tags", ()))),
+            metadata={_word(k): _word(v) for k, v in found.get("metadata", {}).items()},
             state=InstanceState(found.get("state", "serving")),
             ports=dict(found.get("ports", {})),
             kind=_known(InstanceKind, found.get("kind"), InstanceKind.EPHEMERAL),
@@ -131,6 +146,13 @@ def decode(value: bytes) -> Instance | None:
         )
     except _UNREADABLE:
         return None
+
+
+def _word(text: str) -> str:
+    """*text*, as the one string that all instances have which say it."""
+    if len(_WORDS) >= _WORDS_KEPT:
+        _WORDS.clear()
+    return _WORDS.setdefault(text, text)
 
 
 def order_document(order: Order) -> dict[str, Any]:

@@ -38,7 +38,7 @@ TTL_MAX = timedelta(days=1)
 TTL_DEFAULT = timedelta(seconds=10)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Instance:
     """A copy of *service* that answers at *address*:*port*; *weight* is relative to the others.
 

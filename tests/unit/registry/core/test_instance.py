@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moreton.kernel.errors import MoretonError
+from moreton.registry.core import documents
 from moreton.registry.core.documents import (
     PREFIX,
     decode,
@@ -256,3 +259,24 @@ def test_instance_is_read_when_a_later_version_added_a_property() -> None:
 
 def test_key_lies_where_other_programs_look_for_it() -> None:
     assert instance_key("catalogue", "a-1") == b"/moreton/instances/catalogue/a-1"
+
+
+def test_same_bytes_are_one_object_for_as_long_as_anyone_has_it() -> None:
+    one = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80, zone="a", metadata={"k": "v"})
+    other = replace(one, id=InstanceId("2"))
+    first, again, second = decode(encode(one)), decode(encode(one)), decode(encode(other))
+    assert first == one
+    assert first is again
+    assert first is not None
+    assert second is not None
+    assert first.zone is second.zone
+    kept = len(documents._DECODED)
+    del first, again
+    gc.collect()
+    assert len(documents._DECODED) == kept - 1
+
+
+def test_words_that_are_never_the_same_take_no_room() -> None:
+    for number in range(10_000):
+        decode(encode(Instance(InstanceId("1"), "s", "10.0.0.1", 80, version=str(number))))
+    assert len(documents._WORDS) <= 4096
