@@ -286,6 +286,19 @@ def test_subset_holds_its_size_over_zones() -> None:
     assert zoned.balancer.statistics(zoned.now).in_subset == 8
 
 
+def test_client_whose_subset_is_down_goes_beyond_it() -> None:
+    client = Client(*(instance(f"i{n}") for n in range(8)), subset=2)
+    few = set(client.calls(100))
+    assert len(few) == 2
+    down = dict.fromkeys(few, Outcome.REFUSED)
+    for _ in range(20):
+        client.call(down)
+    assert not few & set(client.calls(100))
+    client.pass_time(timedelta(minutes=1))
+    client.calls(100)
+    assert set(client.calls(100)) == few
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [

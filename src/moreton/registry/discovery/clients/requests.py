@@ -29,6 +29,8 @@ from moreton.resilience.clients.requests import ResilientAdapter
 
 __all__ = ["DiscoveryAdapter"]
 
+POOLS_MAX = 200
+
 
 class _Directed(PreparedRequest):
     """A request to an instance, which knows the host that it is for."""
@@ -105,6 +107,8 @@ class DiscoveryAdapter(ResilientAdapter, _Instances):
     ) -> None:
         check_kind("discovery", discovery, Discovery)
         self.discovery = discovery
+        # Each instance has a pool of its own: with the usual 10, more would drive each other out.
+        settings.setdefault("pool_connections", POOLS_MAX)
         super().__init__(
             policies or careful(discovery),
             idempotent=idempotent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -235,20 +235,26 @@ class Balancer:
 
     def _any(self, now: Instant, avoid: Collection[InstanceId]) -> Member:
         """The best there is anywhere, when the zone that was drawn has none to use."""
-        everywhere = [each for zone in self._zones.values() for each in zone.members]
-        others = [each for each in everywhere if each.instance.id not in avoid]
-        usable = [each for each in everywhere if each.is_usable(now, panic=self._panic)]
-        ladder = (
-            [each for each in others if each.is_usable(now, panic=self._panic)],
-            usable,
-            [each for each in others if not each.refused],
-            others,
+
+        def usable(members: Iterable[Member]) -> list[Member]:
+            return [each for each in members if each.is_usable(now, panic=self._panic)]
+
+        subset = [each for zone in self._zones.values() for each in zone.members]
+        others = [each for each in subset if each.instance.id not in avoid]
+        # A client whose whole subset is down goes beyond it.
+        beyond = [each for each in self._members.values() if each.instance.id not in avoid]
+        ladder: tuple[Callable[[], Sequence[Member]], ...] = (
+            lambda: usable(others),
+            lambda: usable(beyond),
+            lambda: usable(subset),
+            lambda: [each for each in others if not each.refused],
+            lambda: others,
         )
         for rung in ladder:
-            chosen = self._by_weight(rung)
+            chosen = self._by_weight(rung())
             if chosen is not None:
                 return chosen
-        chosen = self._by_weight(everywhere)
+        chosen = self._by_weight(subset)
         assert chosen is not None, "a zone has members"
         return chosen
 
