@@ -71,6 +71,7 @@ class Directory:
         self._clock = SystemClock()
         self._lock = threading.Lock()
         self._followers: dict[str, Follower] = {}
+        self._inherited: dict[str, Follower] = {}
         self._budgets: dict[str, RetryBudget] = {}
         self._is_closed = False
         _directories.add(self)
@@ -93,7 +94,11 @@ class Directory:
             found = self._followers.get(service)
             if found is not None:
                 return found
-            made = self._followers[service] = self._made(service)
+            before = self._inherited.pop(service, None)
+            made = self._made(service, None if before is None else before.answer)
+            if before is not None:
+                made.inherit(before)
+            self._followers[service] = made
             made.start()
         if self._caller:
             self.follow(self._caller).listen(made.callers)
@@ -143,17 +148,13 @@ class Directory:
         return followers
 
     def begin_again(self) -> None:
-        """In the child of a fork: its parent's threads are not its own, what they knew is."""
+        """In the child of a fork: its parent's threads are not its own, what they knew is.
+
+        What the child asks for it follows by itself, from then on.
+        """
         self._lock = threading.Lock()
-        inherited = dict(self._followers)
+        self._inherited = dict(self._followers)
         self._followers.clear()
-        for service, before in inherited.items():
-            made = self._followers[service] = self._made(service, before.snapshot)
-            made.inherit(before)
-            made.start()
-        for made in self._followers.values():
-            if self._caller:
-                self._followers[self._caller].listen(made.callers)
 
     def _made(self, service: str, remembered: Snapshot | None = None) -> Follower:
         rng = cast("Rng", system_rng())

@@ -92,6 +92,11 @@ class Follower:
         return self._machine.is_answered
 
     @property
+    def answer(self) -> Snapshot | None:
+        """What is known now; `None` before anything is."""
+        return self._snapshot if self.is_answered else None
+
+    @property
     def trouble(self) -> str:
         """Why no changes arrive just now; empty when they do."""
         return self._machine.trouble
