@@ -1,4 +1,4 @@
-"""What a registry costs: renewals, watchers, memory, names; beside etcd and dnsmasq.
+"""What a registry costs: renewals, watchers, memory, names, reads; beside etcd and dnsmasq.
 
 10,000 instances of 200 services, each with a connection of its own, renew every 5 s; 1,000
 watchers of the 200 services are told of 50 changes a second while the renewals go on. What serves
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.registry.asking import asked_names, most_names, stream_renewals
+from bench.registry.asking import asked_names, consul_reads, most_names, stream_renewals
 from bench.registry.figures import DNSMASQ, GRPC, JSON, OURS, Rounds, result
 from bench.registry.places import MoretonServed, Served, dnsmasq, etcd, moreton
 from bench.report import Result
@@ -69,6 +69,7 @@ def run(*, quick: bool, console: Console) -> Result:
             console.print(f"names, round {number + 1} of {size.rounds}", highlight=False)
             _names(ours.dns_port, size, found[OURS], folder)
             _names(mask, size, found[DNSMASQ], folder)
+            _reads(ours, size, found[OURS])
     return result(found, instances=size.instances)
 
 
@@ -125,3 +126,13 @@ def _names(port: int, size: _Size, figures: dict[str, list[float]], folder: Path
     figures["most names, /s"].append(
         most_names(port, SERVICES, max(1, int(size.seconds / 2)), folder)
     )
+
+
+def _reads(ours: MoretonServed, size: _Size, figures: dict[str, list[float]]) -> None:
+    """By Consul's API, of services with their instances and checks; no Consul is to be had."""
+    measured = consul_reads(ours, SERVICES, ASKED_PER_SECOND, size.seconds)
+    figures["Consul reads, unanswered"].append(measured["asked"] - measured["answered"])
+    figures["Consul reads, p50 ms"].append(measured["p50_ms"])
+    figures["Consul reads, p99 ms"].append(measured["p99_ms"])
+    most = consul_reads(ours, SERVICES, 0, size.seconds / 2)
+    figures["most Consul reads, /s"].append(most["per_second"])

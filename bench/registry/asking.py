@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.processes import need
-from bench.registry.places import FLEET_CORE, Served, cpu_seconds
+from bench.registry.places import FLEET_CORE, MoretonServed, Served, cpu_seconds
 from bench.registry.systems import name
 
 _DNSPERF_CLIENTS = 16
@@ -30,6 +30,13 @@ def asked_names(port: int, services: int, rate: float, seconds: float) -> dict[s
     return _run("names", [port, services, rate, seconds])
 
 
+def consul_reads(
+    server: MoretonServed, services: int, rate: float, seconds: float
+) -> dict[str, float]:
+    """The latencies of *rate* reads a second by Consul's API; of 0: as fast as it goes."""
+    return _run("consul", [server.consul_port, services, rate, seconds, server.token])
+
+
 def most_names(port: int, services: int, seconds: int, folder: Path) -> float:
     """Answers a second at most, by dnsperf."""
     questions = folder / "questions.txt"
@@ -43,7 +50,7 @@ def most_names(port: int, services: int, seconds: int, folder: Path) -> float:
     return float(found[1])
 
 
-def _run(module: str, arguments: Sequence[float]) -> dict[str, float]:
+def _run(module: str, arguments: Sequence[float | str]) -> dict[str, float]:
     command = [sys.executable, "-m", f"bench.registry.{module}", *map(str, arguments)]
     found: dict[str, float] = json.loads(_pinned(command))
     return found

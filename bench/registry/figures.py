@@ -14,6 +14,7 @@ CPU_PERCENT_MAX = 25.0
 NOTICE_MS_MAX = 50.0
 RESIDENT_MIB_MAX = 200.0
 NAME_MS_MAX = 5.0
+READ_MS_MAX = 5.0
 Rounds = dict[str, dict[str, list[float]]]
 
 _NOTES = (
@@ -86,6 +87,10 @@ def _checks(rounds: Mapping[str, list[float]], ours: Mapping[str, float]) -> dic
         ),
         f"p99 of a name at 2,000/s <= {NAME_MS_MAX:g} ms": ours["names, p99 ms"] <= NAME_MS_MAX,
         "every name is answered": not any(rounds["names, unanswered"]),
+        f"p99 of a Consul read at 2,000/s <= {READ_MS_MAX:g} ms": (
+            ours["Consul reads, p99 ms"] <= READ_MS_MAX
+        ),
+        "every Consul read is answered": not any(rounds["Consul reads, unanswered"]),
     }
 
 

@@ -53,6 +53,8 @@ class MoretonServed(Served):
 
     fleet: Fleet
     dns_port: int
+    consul_port: int
+    token: str
 
     def log(self) -> tuple[int, ...]:
         """Differs as soon as anything was written to the store: its revision, its files' state."""
@@ -105,17 +107,19 @@ def _load(system: str, port: int, token: str, services: int) -> Iterator[subproc
 @contextlib.contextmanager
 def moreton(folder: Path, services: int) -> Iterator[MoretonServed]:
     """Ours."""
-    dns = free_port()
+    dns, consul = free_port(), free_port()
     configuration = {
         "services": {"s0": {"discover": True}},
         "routes": {"everything": {"path": "/*", "to": "s0"}},
         "dns": {"listen": f"127.0.0.1:{dns}"},
+        "consul": {"listen": f"127.0.0.1:{consul}"},
     }
     with fleet(folder, configuration, cores=SERVER_CORE) as made:
         assert made.child is not None
         token = (folder / ".moreton" / "token").read_text().strip()
         with _load("moreton", made.api_port, token, services) as load:
-            yield MoretonServed("moreton", made.child.pid, made.api_port, load, made, dns)
+            port, pid = made.api_port, made.child.pid
+            yield MoretonServed("moreton", pid, port, load, made, dns, consul, token)
 
 
 @contextlib.contextmanager
