@@ -1,0 +1,127 @@
+"""Instances that die, hang and come back, behind a real Envoy and under load."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from e2e.health.ward import Ward
+from e2e.up.world import wait_until
+from moreton.testing import LoadReport, SteadyLoad
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+KIND = {"kind": "persistent"}
+
+
+async def under_load(ward: Ward, path: str, act: object) -> tuple[LoadReport, float]:
+    """What a steady load saw while *act* was done in a thread, and what that returned."""
+    url = f"http://127.0.0.1:{ward.world.port}{path}"
+    async with SteadyLoad(url, rate=100, connections=4) as load:
+        await load.wait_requests(50)
+        took: float = await asyncio.to_thread(act)  # type: ignore[arg-type]
+        await load.wait_requests(load.report.requests + 50)
+    return load.report, took
+
+
+def checked(ward: Ward, count: int) -> list[int]:
+    ward.forget("checked")
+    ports = [ward.start() for _ in range(count)]
+    for port in ports:
+        ward.register(port, **KIND)
+    ward.wait_in_proxy("checked", set(ports))
+    return ports
+
+
+async def test_killed_instance_is_out_of_the_proxy_in_time_by_its_checks(ward: Ward) -> None:
+    ports = await asyncio.to_thread(checked, ward, 4)
+    for victim in ports[:2]:
+        left = set(ports) - {victim}
+        ports = sorted(left)
+
+        def kill(victim: int = victim, left: set[int] = left) -> float:
+            killed = ward.signal(signal.SIGKILL, victim)
+            return ward.wait_in_proxy("checked", left) - killed
+
+        report, took = await under_load(ward, "/checked/x", kill)
+        assert took <= 2.5
+        assert report.outcomes == {"200": report.requests}, "retries hide it"
+
+
+def test_instance_that_hangs_is_out_though_its_port_accepts_and_comes_back(ward: Ward) -> None:
+    ports = checked(ward, 3)
+    stopped = ward.signal(signal.SIGSTOP, ports[0])
+    assert ward.wait_in_proxy("checked", set(ports[1:])) - stopped <= 3.5
+    (out,) = [each for each in ward.instances("checked") if each["state"] == "critical"]
+    assert out["reason"] == "check http: no answer within 500ms"
+    ward.signal(signal.SIGCONT, ports[0])
+    ward.wait_in_proxy("checked", set(ports))
+
+
+async def test_killed_instance_is_out_of_the_proxy_when_its_lease_ends(ward: Ward) -> None:
+    ports = [await asyncio.to_thread(ward.start, "leased") for _ in range(3)]
+    await asyncio.to_thread(ward.wait_in_proxy, "leased", set(ports))
+
+    def kill() -> float:
+        killed = ward.signal(signal.SIGKILL, ports[0])
+        return ward.wait_in_proxy("leased", set(ports[1:])) - killed
+
+    report, took = await under_load(ward, "/leased/x", kill)
+    assert took <= 1.5
+    assert report.outcomes == {"200": report.requests}
+    ward.signal(signal.SIGKILL, *ports[1:])
+    await asyncio.to_thread(ward.wait_instances, "leased")
+
+
+def test_those_that_fall_silent_together_are_kept_shown_and_released(ward: Ward) -> None:
+    ports = [ward.start("leased") for _ in range(4)]
+    ward.wait_in_proxy("leased", set(ports))
+    # They cannot renew, and their ports accept: as when the registry cannot be reached.
+    ward.signal(signal.SIGSTOP, *ports[:3])
+    try:
+        status = wait_until(lambda: ward.world.api.get("/v1/status")["protected"], "a protection")
+        assert status["leased"]["instances"] == 4
+        wait_until(lambda: sum(x["kept"] for x in ward.instances("leased")) == 3, "3 are kept")
+        assert ward.in_proxy("leased") == set(ports)
+        shown = ward.world.run("status").stdout
+        assert "protected: 3 of 4 instances of leased fell at once and are kept in use" in shown
+        kept = next(x for x in ward.instances("leased") if x["kept"])
+        assert (kept["state"], "its lease ended" in kept["reason"]) == ("serving", True)
+        assert "fell at once: they are kept in use" in ward.world.log()
+    finally:
+        ward.signal(signal.SIGCONT, *ports[:3])
+    wait_until(lambda: not ward.world.api.get("/v1/status")["protected"], "the end of it")
+    assert ward.in_proxy("leased") == set(ports)
+    ward.signal(signal.SIGKILL, *ports)
+    ward.wait_instances("leased")
+
+
+def test_those_that_die_together_are_gone_as_nothing_listens_there_any_more(ward: Ward) -> None:
+    ports = [ward.start("leased") for _ in range(4)]
+    ward.wait_in_proxy("leased", set(ports))
+    ward.signal(signal.SIGKILL, *ports[:3])
+    ward.wait_in_proxy("leased", set(ports[3:]))
+    assert [x["port"] for x in ward.instances("leased")] == ports[3:]
+    ward.signal(signal.SIGKILL, ports[3])
+    ward.wait_instances("leased")
+
+
+def test_file_of_targets_is_followed_to_the_proxy(ward: Ward) -> None:
+    ports = [ward.start() for _ in range(2)]
+    ward.targets(*ports)
+    ward.wait_in_proxy("listed", set(ports))
+    assert {x["source"] for x in ward.instances("listed")} == {"file"}
+    ward.targets(ports[1])
+    ward.wait_in_proxy("listed", {ports[1]})
+    assert ward.world.ask("/listed/x") == (200, "fine")
+
+
+def test_fixed_address_is_registered_and_shown_with_its_health(ward: Ward) -> None:
+    (found,) = ward.wait_instances("fixed", "serving")
+    assert (found["source"], found["kind"]) == ("yaml", "persistent")
+    assert found["health"]["status"] == "passing"
+    ward.signal(signal.SIGKILL, found["port"])
+    (found,) = ward.wait_instances("fixed", "critical")
+    assert found["reason"].startswith("check http: ")
