@@ -68,6 +68,28 @@ def test_service_of_consul_gets_requests_and_outlives_the_control_plane(world: W
     assert world.ask()[1] == "one"
 
 
+def test_checks_are_made_and_what_stays_critical_is_deregistered(world: World) -> None:
+    port = with_consul(world)
+    address = world.backend("checked")
+    check = {
+        "http": f"http://{address}/health",
+        "interval": "200ms",
+        "DeregisterCriticalServiceAfter": "500ms",
+    }
+    host, _, own = address.rpartition(":")
+    body = {"Name": "orders", "ID": "one", "Address": host, "Port": int(own), "Check": check}
+    ask(world, port, "PUT", "agent/service/register", body)
+
+    def statuses() -> set[str]:
+        return {each["Status"] for each in ask(world, port, "GET", "health/checks/orders")}
+
+    wait_until(lambda: statuses() == {"passing"}, "the check passes")
+    wait_until(lambda: world.ask() == (200, "checked"), "it gets requests")
+    world.backends.pop("checked").stop()
+    wait_until(lambda: "orders" not in ask(world, port, "GET", "catalog/services"), "it is gone")
+    wait_until(lambda: world.ask()[0] == 503, "nothing is sent to it")
+
+
 def test_nobody_is_let_in_without_the_token_or_from_outside_without_tls(world: World) -> None:
     port = with_consul(world)
     with pytest.raises(urllib.error.HTTPError, match="403"):
