@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from moreton.kernel.rng import seeded_rng
 from moreton.ratelimit import (
+    AnsweredWindow,
     CalendarWindow,
     Concurrency,
     FixedWindow,
@@ -67,6 +68,7 @@ KINDS: dict[str, list[Limit]] = {
     "counter": [SlidingCounter("5/s")],
     "log": [SlidingLog("6/2s")],
     "work": [Concurrency(3, hold=timedelta(seconds=1))],
+    "answered": [AnsweredWindow("4/s", hold=timedelta(seconds=3))],
     "all": [
         Gcra("7/s"),
         TokenBucket(9, 9, timedelta(seconds=2)),

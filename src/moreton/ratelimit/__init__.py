@@ -22,13 +22,14 @@ from moreton.ratelimit.core.bucket import TokenBucket
 from moreton.ratelimit.core.calendar import CalendarWindow
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.gcra import Gcra, LeakyBucket
-from moreton.ratelimit.core.rings import Concurrency, SlidingLog
+from moreton.ratelimit.core.rings import AnsweredWindow, Concurrency, SlidingLog
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
 from moreton.ratelimit.errors import RateLimited
 from moreton.ratelimit.limiter import Limiter
 from moreton.ratelimit.local import LocalLimiter
 
 __all__ = [
+    "AnsweredWindow",
     "CalendarWindow",
     "Concurrency",
     "Decision",

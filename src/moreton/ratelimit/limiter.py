@@ -15,7 +15,7 @@ from moreton.kernel.time import nanos_of
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
 from moreton.ratelimit.core.decision import NOT_TAKEN, Decision
 from moreton.ratelimit.core.limit import Limit, duration_of, seconds_of
-from moreton.ratelimit.turns import WAITING_MAX, Ask, Queue, turn
+from moreton.ratelimit.turns import WAITING_MAX, Ask, Queue, Turn, turn
 
 Keys = str | Sequence[str]
 LIMITS_MAX = 16
@@ -108,8 +108,7 @@ class Limiter(ABC):
         One that is later says so at once. At most *waiting_max* calls of this process wait: beyond
         that it raises `QueueFull`.
         """
-        check_duration("wait", wait, zero=True)
-        steps = turn(self._queue, self.clock, nanos_of(wait))
+        steps = self._turn(wait)
         step = next(steps)
         try:
             while True:
@@ -128,8 +127,7 @@ class Limiter(ABC):
         self, keys: Keys, cost: int = 1, *, wait: timedelta = _ZERO
     ) -> Decision:
         """As `acquire`; who is cancelled while it waits has used its turn."""
-        check_duration("wait", wait, zero=True)
-        steps = turn(self._queue, self.clock, nanos_of(wait))
+        steps = self._turn(wait)
         step = next(steps)
         try:
             while True:
@@ -198,6 +196,11 @@ class Limiter(ABC):
                 "limit in their order"
             )
         return tuple(keys)
+
+    def _turn(self, wait: timedelta) -> Turn:
+        check_duration("wait", wait, zero=True)
+        ahead = not any(limit.held for limit in self.limits)
+        return turn(self._queue, self.clock, nanos_of(wait), ahead=ahead)
 
     def _nows(self) -> tuple[int, ...]:
         """The present of each limit's own time."""

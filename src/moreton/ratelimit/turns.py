@@ -58,17 +58,18 @@ class Queue:
                     self.waiting -= 1
 
 
-def turn(queue: Queue, clock: LimitClock, wait_nanos: int) -> Turn:
+def turn(queue: Queue, clock: LimitClock, wait_nanos: int, *, ahead: bool) -> Turn:
     """Ask, and sleep, until the turn has come; raises `RateLimited` where it is after *wait_nanos*.
 
     A limit that can be taken ahead gives its turns in the order in which they were asked for, and
-    one sleep is enough. Another one is asked again when it said that it would be free.
+    one sleep is enough. Another one is asked again when it said that it would be free, and so are
+    all unless *ahead*: where work is counted a place is not to be held by one who waits.
     """
     until = clock.monotonic() + wait_nanos
     with queue.place(wanted=wait_nanos > 0) as queued:
         while True:
             left = max(0, until - clock.monotonic()) if queued else 0
-            decision = yield Ask(left)
+            decision = yield Ask(left if ahead else 0)
             assert decision is not None
             if decision.allowed:
                 if decision.delay_nanos:

@@ -44,7 +44,10 @@ class PacedMiddleware:
         url = request.url
         destination = f"{url.scheme}://{url.host}:{url.port}"
         with foreign(ClientConnectionError, ServerTimeoutError):
-            await self._pace.enter_async(destination)
-        answer = await handler(request)
+            held = await self._pace.enter_async(destination)
+        try:
+            answer = await handler(request)
+        finally:
+            await self._pace.leave_async(held)
         await self._pace.learn_async(destination, answer.status, answer.headers)
         return answer

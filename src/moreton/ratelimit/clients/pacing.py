@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from threading import Lock
+from typing import TypeVar
 
 from moreton.kernel.arguments import check_duration, check_kind
 from moreton.kernel.time import nanos_of
@@ -22,23 +24,7 @@ _WAIT = timedelta(seconds=30)
 PAUSE_MAX = timedelta(minutes=5)
 DESTINATIONS_MAX = 1000
 _REFUSALS = frozenset({429, 503})
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Wait for *seconds*."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Acquire:
-    """Wait for a turn, up to *wait*, with the limiter."""
-
-    wait: timedelta
-
-
-Steps = Generator[Sleep | Acquire, None, None]
+LockT = TypeVar("LockT")
 
 
 class Pace:
@@ -47,7 +33,8 @@ class Pace:
     A destination (`scheme://host:port`, or what *key* makes of it) is a key. After an answer 429 or
     503 with `Retry-After`, or one that says that nothing is left, nobody asks before the time that
     it says: in this process, and where *limiter* has one limit that is a `Gcra` or `LeakyBucket`
-    also wherever that is shared.
+    also wherever that is shared. A limit on work under way (`AnsweredWindow`, `Concurrency`) is
+    freed with the answer; for that calls of one process wait one after the other.
     """
 
     def __init__(
@@ -60,26 +47,51 @@ class Pace:
         check_kind("limiter", limiter, Limiter, "a limiter, as LocalLimiter(Gcra('50/s', 1))")
         check_duration("wait", wait, zero=True)
         self._limiter = limiter
+        self._held = any(limit.held for limit in limiter.limits)
         self._wait = nanos_of(wait)
         self._key = key or (lambda destination: destination)
         self._paused: dict[str, int] = {}
         self._lock = Lock()
+        self._turns: dict[str, Lock] = {}
+        self._turns_async: dict[str, asyncio.Lock] = {}
 
-    def enter(self, destination: str) -> None:
-        """Wait until *destination* may be asked."""
-        for step in self._steps(destination):
-            if isinstance(step, Sleep):
-                self._limiter.clock.sleep(step.seconds)
-            else:
-                self._limiter.acquire(self._key(destination), wait=step.wait)
+    def enter(self, destination: str) -> Decision | None:
+        """Wait until *destination* may be asked; what comes back is for `leave`."""
+        clock, until = self._limiter.clock, self._until()
+        while True:
+            while pause := self._pause(destination, until):
+                clock.sleep(seconds_of(pause))
+            with _bounded(self._turns, destination, Lock) if self._held else nullcontext():
+                wait = duration_of(max(0, until - clock.monotonic()))
+                decision = self._limiter.acquire(self._key(destination), wait=wait)
+            # A turn that falls into a pause is lost: after it all line up anew.
+            if not self._pause(destination, until):
+                return decision if self._held else None
+            self.leave(decision)
 
-    async def enter_async(self, destination: str) -> None:
+    async def enter_async(self, destination: str) -> Decision | None:
         """As `enter`."""
-        for step in self._steps(destination):
-            if isinstance(step, Sleep):
-                await self._limiter.clock.sleep_async(step.seconds)
-            else:
-                await self._limiter.acquire_async(self._key(destination), wait=step.wait)
+        clock, until = self._limiter.clock, self._until()
+        while True:
+            while pause := self._pause(destination, until):
+                await clock.sleep_async(seconds_of(pause))
+            turns = _bounded(self._turns_async, destination, asyncio.Lock)
+            async with turns if self._held else nullcontext():
+                wait = duration_of(max(0, until - clock.monotonic()))
+                decision = await self._limiter.acquire_async(self._key(destination), wait=wait)
+            if not self._pause(destination, until):
+                return decision if self._held else None
+            await self.leave_async(decision)
+
+    def leave(self, held: Decision | None) -> None:
+        """The call was answered, or failed."""
+        if held is not None:
+            self._limiter.release(held)
+
+    async def leave_async(self, held: Decision | None) -> None:
+        """As `leave`."""
+        if held is not None:
+            await self._limiter.release_async(held)
 
     def learn(self, destination: str, status: int, headers: Mapping[str, str]) -> None:
         """*destination* answered with *status* and *headers* (which ignore case)."""
@@ -99,18 +111,16 @@ class Pace:
             if cost > 0:
                 await self._limiter.charge_async(keys, cost)
 
-    def _steps(self, destination: str) -> Steps:
-        """Turns that fall into a pause are lost: after it all line up anew."""
-        clock = self._limiter.clock.monotonic
-        until = clock() + self._wait
-        while True:
-            while (pause := self._paused.get(destination, 0) - clock()) > 0:
-                if clock() + pause > until:
-                    raise HeldBack(destination, seconds_of(pause))
-                yield Sleep(seconds_of(pause))
-            yield Acquire(duration_of(max(0, until - clock())))
-            if self._paused.get(destination, 0) <= clock():
-                return
+    def _until(self) -> int:
+        return self._limiter.clock.monotonic() + self._wait
+
+    def _pause(self, destination: str, until: int) -> int:
+        """How long *destination* is to be left alone yet; raises `HeldBack` if beyond *until*."""
+        now = self._limiter.clock.monotonic()
+        pause = max(0, self._paused.get(destination, 0) - now)
+        if now + pause > until and pause:
+            raise HeldBack(destination, seconds_of(pause))
+        return pause
 
     def _pause_of(self, status: int, headers: Mapping[str, str]) -> int:
         """For how long an answer asks to be left alone, in nanoseconds."""
@@ -141,3 +151,13 @@ class Pace:
             return 0
         owed = decision.standings[0].full_in_nanos
         return -(-(pause + first.tolerance - first.interval - owed) // first.interval)
+
+
+def _bounded(known: dict[str, LockT], destination: str, make: Callable[[], LockT]) -> LockT:
+    """The lock of *destination*; beyond so many all begin anew, and a few go side by side."""
+    found = known.get(destination)
+    if found is None:
+        if len(known) >= DESTINATIONS_MAX:
+            known.clear()
+        found = known.setdefault(destination, make())
+    return found

@@ -43,8 +43,11 @@ class PacedAdapter(HTTPAdapter):
         """Send *request* when it is its turn."""
         destination = _destination(request)
         with foreign(RequestsConnectionError, ConnectTimeout, request=request, response=None):
-            self._pace.enter(destination)
-        answer = super().send(request, *args, **kwargs)
+            held = self._pace.enter(destination)
+        try:
+            answer = super().send(request, *args, **kwargs)
+        finally:
+            self._pace.leave(held)
         self._pace.learn(destination, answer.status_code, answer.headers)
         return answer
 

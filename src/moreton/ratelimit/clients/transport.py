@@ -44,8 +44,11 @@ class SyncTransport(Transport):
         """Send *request* when it is its turn."""
         destination = destination_of(request)
         with foreign(self.library.TransportError, self.library.PoolTimeout, _request=request):
-            self._pace.enter(destination)
-        answer = self._inner.handle_request(request)
+            held = self._pace.enter(destination)
+        try:
+            answer = self._inner.handle_request(request)
+        finally:
+            self._pace.leave(held)
         self._pace.learn(destination, answer.status_code, answer.headers)
         return answer
 
@@ -61,8 +64,11 @@ class AsyncTransport(Transport):
         """Send *request* when it is its turn."""
         destination = destination_of(request)
         with foreign(self.library.TransportError, self.library.PoolTimeout, _request=request):
-            await self._pace.enter_async(destination)
-        answer = await self._inner.handle_async_request(request)
+            held = await self._pace.enter_async(destination)
+        try:
+            answer = await self._inner.handle_async_request(request)
+        finally:
+            await self._pace.leave_async(held)
         await self._pace.learn_async(destination, answer.status_code, answer.headers)
         return answer
 

@@ -124,6 +124,32 @@ class Concurrency(Limit):
         return max(0, max(_ends(self, cells)) - now)
 
 
+class AnsweredWindow(Concurrency):
+    """A *rate* as a server counts it that is asked: no more than its count in any period there.
+
+    When a request arrives is not known, but that it is before its answer: a place is taken when it
+    is sent, and free again one period after it was answered. So neither the way nor a busy machine
+    brings two too close together; what it costs is the time to the answers: count / (period + that)
+    are used. A request that has no answer after *hold* is taken for answered.
+    """
+
+    __slots__ = ("gap",)
+
+    def __init__(self, rate: Rate | str, *, hold: timedelta = _HOLD, name: str = "") -> None:
+        rate = rate_of(rate)
+        super().__init__(whole_count(rate), hold=hold, name=name or f"{rate_name(rate)} answered")
+        self.gap = nanos_of(rate.per)
+
+    def give(self, cells: Cells, now: int, cost: int, taken: int) -> None:
+        """See `Limit.give`."""
+        for place in range(self.quota):
+            if not cost:
+                return
+            if cells[place] == taken + self.hold:
+                cells[place] = now + self.gap
+                cost -= 1
+
+
 def _moments(limit: SlidingLog, cells: Cells) -> Iterator[int]:
     return (cells[place] for place in range(1, limit.quota + 1))
 

@@ -11,7 +11,7 @@ from moreton.ratelimit.core.bucket import TokenBucket
 from moreton.ratelimit.core.calendar import CalendarWindow
 from moreton.ratelimit.core.gcra import Gcra, LeakyBucket
 from moreton.ratelimit.core.limit import Limit
-from moreton.ratelimit.core.rings import Concurrency, SlidingLog
+from moreton.ratelimit.core.rings import AnsweredWindow, Concurrency, SlidingLog
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
 
 
@@ -40,9 +40,16 @@ def scaled(limit: Limit, share: float) -> Limit:
         case CalendarWindow():
             return CalendarWindow(quota, limit.span, zone=limit.zone, name=limit.name)
         case Concurrency():
-            hold = timedelta(microseconds=limit.hold // 1000)
-            return Concurrency(quota, hold=hold, name=limit.name)
+            return _scaled_work(limit, quota)
     raise TypeError(f"{limit!r} cannot be divided")
+
+
+def _scaled_work(limit: Concurrency, quota: int) -> Limit:
+    hold = timedelta(microseconds=limit.hold // 1000)
+    if isinstance(limit, AnsweredWindow):
+        rate = Rate(quota, timedelta(microseconds=limit.gap // 1000))
+        return AnsweredWindow(rate, hold=hold, name=limit.name)
+    return Concurrency(quota, hold=hold, name=limit.name)
 
 
 def _rate(limit: Gcra, share: float) -> Rate:

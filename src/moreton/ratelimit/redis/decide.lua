@@ -211,7 +211,7 @@ kinds.log = {
   end,
 }
 
--- quota, hold; state: a sorted set of when each place is given up
+-- quota, hold, gap (kept free after an answer); state: a sorted set of when each place is given up
 kinds.work = {
   load = function(one)
     one.hold, one.bearable = one[2], 0
@@ -236,8 +236,13 @@ kinds.work = {
   give = function(one, taken)
     local ends = string.format('%.0f', taken + one.hold)
     local found = redis.call('ZRANGEBYSCORE', one.key, ends, ends, 'LIMIT', 0, cost)
-    for _, member in ipairs(found) do redis.call('ZREM', one.key, member) end
-    one.busy = one.busy - #found
+    for _, member in ipairs(found) do
+      redis.call('ZREM', one.key, member)
+      if one[3] > 0 then
+        redis.call('ZADD', one.key, string.format('%.0f', now + one[3]), 'a' .. member)
+      end
+    end
+    if one[3] == 0 then one.busy = one.busy - #found end
   end,
   left = function(one) return max(0, one.quota - one.busy) end,
   full = function(one)

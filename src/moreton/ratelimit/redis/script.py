@@ -12,7 +12,7 @@ from moreton.ratelimit.core.calendar import CalendarWindow
 from moreton.ratelimit.core.decision import Decision, Standing, reserved
 from moreton.ratelimit.core.gcra import Gcra, LeakyBucket
 from moreton.ratelimit.core.limit import NEVER, Limit
-from moreton.ratelimit.core.rings import Concurrency, SlidingLog
+from moreton.ratelimit.core.rings import AnsweredWindow, Concurrency, SlidingLog
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
 
 SCRIPT = resources.files("moreton.ratelimit.redis").joinpath("decide.lua").read_text("utf-8")
@@ -47,7 +47,8 @@ _WORDS: dict[type[Limit], tuple[str, Callable[[Any], list[int]]]] = {
     FixedWindow: ("window", _period),
     SlidingCounter: ("counter", _period),
     SlidingLog: ("log", _period),
-    Concurrency: ("work", _period),
+    Concurrency: ("work", lambda one: [one.hold // 1000, 0]),
+    AnsweredWindow: ("work", lambda one: [one.hold // 1000, one.gap // 1000]),
 }
 
 
