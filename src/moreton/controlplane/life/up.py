@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moreton.controlplane.cluster.alone import Alone, alone, node_name
-from moreton.controlplane.cluster.caring import caring_alone
 from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.consul import bind_consul
 from moreton.controlplane.development import DevelopmentProcesses
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from moreton.controlplane.assembly.nodes import Nodes
     from moreton.controlplane.assembly.plane import Plane
 
+_CARING = "moreton.controlplane.cluster.caring"
 _LOG = logging.getLogger("moreton.controlplane")
 
 
@@ -98,14 +98,14 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
         await begin_envoy(envoy, begun, signals, found=found or _envoy_runs(state))
         await loaded
         plane = await load(settings, store, binary, envoy, stack)
-        name = given.node or settings.controlplane.node
-        nodes = await _enter(plane, member, url, name, stack)
-        node = "" if member is None else nodes.name
-        await _start_programs(plane, state, stack, signals, node=node)
+        nodes = await _enter(plane, member, url, given, stack)
+        await _start_programs(plane, state, stack, signals, nodes=nodes)
         if dns is not None:
             plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
             _LOG.info("DNS answers at %s:%d", *dns.address)
         await envoy.wait_ready()
+        if member is None:
+            await _care(plane, stack)
         # It began first and it ends first, while what tells it is still there.
         stack.push_async_exit(begun.pop_all())
     _say_where(settings)
@@ -145,13 +145,11 @@ def _envoy_runs(state: Path) -> bool:
 
 
 async def _enter(
-    plane: Plane, member: Membership | None, url: str, name: str | None, stack: AsyncExitStack
+    plane: Plane, member: Membership | None, url: str, given: Given, stack: AsyncExitStack
 ) -> Nodes | Alone:
     """Be one of the nodes that share the store, if it is one to be shared."""
-    own = node_name(name)
+    own = node_name(given.node or plane.settings.controlplane.node)
     if member is None:
-        await stack.enter_async_context(alone(plane.keep_history, plane.troubles))
-        await stack.enter_async_context(caring_alone(plane))
         return Alone(own)
     from moreton.controlplane.assembly.nodes import Nodes, duties_for  # noqa: PLC0415 - elections
 
@@ -168,15 +166,24 @@ async def _enter(
     return nodes
 
 
+async def _care(plane: Plane, stack: AsyncExitStack) -> None:
+    """What one node does for all, where there is but one."""
+    await stack.enter_async_context(alone(plane.keep_history, plane.troubles))
+    # Health checks take a while to load; traffic flows meanwhile.
+    caring = await asyncio.to_thread(importlib.import_module, _CARING)
+    await stack.enter_async_context(caring.caring_alone(plane))
+
+
 async def _start_programs(
     plane: Plane,
     state: Path,
     stack: AsyncExitStack,
     signals: StopSignals,
     *,
-    node: str,
+    nodes: Nodes | Alone,
 ) -> None:
     """Start (or adopt) what `run:` says; at the end stop it, unless it is to go on."""
+    node = "" if isinstance(nodes, Alone) else nodes.name
     programs = DevelopmentProcesses(
         state / "services",
         base=plane.settings.folder,
