@@ -25,7 +25,7 @@ from bench.report import percentile
 
 _GRACE_SECONDS = 5.0
 _BATCH = 500
-_WRITERS = 8
+_WRITERS = 32
 
 
 class Watcher(asyncio.Protocol):

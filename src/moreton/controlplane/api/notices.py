@@ -117,6 +117,8 @@ class Notices:
     def tell(self, change: InstanceChange) -> None:
         """Tell whom *change* concerns; costs nothing when there is nobody."""
         self._revision = change.revision
+        # They are for those who come at once.
+        self._lists.clear()
         if not self._readers:
             return
         if isinstance(change, InstancesListed):

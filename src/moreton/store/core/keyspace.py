@@ -18,7 +18,8 @@ class Keyspace:
     def __init__(self, kvs: Iterable[KeyValue] = ()) -> None:
         self._values = {kv.key: kv for kv in kvs}
         self._keys = sorted(self._values)
-        self._attached: dict[LeaseId, set[bytes]] = {}
+        # Most leases have one key, which needs no set of its own.
+        self._attached: dict[LeaseId, bytes | set[bytes]] = {}
         for kv in self._values.values():
             self._attach(kv)
 
@@ -59,16 +60,23 @@ class Keyspace:
 
     def attached(self, lease: LeaseId) -> Sequence[bytes]:
         """The keys that hang on *lease*, in order."""
-        return sorted(self._attached.get(lease, ()))
+        found = self._attached.get(lease, ())
+        return [found] if isinstance(found, bytes) else sorted(found)
 
     def _attach(self, kv: KeyValue) -> None:
-        if kv.lease is not None:
-            self._attached.setdefault(kv.lease, set()).add(kv.key)
+        if kv.lease is None:
+            return
+        keys = self._attached.setdefault(kv.lease, kv.key)
+        if isinstance(keys, set):
+            keys.add(kv.key)
+        elif keys != kv.key:
+            self._attached[kv.lease] = {keys, kv.key}
 
     def _detach(self, kv: KeyValue) -> None:
         if kv.lease is None:
             return
         keys = self._attached[kv.lease]
-        keys.remove(kv.key)
-        if not keys:
+        if isinstance(keys, set):
+            keys.remove(kv.key)
+        if not keys or keys == kv.key:
             del self._attached[kv.lease]
