@@ -46,6 +46,21 @@ async def test_rolling_restart_of_twenty_instances_loses_no_request(twenty: Flee
     assert not [name for name in after if after[name] == before[name]], "each was started anew"
 
 
+@pytest.mark.soak
+async def test_ten_rolling_restarts_of_twenty_instances_lose_no_request(twenty: Fleet) -> None:
+    async with twenty.load() as load:
+        for _ in range(10):
+            before = twenty.pids()
+            status, said = await restart(twenty)
+            assert status == 0, said
+            assert len(twenty.came_back(before)) == 20
+            leaving = twenty.runners[TWENTY[-1]]
+            leaving.process.terminate()
+            await asyncio.to_thread(leaving.wait)
+            await asyncio.to_thread(twenty.run, TWENTY[-1])
+    nothing_lost(load.report)
+
+
 async def test_instances_that_are_drained_or_stopped_lose_no_request(twenty: Fleet) -> None:
     leaving = TWENTY[:4]
     async with twenty.load() as load:
