@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -89,17 +89,23 @@ class RenewalsBody(BaseModel):
     instances: Annotated[list[str], Field(max_length=RENEWALS_MAX)]
 
 
+async def _nobody() -> frozenset[str]:
+    return frozenset()
+
+
 def instances_router(
     registry: Registry,
     *,
     known: InstanceView | None = None,
     cut_off: Callable[[], bool] = lambda: False,
     commands: Callable[[], bool] = lambda: False,
+    ejected: Callable[[], Awaitable[frozenset[str]]] = _nobody,
 ) -> APIRouter:
     """The routes below `/v1` that programs register by; without authentication of their own.
 
     *known* is answered, and marked as stale, when the store cannot be asked; at once when this
     node is known to be *cut_off* from it. *commands*: whether checks may be commands to run.
+    *ejected* are the endpoints that a proxy lets rest for their failures.
     """
     router = APIRouter(prefix="/v1", tags=["instances"])
 
@@ -140,7 +146,7 @@ def instances_router(
         await registry.deregister(service, instance_id, by=by, why=why)
 
     _add_orders(router, registry)
-    _add_lists(router, registry, known, cut_off)
+    _add_lists(router, registry, known, cut_off, ejected)
     return router
 
 
@@ -168,15 +174,17 @@ def _add_lists(
     registry: Registry,
     known: InstanceView | None,
     cut_off: Callable[[], bool],
+    ejected: Callable[[], Awaitable[frozenset[str]]],
 ) -> None:
     @router.get("/services/{service}/instances")
     async def instances_of(service: str, response: Response) -> list[dict[str, Any]]:
-        """The instances of one service."""
+        """The instances of one service; `ejected`: this node's proxy lets it rest."""
         check_service_name(service)
         found = await ask(registry.instances(service), response)
         if found is None:
-            return _known_documents(registry, known, lambda each: each == service)
-        return found
+            found = _known_documents(registry, known, lambda each: each == service)
+        resting = await ejected() if found else frozenset()
+        return [{**each, "ejected": _endpoint(each) in resting} for each in found]
 
     @router.get("/instances")
     async def instances(
@@ -217,6 +225,11 @@ def _known_documents(
         if matches(service)
         for instance in instances
     ]
+
+
+def _endpoint(document: Mapping[str, Any]) -> str:
+    address, port = document["address"], document["port"]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _document(registry: Registry, instance: Instance) -> dict[str, Any]:

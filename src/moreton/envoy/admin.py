@@ -93,6 +93,16 @@ class AdminClient:
         """`/clusters`: every endpoint with its health."""
         return json.loads(await self.get("/clusters?format=json"))
 
+    async def ejected(self) -> frozenset[str]:
+        """The endpoints that rest for their failures, in any cluster, as `address:port`."""
+        found = await self.clusters()
+        return frozenset(
+            _endpoint(host)
+            for cluster in found.get("cluster_statuses", ())
+            for host in cluster.get("host_statuses", ())
+            if host.get("health_status", {}).get("failed_outlier_check")
+        )
+
     async def listeners(self) -> list[str]:
         """The addresses that are listened on, as `host:port`."""
         found = json.loads(await self.get("/listeners?format=json"))
@@ -156,6 +166,12 @@ class AdminClient:
             raise EnvoyDoesNotAnswer(
                 f"Envoy does not answer at {self._socket}: its state is unknown; see its log"
             ) from error
+
+
+def _endpoint(host: Any) -> str:
+    place = host.get("address", {}).get("socket_address", {})
+    address, port = place.get("address", ""), place.get("port_value")
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:

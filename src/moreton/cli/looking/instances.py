@@ -125,6 +125,8 @@ def _notes(instance: Mapping[str, Any]) -> Iterator[str]:
     """Why it is out, what its checks say, and what tells it from others."""
     if instance.get("reason"):
         yield instance["reason"]
+    if instance.get("ejected"):
+        yield "the proxy lets it rest for its failures"
     for check in (instance.get("health") or {}).get("checks", ()):
         yield f"{check['id']} {check['status']}"
     if instance["version"]:

@@ -80,6 +80,7 @@ def describe(parts: ApiParts) -> FastAPI:
             known=parts.known_instances,
             cut_off=parts.is_cut_off,
             commands=parts.may_run_commands,
+            ejected=parts.ejected,
         )
     )
     leaving = drains_router(parts.registry, parts.drains, parts.instructions, parts.history)

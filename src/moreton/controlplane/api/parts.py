@@ -50,6 +50,7 @@ class ApiParts:
     history: History
     is_cut_off: Callable[[], bool]
     may_run_commands: Callable[[], bool]
+    ejected: Callable[[], Awaitable[frozenset[str]]]
     events: Events
     notices: Notices
     health: Callable[[], Health]

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -29,8 +30,11 @@ from moreton.envoy.admin import EnvoyDoesNotAnswer
 from moreton.envoy.bootstrap import XDS_CLUSTER
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.gateway.compile.http import COLLECTOR
+from moreton.kernel.time import Instant, SystemClock
 
 _ATTENTION_MAX = 200
+# Envoy tells of all endpoints at once, which takes it a moment when there are many.
+_EVIDENCE_KEPT = timedelta(seconds=1)
 # Clusters, and HTTP interfaces, that are not the user's.
 _OWN = frozenset({XDS_CLUSTER, COLLECTOR, "admin"})
 
@@ -51,6 +55,7 @@ def application(
         history=plane.history,
         is_cut_off=lambda: CUT_OFF in plane.troubles.now(),
         may_run_commands=lambda: plane.settings.controlplane.command_checks,
+        ejected=looks.ejected,
         events=plane.events,
         notices=plane.notices,
         health=looks.health,
@@ -79,6 +84,9 @@ class Looks:
         self._envoy = envoy
         self._nodes = nodes
         self._was_ready = False
+        self._clock = SystemClock()
+        self._ejected: frozenset[str] = frozenset()
+        self._ejected_at: Instant | None = None
         self._metrics = Metrics(own=self._own_metrics, envoy=self._stats, own_clusters=_OWN)
 
     def health(self) -> Health:
@@ -144,6 +152,17 @@ class Looks:
             )
         except ValueError as error:
             raise ObjectNotValid(str(error)) from error
+
+    async def ejected(self) -> frozenset[str]:
+        """The endpoints that this node's proxy lets rest for their failures, if it can be asked."""
+        now = self._clock.now()
+        if self._ejected_at is None or now - self._ejected_at > _EVIDENCE_KEPT:
+            self._ejected_at = now
+            try:
+                self._ejected = await self._envoy.admin.ejected()
+            except EnvoyDoesNotAnswer:
+                self._ejected = frozenset()
+        return self._ejected
 
     async def metrics(self) -> bytes:
         """The page `/metrics`."""

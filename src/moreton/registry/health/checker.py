@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from moreton.kernel.host import MachineHost
@@ -54,6 +55,9 @@ LOOKS_MAX = 128
 KNOCKS_MAX = 64
 # Who fell is told once in so long: in a mass failure each end of a lease is a change.
 _NOTICE_SECONDS = 0.05
+_SWEEP_SECONDS = 600.0
+# An order outlives its instance for as long as that may come back under the same id.
+ORDER_KEPT = timedelta(days=1)
 
 
 class Checker:
@@ -119,6 +123,7 @@ class _Run:
             self._rounds.run(),
             self._keeping.run(),
             self._writing.run(),
+            self._sweep(),
         ]
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
@@ -184,6 +189,15 @@ class _Run:
                     await self._keeping.tell(_seen(self._fold, service, fallen))
                 (self._with_fallen.add if fallen else self._with_fallen.discard)(service)
             await asyncio.sleep(_NOTICE_SECONDS)
+
+    async def _sweep(self) -> None:
+        """Forget orders to instances that are gone for so long that they will not come back."""
+        telling = self._registry.telling(self._write)
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            before = self._clock.wall() - ORDER_KEPT
+            for service, instance_id in stale_orders(self._fold, before):
+                await telling.forget_order(service, instance_id)
 
     async def _perform(self, effect: RoundsEffect) -> None:
         match effect:
@@ -272,6 +286,19 @@ def _seen(fold: Fold, service: str, fallen: frozenset[InstanceId]) -> ServiceSee
         fold.is_protected(service),
         frozenset(registered),
     )
+
+
+def stale_orders(fold: Fold, before: datetime) -> list[tuple[str, InstanceId]]:
+    """The orders of earlier than *before* to instances that are not registered."""
+    return [
+        (service, instance_id)
+        for service in fold.services()
+        for instance_id, record in fold.of(service).items()
+        if record.registration is None
+        and record.known is None
+        and record.order is not None
+        and record.order.since < before
+    ]
 
 
 def _describe(error: Exception) -> str:
