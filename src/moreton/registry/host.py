@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -170,6 +171,16 @@ class Registry:
         shares = (range(first, len(places), _RENEWALS_AT_ONCE) for first in starts)
         await asyncio.gather(*map(renew, shares))
         return ttls
+
+    async def give_time(self) -> None:
+        """Let each registration live for its whole ttl from now on, if it still does.
+
+        For a registry that was away: nobody could renew meanwhile.
+        """
+        found = await self._store.range(PREFIX, prefix_end(PREFIX))
+        for lease in {kv.lease for kv in found.kvs if kv.lease is not None}:
+            with contextlib.suppress(LeaseNotFound):
+                await self._store.keep_alive(lease)
 
     async def deregister(
         self,

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from moreton.registry import Instance, InstanceId, Registry
+from moreton.registry.core.standing import InstanceKind
 from moreton.registry.errors import InstanceNotRegistered
 from moreton.store import open_store
 from moreton.store.core.model import TXN_OPS_MAX
 from moreton.store.memory import open_memory_store
+from unit.registry.house import House
 from unit.store.raft.memory_cluster import memory_cluster
 
 TTL = timedelta(seconds=60)
@@ -88,3 +90,14 @@ async def test_instance_whose_lease_ended_is_renewed_neither_alone_nor_with_othe
     with pytest.raises(InstanceNotRegistered):
         await registry.renew("catalogue", "1")
     await store.close()
+
+
+async def test_registry_that_was_away_gives_each_its_whole_time_again(house: House) -> None:
+    await house.registry.register(ONE, ttl=TTL)
+    await house.registry.register(replace(TWO, kind=InstanceKind.PERSISTENT))
+    await house.pass_time(TTL * 0.9)
+    await house.registry.give_time()
+    await house.pass_time(TTL * 0.9)
+    assert len(await house.endpoints()) == 2
+    await house.pass_time(TTL * 0.2)
+    assert await house.endpoints() == [TWO.endpoint]

@@ -219,6 +219,9 @@ async def _serve_api(
     server = importlib.import_module("moreton.controlplane.api.server")
     certificate, key = plane.settings.api_tls or (None, None)
     renewals = module.renewals(plane, token)
+    if isinstance(nodes, Alone):
+        # Leases that were left over began anew with the store, and nobody could renew them yet.
+        await plane.registry.give_time()
     serving = server.serving(app, listening, certificate=certificate, key=key, renewals=renewals)
     await stack.enter_async_context(serving)
     stack.callback(plane.events.close)
