@@ -54,7 +54,7 @@ class Discovery:
             if keep is not None:
                 documents = (catalog_document(row, self._catalog.node) for row in rows)
                 return encode_json([each for each in documents if keep(each)])
-            return json_list(self._catalog.shown.instance(row, "catalog") for row in rows)
+            return json_list(map(self._catalog.shown.catalog, rows))
 
         return await self._tell(request, _service(request), tell)
 
@@ -71,7 +71,7 @@ class Discovery:
             if keep is not None:
                 documents = (health_document(row, self._catalog.node) for row in rows)
                 return encode_json([each for each in documents if keep(each)])
-            return json_list(shown.instance(row, "health") for row in rows)
+            return json_list(map(shown.health, rows))
 
         return await self._tell(request, _service(request), tell)
 

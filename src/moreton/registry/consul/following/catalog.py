@@ -31,9 +31,9 @@ MemberT = TypeVar("MemberT")
 # The part of an instance that is kept for Consul's clients alone.
 EXTRAS = "consul"
 SERVICES, CHECKS = Topic("services"), Topic("checks")
-# Answers that are kept as bytes until what they tell changes.
+# Answers that are kept until what they tell changes; their parts are kept as well.
 _REMEMBERED_MAX = 4096
-_REMEMBERED_BYTES_MAX = 32 * 1024 * 1024
+_REMEMBERED_BYTES_MAX = 8 * 1024 * 1024
 
 
 class Catalog:
