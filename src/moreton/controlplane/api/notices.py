@@ -70,6 +70,11 @@ class _Reader:
         self.is_behind = True
         self.wake()
 
+    @property
+    def has_some(self) -> bool:
+        """Whether something is waiting."""
+        return bool(self._waiting)
+
     def take(self) -> bytes:
         """The words of what is waiting."""
         words = b"".join(self._waiting)
@@ -167,8 +172,8 @@ class Notices:
                     self._restarts += not is_first
                     is_first = False
                     yield self._listed(service)
-                elif words := reader.take():
-                    yield words
+                elif reader.has_some:
+                    yield reader.take()
                 elif not await reader.wait():
                     if cut_off():
                         return

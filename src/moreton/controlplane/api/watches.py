@@ -47,6 +47,7 @@ class Watches:
         try:
             async for words in self._notices.stream(service, until=gone, cut_off=self._cut_off):
                 await send({"type": "http.response.body", "body": words, "more_body": True})
+                del words  # the list of a large service is not to stay until the next change
             await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
