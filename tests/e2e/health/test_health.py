@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 
 import pytest
 
@@ -123,6 +124,35 @@ def test_those_that_die_together_are_gone_as_nothing_listens_there_any_more(ward
     assert [x["port"] for x in ward.instances("leased")] == ports[3:]
     ward.signal(signal.SIGKILL, ports[3])
     ward.wait_instances("leased")
+
+
+@pytest.mark.parametrize(
+    ("count", "ttl"), [(150, "6s"), pytest.param(1000, "40s", marks=pytest.mark.soak)]
+)
+async def test_crowd_that_dies_at_once_holds_up_nobody(ward: Ward, count: int, ttl: str) -> None:
+    port = await asyncio.to_thread(ward.start)
+    ward.targets(port)
+    await asyncio.to_thread(ward.wait_in_proxy, "listed", {port})
+    await asyncio.to_thread(ward.crowd, count, ttl)
+    assert len(await asyncio.to_thread(ward.instances, "leased")) == count
+    slowest = 0.0
+
+    def die() -> float:
+        nonlocal slowest
+
+        def is_over() -> bool:
+            nonlocal slowest
+            asked = time.monotonic()
+            left = ward.world.api.get("/v1/instances", prefix="leased")
+            slowest = max(slowest, time.monotonic() - asked)
+            return not left
+
+        wait_until(is_over, "the end of all", 90)
+        return ward.wait_in_proxy("leased", set())
+
+    report, _ = await under_load(ward, "/listed/x", die)
+    assert report.outcomes == {"200": report.requests}
+    assert slowest <= 2.0, "the control plane answers meanwhile"
 
 
 def test_instance_that_the_proxy_lets_rest_is_shown_as_that(ward: Ward) -> None:

@@ -147,6 +147,15 @@ class Ward:
         wait_until(lambda: self.in_proxy(service) == ports, f"Envoy has {ports} for {service}")
         return time.monotonic()
 
+    def crowd(self, count: int, ttl: str) -> None:
+        """Instances where nothing listens, whose leases end together, so long from now."""
+        for number in range(count):
+            document = {"id": f"c{number}", "address": "127.0.0.2", "port": 1 + number, "ttl": ttl}
+            self.world.api.call("POST", "/v1/services/leased/instances", document)
+        names = [f"leased/c{number}" for number in range(count)]
+        renewed = self.world.api.call("POST", "/v1/leases/renew", {"instances": names})["ttls"]
+        assert all(renewed.values()), "the first ended before the last was there"
+
     def forget(self, service: str) -> None:
         """End the programs of *service*, and its instances."""
         for each in self.instances(service):
