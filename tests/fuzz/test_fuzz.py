@@ -96,7 +96,7 @@ def fuzz(target: str, seconds: int, folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_inputs_that_reach_new_code_are_survived(target: str, tmp_path: Path) -> None:
-    assert fuzz(target, SECONDS, tmp_path) > 1000
+    assert fuzz(target, SECONDS, tmp_path) > 50
 
 
 @pytest.mark.soak

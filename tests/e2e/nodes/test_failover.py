@@ -88,7 +88,7 @@ async def kill_leaders(nodes: Nodes, *, kills: int) -> None:
     assert tokens == sorted(set(tokens)), "each term has a larger token"
     for name, load in loads.items():
         report = load.report
-        assert report.requests > 500, name
+        assert report.requests > 100 * kills, name
         assert report.failures == 0, (name, report.outcomes)
         assert report.resets + report.closes == 0, name
         assert min(report.labels["a"], report.labels["b"]) > 0, name
