@@ -25,11 +25,14 @@ from moreton.resilience import Backoff, BreakerPolicy, CircuitBreaker, Hedge, Po
 from moreton.resilience.errors import CircuitOpen
 from support.discovering_clients import CLIENTS, ERRORS, Ask
 from support.flaky import HANG, RESET, Answer, FlakyServer, closed_port
+from support.resilient_clients import BREAKS
 
 pytestmark = pytest.mark.e2e
 
 URL = "http://orders.moreton/stock?of=figs"
 BUSY = Answer(503, body=b"busy")
+# More than is read within an attempt.
+LONG = b"figs " * 20_000
 SOON = Backoff.constant(timedelta(milliseconds=1))
 
 
@@ -84,6 +87,26 @@ def test_attempts_go_to_one_instance_after_the_other(
     assert len(one.seen) <= 6
 
 
+def test_answer_that_breaks_off_is_asked_for_elsewhere(
+    ask: Ask, server: PushingServer, one: FlakyServer, two: FlakyServer
+) -> None:
+    server.put(instance("a", one.port), instance("b", two.port))
+    one.will(*[Answer(body=b"a story", cut=True)] * 20)
+    assert ask(server.place, *[URL] * 9) == [(200, b"well")] * 9
+    assert len(two.seen) == 9
+    assert 1 <= len(one.seen) <= 6
+
+
+def test_long_answer_that_breaks_off_reaches_the_reader(
+    ask: Ask, server: PushingServer, one: FlakyServer
+) -> None:
+    server.put(instance("a", one.port))
+    one.will(Answer(body=LONG), Answer(body=LONG, cut=True))
+    with pytest.raises(BREAKS):
+        ask(server.place, URL, URL)
+    assert len(one.seen) == 2
+
+
 def test_closed_port_costs_no_request(ask: Ask, server: PushingServer, one: FlakyServer) -> None:
     server.put(instance("a", one.port))
     server.put(*(instance(f"gone-{n}", closed_port()) for n in range(3)))
@@ -98,7 +121,7 @@ def test_post_that_may_have_been_taken_is_not_sent_again(
     server.put(instance("a", one.port), instance("b", two.port))
     for each in (one, two):
         each.will(RESET)
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises(BREAKS):
         ask(server.place, URL, method="POST")
     assert len(one.seen) + len(two.seen) == 1
 
@@ -161,15 +184,16 @@ def test_request_is_under_way_until_its_body_was_read(
         requests.Session() as session,
     ):
         session.mount("http://", DiscoveryAdapter(discovery))
+        one.will(Answer(body=LONG), Answer(body=LONG))
         with client.stream("GET", URL) as answer:
             assert under_way(discovery) == 1
             answer.read()
             assert under_way(discovery) == 0
         with session.get(URL, stream=True) as answer_of_requests:
             assert under_way(discovery) == 1
-            assert answer_of_requests.content == b"well"
+            assert answer_of_requests.content == LONG
             assert under_way(discovery) == 0
-        one.will(Answer(body=b"a long story", stall=True))
+        one.will(Answer(body=LONG, stall=True))
         with session.get(URL, stream=True):
             assert under_way(discovery) == 1
         assert under_way(discovery) == 0
@@ -177,7 +201,7 @@ def test_request_is_under_way_until_its_body_was_read(
 
 async def test_aiohttp_counts_and_counts_down(server: PushingServer, one: FlakyServer) -> None:
     await asyncio.to_thread(server.put, instance("a", one.port))
-    one.will(Answer(body=b"a long story", stall=True), RESET, HANG)
+    one.will(Answer(body=LONG, stall=True), RESET, HANG)
     async with AsyncDiscovery(**server.place) as discovery:
         policy = Policy(CircuitBreaker())
         middleware = DiscoveryMiddleware(discovery, policy)

@@ -6,16 +6,29 @@ session.get("http://orders.moreton/orders/7")
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterable
 
-from aiohttp import ClientConnectionError, ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import (
+    ClientConnectionError,
+    ClientHandlerType,
+    ClientRequest,
+    ClientResponse,
+    StreamReader,
+)
+from aiohttp.base_protocol import BaseProtocol
 
 from moreton.kernel.arguments import check_kind
 from moreton.registry.core.instance import Instance
 from moreton.registry.discovery.choices import one_request
 from moreton.registry.discovery.client import AsyncDiscovery
-from moreton.registry.discovery.clients.targets import careful, service_of
+from moreton.registry.discovery.clients.targets import (
+    SMALL_BYTES_MAX,
+    careful,
+    is_small,
+    service_of,
+)
 from moreton.registry.discovery.core.members import Outcome
 from moreton.registry.discovery.errors import NoInstance, ServiceUnknown
 from moreton.resilience.clients.aiohttp import ResilientMiddleware
@@ -72,6 +85,8 @@ class DiscoveryMiddleware(ResilientMiddleware):
             directed = _directed(request, choice.instance)
             try:
                 answer = await handler(directed)
+                if is_small(answer.headers):
+                    await _read(answer)
             except BaseException as error:
                 choice.failed(error)
                 raise
@@ -82,6 +97,15 @@ class DiscoveryMiddleware(ResilientMiddleware):
 
         with one_request():
             return await super().__call__(request, to_an_instance)
+
+
+async def _read(answer: ClientResponse) -> None:
+    """Read the body; who streams gets it once more."""
+    body = await answer.read()
+    loop = asyncio.get_running_loop()
+    answer.content = StreamReader(BaseProtocol(loop), SMALL_BYTES_MAX, loop=loop)
+    answer.content.feed_data(body)
+    answer.content.feed_eof()
 
 
 def _directed(request: ClientRequest, instance: Instance) -> ClientRequest:

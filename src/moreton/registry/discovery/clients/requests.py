@@ -19,7 +19,7 @@ from moreton.kernel.arguments import check_kind
 from moreton.registry.core.instance import Instance
 from moreton.registry.discovery.choices import Choice, one_request
 from moreton.registry.discovery.client import Discovery
-from moreton.registry.discovery.clients.targets import careful, service_of
+from moreton.registry.discovery.clients.targets import careful, is_small, service_of
 from moreton.registry.discovery.core.members import Outcome
 from moreton.registry.discovery.errors import NoInstance, ServiceUnknown
 from moreton.resilience.clients.answers import FAILURES, RETRY_ON
@@ -66,6 +66,8 @@ class _Instances(HTTPAdapter):
             directed = _directed(request, choice.instance)
             # A proxy could not know the instance, nor may it be asked for it.
             answer = super().send(directed, stream, timeout, verify, cert, {})
+            if not stream and is_small(answer.headers):
+                _ = answer.content  # read now, and kept
         except BaseException as error:
             choice.failed(error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -14,6 +14,8 @@ from moreton.resilience.policy import Policy
 # The domain of Moreton's DNS server, so that one URL works with discovery and with a resolver.
 DOMAIN = "moreton"
 _DNS_LABEL = ".service"
+# As much as a socket's buffer holds anyway.
+SMALL_BYTES_MAX = 64 * 1024
 _ATTEMPTS = 4
 # One name in metrics for all hosts that are no services.
 _OTHERS = "other hosts"
@@ -33,6 +35,21 @@ def service_of(host: str | None) -> str | None:
     service = name.removesuffix(f".{DOMAIN}").removesuffix(_DNS_LABEL)
     # Tags and zones in front are for resolvers.
     return service if service and "." not in service else None
+
+
+def is_small(headers: Mapping[str, str]) -> bool:
+    """Whether the body of an answer is read within its attempt, so that all of it is tried again.
+
+    An instance that dies breaks off what it was saying; who streams waits for no more than this.
+    """
+    length = headers.get("content-length", "")
+    return (
+        "content-encoding" not in headers
+        and length.isascii()
+        and length.isdigit()
+        and len(length) <= len(str(SMALL_BYTES_MAX))
+        and int(length) <= SMALL_BYTES_MAX
+    )
 
 
 def careful(discovery: Directory) -> Callable[[str], Policy]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from moreton.kernel.arguments import check_kind
 from moreton.registry.core.instance import Instance
 from moreton.registry.discovery.choices import Choice
 from moreton.registry.discovery.client import AsyncDiscovery, Discovery
-from moreton.registry.discovery.clients.targets import service_of
+from moreton.registry.discovery.clients.targets import is_small, service_of
 from moreton.registry.discovery.core.members import Outcome
 from moreton.registry.discovery.errors import NoInstance, ServiceUnknown
 from moreton.resilience.clients.foreign import as_foreign
@@ -96,6 +97,9 @@ class SyncInstances(_Instances):
             choice.failed(error)
             raise
         answer.stream = self._counted(answer.stream, choice)
+        if is_small(answer.headers):
+            with contextlib.closing(answer.stream) as stream:
+                answer.stream = self._library.ByteStream(b"".join(stream))
         return answer
 
     def close(self) -> None:
@@ -130,6 +134,10 @@ class AsyncInstances(_Instances):
             choice.failed(error)
             raise
         answer.stream = self._counted(answer.stream, choice)
+        if is_small(answer.headers):
+            async with contextlib.aclosing(answer.stream) as stream:
+                read = b"".join([part async for part in stream])
+                answer.stream = self._library.ByteStream(read)
         return answer
 
     async def aclose(self) -> None:
