@@ -22,13 +22,19 @@ from moreton.ratelimit.core.bucket import TokenBucket
 from moreton.ratelimit.core.calendar import CalendarWindow
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.gcra import Gcra, LeakyBucket
-from moreton.ratelimit.core.rings import AnsweredWindow, Concurrency, SlidingLog
+from moreton.ratelimit.core.rings import (
+    AdaptiveConcurrency,
+    AnsweredWindow,
+    Concurrency,
+    SlidingLog,
+)
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
 from moreton.ratelimit.errors import RateLimited
 from moreton.ratelimit.limiter import Limiter
 from moreton.ratelimit.local import LocalLimiter
 
 __all__ = [
+    "AdaptiveConcurrency",
     "AnsweredWindow",
     "CalendarWindow",
     "Concurrency",

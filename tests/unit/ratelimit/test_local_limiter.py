@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from moreton.ratelimit.core.gcra import Gcra, LeakyBucket
 from moreton.ratelimit.core.limit import Limit
-from moreton.ratelimit.core.rings import Concurrency, SlidingLog
+from moreton.ratelimit.core.rings import AdaptiveConcurrency, Concurrency, SlidingLog
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
 from moreton.ratelimit.errors import QueueFull, RateLimited
 from moreton.ratelimit.local import LocalLimiter
+from moreton.resilience.core.limits import Gradient2
 from support.manual_clock import ManualClock
 
 
@@ -241,6 +242,30 @@ def test_a_decorated_function_passes_the_limit_first() -> None:
     assert [asyncio.run(answer()) for _ in range(2)] == [42, 42]
     with pytest.raises(RateLimited):
         asyncio.run(answer())
+
+
+def test_an_adaptive_limit_follows_the_time_of_the_work() -> None:
+    clock = ManualClock()
+    estimator = Gradient2(initial=8, lowest=2, highest=40)
+    limiter = LocalLimiter(AdaptiveConcurrency(estimator), clock=clock)
+
+    def rounds(count: int, seconds: float) -> None:
+        for _ in range(count):
+            begun = []
+            while decision := limiter.decide("search"):
+                begun.append(decision)
+            assert len(begun) == estimator.limit
+            assert limiter.decide("search").refused_by == "adaptive"
+            clock.advance(seconds)
+            for decision in begun:
+                limiter.release(decision)
+
+    rounds(50, 0.01)
+    fast = estimator.limit
+    assert fast > 8
+    rounds(50, 0.2)
+    assert estimator.limit < fast
+    assert limiter.decide("search", 0).left == estimator.limit
 
 
 @pytest.mark.parametrize(

@@ -167,4 +167,5 @@ def _standings(
 
 def reserved(limit: Limit, share: float) -> int:
     """What of the quota stays for others when a request may use only *share* of it."""
-    return 0 if share >= 1 else limit.quota - max(1, int(limit.quota * share))
+    quota = limit.present_quota
+    return 0 if share >= 1 else quota - max(1, int(quota * share))

@@ -54,6 +54,11 @@ class Limit(ABC):
         self.period_nanos = period_nanos
         self.width = width  # cells of a state
 
+    @property
+    def present_quota(self) -> int:
+        """What can be had at once now; only an adaptive limit changes it."""
+        return self.quota
+
     @abstractmethod
     def wait(self, cells: Cells, now: int, cost: int) -> int:
         """Nanoseconds until *cost* is there: 0 when it is, `NEVER` when it is above the quota."""

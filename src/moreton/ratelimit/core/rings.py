@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from moreton.kernel.arguments import check_duration, check_whole
+from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.quantities import Rate
 from moreton.kernel.time import nanos_of
-from moreton.ratelimit.core.limit import NEVER, Cells, Limit, rate_name, rate_of, whole_count
+from moreton.ratelimit.core.limit import (
+    NEVER,
+    Cells,
+    Limit,
+    rate_name,
+    rate_of,
+    seconds_of,
+    whole_count,
+)
+from moreton.resilience.core.limits import ConcurrencyLimit, Gradient2
 
 RING_MAX = 100_000
 _HOLD = timedelta(minutes=1)
@@ -148,6 +157,44 @@ class AnsweredWindow(Concurrency):
             if cells[place] == taken + self.hold:
                 cells[place] = now + self.gap
                 cost -= 1
+
+
+class AdaptiveConcurrency(Concurrency):
+    """As many at a time as *estimator* finds: told of all work that ended, it follows its time.
+
+    The estimate is one for all keys, and of one process: take it with a `LocalLimiter`, and a
+    quota for each key beside it.
+    """
+
+    __slots__ = ("estimator",)
+
+    def __init__(
+        self, estimator: ConcurrencyLimit | None = None, *, hold: timedelta = _HOLD, name: str = ""
+    ) -> None:
+        self.estimator = Gradient2() if estimator is None else estimator
+        check_kind("estimator", self.estimator, ConcurrencyLimit, "a Gradient2(), or a Vegas()")
+        super().__init__(self.estimator.highest, hold=hold, name=name or "adaptive")
+
+    @property
+    def present_quota(self) -> int:
+        """See `Limit.present_quota`."""
+        return self.estimator.limit
+
+    def wait(self, cells: Cells, now: int, cost: int) -> int:
+        """See `Limit.wait`."""
+        if cost > self.estimator.limit:
+            return NEVER
+        return super().wait(cells, now, cost + self.quota - self.estimator.limit)
+
+    def left(self, cells: Cells, now: int) -> int:
+        """See `Limit.left`."""
+        return max(0, super().left(cells, now) - (self.quota - self.estimator.limit))
+
+    def give(self, cells: Cells, now: int, cost: int, taken: int) -> None:
+        """See `Limit.give`; the time of the work is what is learned from."""
+        under_way = self.quota - super().left(cells, now)
+        super().give(cells, now, cost, taken)
+        self.estimator.sample(seconds_of(now - taken), under_way, dropped=False)
 
 
 def _moments(limit: SlidingLog, cells: Cells) -> Iterator[int]:

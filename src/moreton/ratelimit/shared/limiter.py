@@ -14,6 +14,7 @@ from moreton.ratelimit.clocks import SYSTEM, LimitClock
 from moreton.ratelimit.core.decision import Decision, decide, owe, return_cost
 from moreton.ratelimit.core.gcra import Gcra
 from moreton.ratelimit.core.limit import Cells, Limit
+from moreton.ratelimit.core.rings import AdaptiveConcurrency
 from moreton.ratelimit.gates import Allow
 from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics
 from moreton.ratelimit.shared.file import EVICTED, HEADER_BYTES, RECOVERED, SharedFile, SharedMemo
@@ -51,6 +52,10 @@ class SharedLimiter(Limiter):
         if not isinstance(path, str | Path):
             raise TypeError(f"path is {path!r}: give a path, as '/dev/shm/shop-limits'")
         super().__init__(limits, clock=clock, waiting_max=waiting_max)
+        if any(isinstance(limit, AdaptiveConcurrency) for limit in self.limits):
+            raise TypeError(
+                "an AdaptiveConcurrency learns in one process: take it with a LocalLimiter"
+            )
         check_whole("keys_max", keys_max, 1, why="no key could be remembered")
         self._rows = max(2, -(-keys_max * _SPARE // _ROW))
         self._begins: list[int] = []
