@@ -1,4 +1,4 @@
-"""Decisions of rate limits: in one process, and between the processes of one machine.
+"""Decisions of rate limits: in one process, between the processes of a machine, in Redis.
 
 In process every row does the same work: may this key pass, by one limit or by five, with one key or
 with many that take turns, where all may pass or where none may. Contenders take turns within a
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench.ratelimit import local, memory, shared
+from bench.ratelimit import local, memory, redis, shared
 from bench.report import Result
 
 
@@ -23,4 +23,5 @@ def run(*, quick: bool, console: Console) -> Result:
     local.measure(result, ours, quick=quick, console=console)
     memory.measure(result, ours)
     shared.measure(result, ours, quick=quick, console=console)
+    redis.measure(result, ours, quick=quick, console=console)
     return result

@@ -17,7 +17,7 @@ from moreton.ratelimit.shared import SharedLimiter
 async def main() -> None:
     path, port, tasks, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     # The second spreads what the first lets through at once.
-    limiter = SharedLimiter(path, AnsweredWindow("50/s"), Gcra("70/s", burst=1), keys_max=16)
+    limiter = SharedLimiter(path, AnsweredWindow("50/s"), Gcra("200/s", burst=1), keys_max=16)
     transport = AsyncPacedTransport(limiter, wait=timedelta(minutes=1))
     async with httpx.AsyncClient(transport=transport, timeout=60) as client:
         url = f"http://127.0.0.1:{port}/"
