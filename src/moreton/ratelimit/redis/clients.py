@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from moreton.ratelimit.redis.script import DIGEST, SCRIPT
+from moreton.ratelimit.redis.script import Script
 
 CLUSTER = "redis+cluster"
 _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", CLUSTER)
@@ -42,17 +42,17 @@ class Clients:
             weakref.WeakKeyDictionary()
         )
 
-    def run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """What the script answers; raises what redis raises."""
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """What *script* answers; raises what redis raises."""
         client = self._sync
         if client is None:
             client = self._sync = self._make(Redis, RedisCluster, Retry(NoBackoff(), 0))
         try:
-            return client.evalsha(DIGEST, len(keys), *keys, *arguments)
+            return client.evalsha(script.digest, len(keys), *keys, *arguments)
         except NoScriptError:
-            return client.eval(SCRIPT, len(keys), *keys, *arguments)
+            return client.eval(script.text, len(keys), *keys, *arguments)
 
-    async def run_async(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def run_async(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """As `run`; raises `TimeoutError` when all connections are busy for too long, too."""
         loop = asyncio.get_running_loop()
         found = self._async.get(loop)
@@ -64,9 +64,9 @@ class Clients:
             await places.acquire()
         try:
             # Not within a time limit of ours: a connection that is being made is not to be dropped.
-            return await client.evalsha(DIGEST, len(keys), *keys, *arguments)
+            return await client.evalsha(script.digest, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await client.eval(SCRIPT, len(keys), *keys, *arguments)
+            return await client.eval(script.text, len(keys), *keys, *arguments)
         finally:
             places.release()
 

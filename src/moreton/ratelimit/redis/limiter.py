@@ -24,10 +24,14 @@ from moreton.ratelimit.redis.clients import Clients
 from moreton.ratelimit.redis.outage import ASK_AGAIN_NANOS, FailMode, Outage
 from moreton.ratelimit.redis.refusals import Refusals
 from moreton.ratelimit.redis.script import (
+    ANY,
+    MOMENTS,
     OTHER_TIME,
+    Script,
     arguments,
     check_supported,
     decision_of,
+    moment_arguments,
     words,
 )
 from moreton.ratelimit.turns import WAITING_MAX
@@ -95,6 +99,7 @@ class RedisLimiter(Limiter):
         self._rng = rng or system_rng()
         self._slot = name if one_slot else None
         calendar = clock.calendar()
+        self._moments = moment_arguments(self.limits, 1)
         self._suffixes = [f":{name}:{words(one, calendar)[0]}:{one.name}" for one in self.limits]
         self._degraded = 0
         self._skew = 0  # by how many nanoseconds the server's calendar is ahead of ours
@@ -102,7 +107,17 @@ class RedisLimiter(Limiter):
 
     def allow(self, key: str, cost: int = 1) -> bool:
         """As `decide`, without the reasons."""
-        return self.decide(key, cost).allowed
+        check_whole("cost", cost, 0)
+        asked = Asked(self._keys(key), cost)
+        decided = self._before(asked)
+        if decided is not None:
+            return decided.allowed
+        try:
+            reply = self._run(asked)
+        except _FAILURES as error:
+            return self._failed(asked, error).allowed
+        # Why it was allowed nobody asked.
+        return (not reply[0] and self._is_up()) or self._after(asked, reply).allowed
 
     def decide(
         self, keys: Keys, cost: int = 1, *, patience: timedelta = _ZERO, share: float = 1.0
@@ -167,11 +182,8 @@ class RedisLimiter(Limiter):
         decided = self._before(asked)
         if decided is not None:
             return decided
-        names = self._names(asked.keys)
         try:
-            reply = self._clients.run(names, self._arguments(asked))
-            if self._is_skewed(reply):
-                reply = self._clients.run(names, self._arguments(asked))
+            reply = self._run(asked)
         except _FAILURES as error:
             return self._failed(asked, error)
         return self._after(asked, reply)
@@ -180,14 +192,27 @@ class RedisLimiter(Limiter):
         decided = self._before(asked)
         if decided is not None:
             return decided
-        names = self._names(asked.keys)
+        script, names = self._script(asked), self._names(asked.keys)
         try:
-            reply = await self._clients.run_async(names, self._arguments(asked))
+            reply = await self._clients.run_async(script, names, self._arguments(asked))
             if self._is_skewed(reply):
-                reply = await self._clients.run_async(names, self._arguments(asked))
+                reply = await self._clients.run_async(script, names, self._arguments(asked))
         except _FAILURES as error:
             return self._failed(asked, error)
         return self._after(asked, reply)
+
+    def _run(self, asked: Asked) -> Any:
+        script, names = self._script(asked), self._names(asked.keys)
+        reply = self._clients.run(script, names, self._arguments(asked))
+        if self._is_skewed(reply):
+            reply = self._clients.run(script, names, self._arguments(asked))
+        return reply
+
+    def _script(self, asked: Asked) -> Script:
+        return MOMENTS if self._moments and asked.what == "decide" else ANY
+
+    def _is_up(self) -> bool:
+        return not self._outage.is_down
 
     def _before(self, asked: Asked) -> Decision | None:
         """What can be said without asking."""
@@ -253,6 +278,11 @@ class RedisLimiter(Limiter):
         return Asked(decision.keys, amount, what="give", taken=decision.taken)
 
     def _arguments(self, asked: Asked) -> list[Any]:
+        if self._moments and asked.what == "decide":
+            told = self._moments
+            if asked.share < 1:
+                told = moment_arguments(self.limits, asked.share) or told
+            return [asked.cost, asked.patience // 1000, self._at() // 1000, *told]
         return arguments(
             self.limits,
             self._at() or self.clock.calendar() + self._skew,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -15,8 +16,22 @@ from moreton.ratelimit.core.limit import NEVER, Limit
 from moreton.ratelimit.core.rings import AnsweredWindow, Concurrency, SlidingLog
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
 
-SCRIPT = resources.files("moreton.ratelimit.redis").joinpath("decide.lua").read_text("utf-8")
-DIGEST = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the server is to do, and what it knows it by."""
+
+    text: str
+    digest: str
+
+
+def _script(name: str) -> Script:
+    text = resources.files("moreton.ratelimit.redis").joinpath(name).read_text("utf-8")
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ANY = _script("decide.lua")
+MOMENTS = _script("moments.lua")
 # The server's clock is in no window that was named: they are named anew around its time.
 OTHER_TIME = -2
 
@@ -77,6 +92,17 @@ def arguments(
         kind, numbers = words(limit, calendar)
         moment = taken[number] // 1000 if taken else 0
         found += [kind, reserved(limit, share), moment, len(numbers), *numbers]
+    return found
+
+
+def moment_arguments(limits: Sequence[Limit], share: float) -> list[int] | None:
+    """What the script for moments is told of *limits*; `None` where another one is needed."""
+    found: list[int] = []
+    for limit in limits:
+        if type(limit) not in {Gcra, LeakyBucket}:
+            return None
+        _, numbers = words(limit, 0)
+        found += [reserved(limit, share), *numbers]
     return found
 
 
