@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from redis import Redis, RedisCluster
 from redis import asyncio as aio
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from moreton.ratelimit.redis.script import Script
@@ -47,10 +47,24 @@ class Clients:
         client = self._sync
         if client is None:
             client = self._sync = self._make(Redis, RedisCluster, Retry(NoBackoff(), 0))
+        if self.is_cluster:
+            try:
+                return client.evalsha(script.digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return client.eval(script.text, len(keys), *keys, *arguments)
+        # Its connection without its client, which takes longer than the server does.
+        pool = client.connection_pool
+        connection = pool.get_connection()
         try:
-            return client.evalsha(script.digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return client.eval(script.text, len(keys), *keys, *arguments)
+            return _ask(connection, script, keys, arguments)
+        except ResponseError:
+            raise
+        except BaseException:
+            # An answer that is still to come would be taken for that to the next question.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
 
     async def run_async(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """As `run`; raises `TimeoutError` when all connections are busy for too long, too."""
@@ -94,3 +108,12 @@ class Clients:
         return kind.from_url(
             self._url, socket_timeout=self._step, socket_connect_timeout=self._step, retry=retry
         )
+
+
+def _ask(connection: Any, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    connection.send_command("EVALSHA", script.digest, len(keys), *keys, *arguments)
+    try:
+        return connection.read_response()
+    except NoScriptError:
+        connection.send_command("EVAL", script.text, len(keys), *keys, *arguments)
+        return connection.read_response()
