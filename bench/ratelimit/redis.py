@@ -53,8 +53,8 @@ def measure(result: Result, ours: dict[str, float], *, quick: bool, console: Con
             ratio = result.ratio[f"{fastest}, Redis, {kind}"] = median([a / b for a, b in pairs])
             result.checks[f"Redis, {kind}: {least:g} times {fastest}"] = ratio >= least
         result.notes.append(
-            "throttled-py's fixed window in Redis is one INCRBY; ours is a script that decides over "
-            "all limits by the server's clock, and takes about 20 us there; leases make up for it"
+            "throttled-py's fixed window in Redis is one INCRBY; ours is a script that decides "
+            "over all limits by the server's clock, about 20 us there; leases make up for it"
         )
         over = _overshoot(path)
     ours[f"passed of {_LIMIT:,} by {_PROCESSES} with leases of {_BATCH}"] = over

@@ -160,9 +160,12 @@ def test_other_limits_are_another_file_and_files_that_nobody_uses_go(path: Path)
     assert first.decide("ada", 10)
     assert second.decide("ada", 20)
     assert len(list(path.parent.iterdir())) == 2
+    foreign = path.with_name(f"limits.{'0' * 16}")
+    foreign.write_text("of somebody else")
     first.close()
     third = SharedLimiter(path, Gcra("30/h"))
-    assert len(list(path.parent.iterdir())) == 2
+    assert len(list(path.parent.iterdir())) == 3
+    assert foreign.exists()
     assert not second.decide("ada")
     third.close()
 

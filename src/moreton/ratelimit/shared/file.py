@@ -102,7 +102,8 @@ class SharedFile:
                 fd = os.open(other, os.O_RDWR | os.O_CLOEXEC)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    other.unlink()
+                    if os.pread(fd, len(MAGIC), 0) == MAGIC:
+                        other.unlink()
                 finally:
                     os.close(fd)
 
