@@ -23,10 +23,11 @@ class Admin(Protocol):
 async def requests_under_way(admin: Admin) -> Counts | None:
     """The gauge `rq_active` of every host; `None` while Envoy does not answer."""
     try:
-        found = await admin.clusters()
+        return dict(_counts(await admin.clusters()))
     except EnvoyDoesNotAnswer:
         return None
-    return dict(_counts(found))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # whatever that was, it was no Envoy's answer
 
 
 def _counts(document: Any) -> Iterator[tuple[tuple[str, str], int]]:

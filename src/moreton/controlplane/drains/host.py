@@ -32,7 +32,9 @@ IDLE_SECONDS_MAX = 30.0
 # under way once two looks in a row, the first of them after the acknowledgement, found nothing.
 _LOOKS = 2
 _LOOK_SECONDS = 0.04
-_LOOK_SECONDS_MAX = 1.0
+_LOOK_SECONDS_MAX = 2.0
+# How much later than it happened an end is noticed, beside the time that it took to come.
+_LATE_SHARE = 0.05
 # Envoy's main thread writes its answer: the more hosts it has, the less often it is asked.
 _REST_SHARE = 8
 # What a node told of the others is written to the store: counts change often and matter little.
@@ -98,6 +100,8 @@ class Drains:
         self._noted: dict[tuple[str, str], int] = {}  # since when it leaves that is idle
         self._told: dict[str, tuple[Any, dict[str, Any], Instant]] = {}
         self._some = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._news_at = 0.0  # of the loop's time: when something began to leave, or to be asked for
         self._changed = asyncio.Event()
 
     def watch(self, envoy: Proxies) -> None:
@@ -119,6 +123,7 @@ class Drains:
             self._told = {name: each for name, each in self._told.items() if name in known}
             if len(self._leavings):
                 self._some.set()
+            self._note_news()
             self._wake()
 
     def progress(self, service: str, instance_id: str) -> Progress:
@@ -148,6 +153,7 @@ class Drains:
         """The progress once *until* holds, or after *seconds*. Raises `InstanceNotRegistered`."""
         deadline = asyncio.get_running_loop().time() + seconds
         await self._see(service, instance_id)
+        self._note_news()
         while True:
             events = [self._changed, self._publisher.next_change()]
             if self._elsewhere is not None:
@@ -252,14 +258,27 @@ class Drains:
                 continue
             before = {_pair(each) for each in self._leavings if self._is_acknowledged(each)}
             began = loop.time()
-            self._counts = None
-            if self._envoy is not None:
-                self._counts = await requests_under_way(self._envoy.admin)
+            envoy = self._envoy
+            self._counts = None if envoy is None else await requests_under_way(envoy.admin)
             took = loop.time() - began
             for leaving in self._leavings:
                 self._note_quiet(leaving, was_acknowledged=_pair(leaving) in before)
             self._wake()
-            await asyncio.sleep(min(max(_LOOK_SECONDS, took * _REST_SHARE), _LOOK_SECONDS_MAX))
+            # Soon after a change, and while somebody waits, a request's end is noticed at once; an
+            # instance that is in maintenance for days is looked at now and then.
+            age = loop.time() - self._news_at
+            pause = min(
+                max(_LOOK_SECONDS, took * _REST_SHARE, age * _LATE_SHARE), _LOOK_SECONDS_MAX
+            )
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._hurry.wait()
+
+    def _note_news(self) -> None:
+        if self._news_at + _LOOK_SECONDS_MAX < asyncio.get_running_loop().time():
+            self._hurry.set()
+        self._news_at = asyncio.get_running_loop().time()
 
     def _note_quiet(self, leaving: Leaving, *, was_acknowledged: bool) -> None:
         services = [x.name for x in self._desired.services()]
