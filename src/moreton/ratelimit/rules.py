@@ -16,6 +16,8 @@ from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER
 from moreton.ratelimit.limiter import Keys, Limiter
+from moreton.resilience.core.headers import read_criticality
+from moreton.resilience.layers.adaptive import SHARES
 
 _ZERO = timedelta(0)
 PROBLEM = "application/problem+json"
@@ -117,6 +119,7 @@ class Rule:
     status: int = 429
     style: FieldStyle = FieldStyle.DRAFT_10
     charge: Callable[[int], int] | None = None
+    shed: bool = False
     rng: Rng = field(default_factory=system_rng)
     counts: RuleStatistics = field(default_factory=RuleStatistics)
     _lock: Lock = field(default_factory=Lock)
@@ -141,6 +144,10 @@ class Rule:
     def price(self, caller: Caller) -> int:
         """What *caller* costs."""
         return self.cost(caller) if callable(self.cost) else self.cost
+
+    def portion(self, caller: Caller) -> float:
+        """The share of the quotas that *caller* may use."""
+        return SHARES[read_criticality(caller.headers)] if self.shed else 1.0
 
     def count(self, decision: Decision, *, acted: bool) -> None:
         """Note what was decided."""

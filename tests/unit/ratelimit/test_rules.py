@@ -148,6 +148,15 @@ def test_addresses_behind_ones_own_proxies_are_told_apart(enter: Enter) -> None:
         assert found == [True, False]
 
 
+def test_what_is_least_critical_is_shed_first(enter: Enter) -> None:
+    guard = Guard([Rule(limiter(Gcra("100/h")), everyone, shed=True)])
+    admitted = {}
+    for level in ("sheddable", "sheddable-plus", "critical", "critical-plus"):
+        one = caller(x_moreton_criticality=level)
+        admitted[level] = sum(enter(guard, one).refusal is None for _ in range(100))
+    assert list(admitted.values()) == [60, 20, 15, 5]
+
+
 @pytest.mark.parametrize(
     ("misuse", "kind", "text"),
     [

@@ -42,6 +42,7 @@ class Ask:
     rule: Rule
     keys: Keys
     cost: int
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ class Guard:
                 break
             limiter = step.rule.limiter
             if isinstance(step, Ask):
-                answer = limiter.decide(step.keys, step.cost, patience=step.rule.wait)
+                answer = limiter.decide(
+                    step.keys, step.cost, patience=step.rule.wait, share=step.share
+                )
             else:
                 limiter.give_back(step.decision)
                 answer = None
@@ -99,7 +102,9 @@ class Guard:
                 break
             limiter = step.rule.limiter
             if isinstance(step, Ask):
-                answer = await limiter.decide_async(step.keys, step.cost, patience=step.rule.wait)
+                answer = await limiter.decide_async(
+                    step.keys, step.cost, patience=step.rule.wait, share=step.share
+                )
             else:
                 await limiter.give_back_async(step.decision)
                 answer = None
@@ -132,7 +137,7 @@ class Guard:
             keys = None if rule.mode is Mode.OFF else rule.key(caller)
             if keys is None:
                 continue
-            decision = yield Ask(rule, keys, rule.price(caller))
+            decision = yield Ask(rule, keys, rule.price(caller), rule.portion(caller))
             assert decision is not None
             acts = rule.acts()
             rule.count(decision, acted=acts)

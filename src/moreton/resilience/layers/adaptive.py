@@ -21,7 +21,7 @@ from moreton.resilience.sent import status_of
 from moreton.resilience.timing import SYSTEM, Timing
 
 # The share of the limit that each level may fill: the least critical is refused first.
-_SHARES = {
+SHARES = {
     Criticality.CRITICAL_PLUS: 1.0,
     Criticality.CRITICAL: 0.95,
     Criticality.SHEDDABLE_PLUS: 0.8,
@@ -69,7 +69,7 @@ class AdaptiveLimit(Gate):
 
     def enter(self) -> tuple[float, int]:
         """Let a call in; raises `LimitReached`."""
-        share = _SHARES[criticality_var.get()]
+        share = SHARES[criticality_var.get()]
         with self._lock:
             # One call may always be made, or nothing would be learned.
             if self._under_way < max(1, int(self._limit.limit * share)):
