@@ -17,8 +17,10 @@ from moreton.gateway.core.model import Cors, HeaderChanges, Retries
 CORS_FILTER = "cors"
 # Nothing of the request has reached the application in any of these: safe for every method.
 DEFAULT_RETRIES = Retries(2, ("connect-failure", "refused-stream", "reset-before-request"))
-# How often a host that failed already is drawn again before it is taken after all.
-_HOST_DRAWS_MAX = 3
+# How often a host that failed already is drawn again before it is taken after all. A dead host has
+# the fewest requests under way, so of two hosts it is what least-request draws three times in four:
+# with 3 more draws one retry in three would go to it again, with 32 one in ten thousand.
+_HOST_DRAWS_MAX = 32
 _POLICIES_REMEMBERED = 256
 
 
