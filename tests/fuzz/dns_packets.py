@@ -17,7 +17,7 @@ NAMES = (
     "example.org.",
 )
 KINDS = ("A", "AAAA", "SRV", "TXT", "PTR", "ANY", "SOA", "NS", "OPT")
-MANY = [instance(f"i{n}", f"10.0.0.{n}", 8000 + n, tags=("blue",)) for n in range(40)]
+MANY = [instance(f"i{n}", f"10.0.0.{n}", 8000 + n, tags=("blue",)) for n in range(12)]
 
 
 def seeds() -> list[bytes]:

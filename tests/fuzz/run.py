@@ -19,7 +19,7 @@ INPUT_BYTES_MAX = 2048
 def main() -> None:
     name, seconds, folder = sys.argv[1:]
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    with atheris.instrument_imports(include=["moreton.registry", "dns"]):
+    with atheris.instrument_imports(include=["moreton.registry", "dns.message", "dns.name"]):
         module = importlib.import_module(f"fuzz.{name}")
     corpus = Path(folder) / name
     corpus.mkdir(parents=True, exist_ok=True)
