@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from moreton.kernel.rng import system_rng
 from moreton.registry.client.wire import REQUEST_SECONDS_MAX, Answer, path_of
 from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import Phase as Registered
@@ -17,6 +18,9 @@ _LOG = logging.getLogger("moreton.registry")
 # A question is held open so long while there is nothing to hear.
 _WAIT_SECONDS = 20.0
 _AGAIN_SECONDS = 1.0
+_AGAIN_SECONDS_MAX = 5.0
+_UNKNOWN_SECONDS = 30.0
+_NOT_REGISTERED = "instance-not-registered"
 _TELL_ATTEMPTS_MAX = 20
 
 
@@ -40,7 +44,8 @@ class Listener:
 
     def _run(self) -> None:
         api = self._worker.new_api()
-        heard = ""
+        rng = system_rng()
+        heard, failures = "", 0
         while not self._stopped.is_set():
             path = f"{path_of(self._worker.offer)}/instruction"
             said = api.call(
@@ -53,8 +58,17 @@ class Listener:
                 heard = found.name
                 self._hear(found)
             elif not (isinstance(said, Answer) and said.status == http.client.NO_CONTENT):
-                self._stopped.wait(_AGAIN_SECONDS)
+                failures += 1
+                self._stopped.wait(_pause(said, failures) * rng.uniform(0.5, 1))
+                continue
+            failures = 0
         api.close()
+
+
+def _pause(said: Answer | Unanswered, failures: int) -> float:
+    if isinstance(said, Answer) and said.document.get("code") != _NOT_REGISTERED:
+        return _UNKNOWN_SECONDS  # a control plane of before there were instructions
+    return min(_AGAIN_SECONDS * failures, _AGAIN_SECONDS_MAX)
 
 
 def report(worker: Worker, name: str, phase: Phase, detail: str = "") -> None:
