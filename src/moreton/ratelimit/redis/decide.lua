@@ -211,6 +211,16 @@ kinds.log = {
   end,
 }
 
+-- Puts *count* members into the sorted set *key* that end *at*; several may end at one time.
+local function occupy(key, at, count, prefix)
+  local ends = string.format('%.0f', at)
+  local number, added = 0, 0
+  while added < count do
+    added = added + redis.call('ZADD', key, 'NX', ends, prefix .. ends .. ':' .. number)
+    number = number + 1
+  end
+end
+
 -- quota, hold, gap (kept free after an answer); state: a sorted set of when each place is given up
 kinds.work = {
   load = function(one)
@@ -225,22 +235,15 @@ kinds.work = {
   end,
   take = function(one, delay)
     local free = min(cost, one.quota - one.busy)
-    local ends = string.format('%.0f', now + delay + one.hold)
-    local number, added = 0, 0
-    while added < free do
-      added = added + redis.call('ZADD', one.key, 'NX', ends, ends .. ':' .. number)
-      number = number + 1
-    end
-    one.busy = one.busy + added
+    occupy(one.key, now + delay + one.hold, free, '')
+    one.busy = one.busy + free
   end,
   give = function(one, taken)
     local ends = string.format('%.0f', taken + one.hold)
     local found = redis.call('ZRANGEBYSCORE', one.key, ends, ends, 'LIMIT', 0, cost)
     for _, member in ipairs(found) do
       redis.call('ZREM', one.key, member)
-      if one[3] > 0 then
-        redis.call('ZADD', one.key, string.format('%.0f', now + one[3]), 'a' .. member)
-      end
+      if one[3] > 0 then occupy(one.key, now + one[3], 1, 'a') end
     end
     if one[3] == 0 then one.busy = one.busy - #found end
   end,
