@@ -293,13 +293,24 @@ class Publisher:
         suspects: dict[ObjectKey, Value | None],
     ) -> None:
         try:
-            routes = [value for each in suspects if isinstance(value := self._value(each), Route)]
+            judged = {each: self._value(each) for each in suspects}
+            routes = [value for value in judged.values() if isinstance(value, Route)]
             found = await find_culprits(routes, self._preflight)
             culprits = {ObjectKey(Kind.ROUTE, name): why for name, why in found.items()}
             if not culprits:
                 together = f"refused together with {len(suspects) - 1} other changes: {reason}"
                 culprits = dict.fromkeys(suspects, together)
+            # What was changed during the search is another matter.
+            culprits = {
+                each: why
+                for each, why in culprits.items()
+                if self._value(each) == self.desired.effective(each) == judged[each]
+            }
             self._judged[key] = version
+            published = self.compiled.snapshot.resources.get(key)
+            if culprits and published is not None:
+                # What was published meanwhile holds them, too: its refusal blames nobody else.
+                self._judged[key] = published.version
             self._refuse(key, culprits, suspects)
         finally:
             self._searching.pop(key, None)

@@ -43,19 +43,17 @@ def key_of(value: Gateway | Service | Route) -> ObjectKey:
     return ObjectKey(kinds[type(value)], value.name)
 
 
-async def preflight(routes: Sequence[Route]) -> str:
-    return WHY if any(BAD in each.match.path.text for each in routes) else ""
-
-
 class Stage:
     """A publisher on a real xDS server, and a proxy that answers as the test says."""
 
     def __init__(self, address: str) -> None:
         self.desired = Desired()
+        self.may_judge = asyncio.Event()
+        self.may_judge.set()
         self.xds = XdsServer(on_change=self._on_change)
         compiled = Compiled(GatewayCompiler(), self._endpoints)
         self.publisher = Publisher(
-            self.desired, compiled, self.xds, preflight=preflight, clock=SystemClock()
+            self.desired, compiled, self.xds, preflight=self._preflight, clock=SystemClock()
         )
         self.address = address
         self.file: dict[ObjectKey, Definition] = {}
@@ -79,6 +77,21 @@ class Stage:
                 if status.state is state:
                     return status.reason
                 await changed.wait()
+
+    async def until_refused(self, former: str) -> str:
+        """The version of the table that the proxy refused, once it is not *former*."""
+        async with asyncio.timeout(5):
+            while True:
+                changed = self.publisher.next_change()
+                refused = self.publisher.proxies()[0].rejected.values()
+                for version, _ in refused:
+                    if version != former:
+                        return str(version)
+                await changed.wait()
+
+    async def _preflight(self, routes: Sequence[Route]) -> str:
+        await self.may_judge.wait()
+        return WHY if any(BAD in each.match.path.text for each in routes) else ""
 
     @staticmethod
     def _endpoints(service: Service) -> list[Endpoint]:
@@ -174,6 +187,38 @@ async def test_culprit_among_several_is_found_by_preflight(stage: Stage, proxy: 
     assert b"/z" in table
     assert f"/{BAD}".encode() not in table
     await stage.until("x", State.APPLIED)
+
+
+@pytest.mark.parametrize("meanwhile", [["z"], ["z", "w"]])
+async def test_what_is_published_during_a_search_is_not_blamed(
+    stage: Stage, proxy: Proxy, meanwhile: list[str]
+) -> None:
+    stage.may_judge.clear()
+    stage.put(route("x", BAD, b=1), route("y", "y", b=1))
+    await proxy.refuse_table()
+    first = await stage.until_refused("")
+    stage.put(*[route(name, name, b=1) for name in meanwhile])
+    await proxy.refuse_table()
+    await stage.until_refused(first)
+    stage.may_judge.set()
+    assert await stage.until("x", State.REJECTED) == WHY
+    assert b"/z" in await proxy.take_table()
+    for name in ["y", *meanwhile]:
+        await stage.until(name, State.APPLIED)
+
+
+async def test_route_that_is_corrected_during_a_search_is_not_blamed(
+    stage: Stage, proxy: Proxy
+) -> None:
+    stage.may_judge.clear()
+    stage.put(route("x", BAD, b=1), route("y", "y", b=1))
+    await proxy.refuse_table()
+    await stage.until_refused("")
+    stage.put(route("x", "good", b=1))
+    assert b"/good" in await proxy.take_table()
+    stage.may_judge.set()
+    for name in "xy":
+        await stage.until(name, State.APPLIED)
 
 
 async def test_refusal_that_no_route_explains_takes_all_changes_back(
