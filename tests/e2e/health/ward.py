@@ -51,6 +51,9 @@ PROGRAM = dedent(
 )
 
 
+RETRIES = {"attempts": 3, "on": ["connect-failure", "refused-stream", "reset"]}
+
+
 @dataclass(slots=True)
 class Ward:
     """The control plane, and the programs behind it by their ports."""
@@ -69,7 +72,8 @@ class Ward:
             "fixed": {"addresses": [f"127.0.0.1:{self.start()}"], "checks": [check]},
         }
         routes = {
-            name: {"path": f"/{name}/*", "to": name, "retries": {"attempts": 3}}
+            # What was under way at a killed instance is lost: of a GET it may be asked again.
+            name: {"path": f"/{name}/*", "to": name, "retries": RETRIES}
             for name in services
         }
         self.targets()
