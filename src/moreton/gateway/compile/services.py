@@ -20,7 +20,9 @@ from moreton.gateway.core.model import Ejection, Endpoint, Protocol, Service
 _CLUSTER = cluster_pb2.Cluster
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER_BYTES = 32 * 1024  # Envoy's edge guide; its default of 1 MiB is for a mesh
-_RETRIES_MIN = 3  # Envoy's default for small services, whose budget would round to nothing
+# For small services, whose budget would round to nothing. Envoy's default is 3: too few where an
+# instance dies, for then all that is under way there has to be asked again at the same moment.
+_RETRIES_MIN = 20
 # Below the least keep-alive of common Python servers (gunicorn: 2 s), so that the gateway and
 # never the server ends an idle connection: a request must not meet a connection being closed.
 _HTTP1_IDLE = timedelta(seconds=1.5)
