@@ -24,6 +24,7 @@ PROGRAM = dedent(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 65536  # an answer is one write: killed, it has begun none
 
         def do_GET(self):
             body = b"fine"
