@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Every test that starts `moreton` would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check unit servers docs bench soak clean
 
 test: check servers  ## everything: checks, all tests, the docs
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -q
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q
 	$(MAKE) --no-print-directory docs
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from datetime import timedelta
@@ -103,6 +104,9 @@ async def test_a_leader_whose_disk_is_full_stops_and_the_others_have_everything(
         leader = await raft.leader()
         raft.disks[leader].fail = FULL
         failed = raft.hosts.pop(leader)
+        with contextlib.suppress(NodeFailed):  # the others may have it before this one's disk fails
+            await failed.propose(b"refused")
+        await raft.until(lambda: failed.status().error is not None)
         with pytest.raises(NodeFailed, match=r"is full, no space left.* start it again"):
             await failed.propose(b"refused")
         assert raft.heard[leader][-1][1] is None
