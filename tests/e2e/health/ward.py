@@ -44,7 +44,7 @@ PROGRAM = dedent(
         import moreton.registry
 
         moreton.registry.register(
-            sys.argv[1], port=server.server_port, ttl="1s", id=f"i{server.server_port}"
+            sys.argv[1], port=server.server_port, ttl=os.environ["TTL"], id=f"i{server.server_port}"
         )
     print("ready", flush=True)
     server.serve_forever()
@@ -81,7 +81,7 @@ class Ward:
         self.world.write(self.world.configuration(services=services, routes=routes))
         self.world.start()
 
-    def start(self, service: str = "") -> int:
+    def start(self, service: str = "", ttl: str = "1s") -> int:
         """A program that serves, and registers itself under *service*, if one is given."""
         port = free_port()
         log = self.world.folder / f"program-{port}.log"
@@ -90,7 +90,7 @@ class Ward:
             self.programs[port] = subprocess.Popen(
                 [sys.executable, "program.py", *([service] if service else [])],
                 cwd=self.world.folder,
-                env={**os.environ, "PORT": str(port)},
+                env={**os.environ, "PORT": str(port), "TTL": ttl},
                 stdout=output,
                 stderr=output,
             )
