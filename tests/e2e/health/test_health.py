@@ -122,7 +122,7 @@ def test_those_that_fall_silent_together_are_kept_shown_and_released(ward: Ward)
     finally:
         ward.signal(signal.SIGCONT, *ports[:3])
     wait_until(lambda: not ward.world.api.get("/v1/status")["protected"], "the end of it")
-    assert ward.in_proxy("leased") == set(ports)
+    ward.wait_in_proxy("leased", set(ports))
     ward.signal(signal.SIGKILL, *ports)
     ward.wait_instances("leased")
 
