@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from threading import RLock
 from typing import cast
 
 from moreton.kernel.arguments import check_whole
-from moreton.kernel.time import nanos_of
+from moreton.ratelimit.cells import CellLimiter, Change
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
-from moreton.ratelimit.core.decision import Decision, decide, owe, return_cost
+from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.gcra import Gcra
-from moreton.ratelimit.core.limit import Cells, Limit
+from moreton.ratelimit.core.limit import Limit
 from moreton.ratelimit.gates import Allow, make_gate
-from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics
+from moreton.ratelimit.limiter import LimiterStatistics
 from moreton.ratelimit.tables import KEYS_MAX, KeyTable, MomentTable, RowTable
 from moreton.ratelimit.turns import WAITING_MAX
 
-_ZERO = timedelta(0)
-Change = Callable[[Sequence[Cells], Sequence[int]], Decision]
 
-
-class LocalLimiter(Limiter):
+class LocalLimiter(CellLimiter):
     """The *limits* of this process alone, for up to *keys_max* keys each.
 
     When there are more, those are forgotten of which the whole quota is there again; others only
@@ -45,42 +41,6 @@ class LocalLimiter(Limiter):
         self._lock = RLock()
         self._keys_max = keys_max
         self._make()
-
-    def decide(
-        self, keys: Keys, cost: int = 1, *, patience: timedelta = _ZERO, share: float = 1.0
-    ) -> Decision:
-        """See `Limiter.decide`."""
-        check_whole("cost", cost, 0)
-        names = self._keys(keys)
-        nanos = nanos_of(patience)
-
-        def change(states: Sequence[Cells], nows: Sequence[int]) -> Decision:
-            return decide(self.limits, states, nows, cost, patience=nanos, share=share, keys=names)
-
-        return self._change(names, change)
-
-    def charge(self, keys: Keys, cost: int) -> Decision:
-        """See `Limiter.charge`."""
-        check_whole("cost", cost, 0)
-        names = self._keys(keys)
-
-        def change(states: Sequence[Cells], nows: Sequence[int]) -> Decision:
-            return owe(self.limits, states, nows, cost, names)
-
-        return self._change(names, change)
-
-    def give_back(self, decision: Decision, cost: int | None = None) -> None:
-        """See `Limiter.give_back`."""
-        if not decision.taken:
-            return
-        amount = decision.cost if cost is None else cost
-        check_whole("cost", amount, 0, decision.cost, "more than was charged")
-
-        def change(states: Sequence[Cells], nows: Sequence[int]) -> Decision:
-            return_cost(self.limits, states, nows, decision, amount)
-            return decision
-
-        self._change(decision.keys, change)
 
     def reset(self, key: str) -> None:
         """See `Limiter.reset`."""
@@ -114,11 +74,11 @@ class LocalLimiter(Limiter):
                 self._allow_new,
                 self._lock,
             )
-            self._change = self._change_moments
+            self._changing = self._change_moments
         else:
             self._tables = [RowTable(limit, self._keys_max) for limit in self.limits]
             self.allow = self._allow
-            self._change = self._change_rows
+            self._changing = self._change_rows
 
     def _allow(self, key: str, cost: int = 1) -> bool:
         return self.decide(key, cost).allowed
@@ -133,6 +93,9 @@ class LocalLimiter(Limiter):
             for table in self._tables:
                 table.state(key, now)
         return self.allow(key, cost)
+
+    def _change(self, keys: tuple[str, ...], change: Change) -> Decision:
+        return self._changing(keys, change)
 
     def _change_moments(self, keys: tuple[str, ...], change: Change) -> Decision:
         """Do *change* on copies, until no gate changed one of them meanwhile."""

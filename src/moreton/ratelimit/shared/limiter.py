@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from moreton.kernel.arguments import check_kind, check_whole
-from moreton.kernel.time import nanos_of
+from moreton.ratelimit.cells import CellLimiter, Change
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
-from moreton.ratelimit.core.decision import Decision, decide, owe, return_cost
+from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.gcra import Gcra
-from moreton.ratelimit.core.limit import Cells, Limit
+from moreton.ratelimit.core.limit import Limit
 from moreton.ratelimit.core.rings import AdaptiveConcurrency
 from moreton.ratelimit.gates import Allow
-from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics
+from moreton.ratelimit.limiter import LimiterStatistics
 from moreton.ratelimit.shared.file import EVICTED, HEADER_BYTES, RECOVERED, SharedFile, SharedMemo
 from moreton.ratelimit.shared.gate import Gate
 from moreton.ratelimit.tables import KEYS_MAX
 from moreton.ratelimit.turns import WAITING_MAX
 
-_ZERO = timedelta(0)
 # A key has two rows of eight places that it may be in, and half of all places are spare.
 _ROW = 8
 _SPARE = 2
 _HEADER = HEADER_BYTES // 8
-Change = Callable[[Sequence[Cells], Sequence[int]], Decision]
 
 
-class SharedLimiter(Limiter):
+class SharedLimiter(CellLimiter):
     """*limits* that all processes count together which give the same *path*, and the same limits.
 
     Exact: every decision is made under one lock. A process may be killed at any instruction: the
@@ -79,39 +76,6 @@ class SharedLimiter(Limiter):
                 recover=self._recover,
             )
             self.allow = gate.make(cast("Sequence[Gcra]", self.limits))
-
-    def decide(
-        self, keys: Keys, cost: int = 1, *, patience: timedelta = _ZERO, share: float = 1.0
-    ) -> Decision:
-        """See `Limiter.decide`."""
-        check_whole("cost", cost, 0)
-        names = self._keys(keys)
-        nanos = nanos_of(patience)
-        return self._change(
-            names,
-            lambda states, nows: decide(
-                self.limits, states, nows, cost, patience=nanos, share=share, keys=names
-            ),
-        )
-
-    def charge(self, keys: Keys, cost: int) -> Decision:
-        """See `Limiter.charge`."""
-        check_whole("cost", cost, 0)
-        names = self._keys(keys)
-        return self._change(names, lambda states, nows: owe(self.limits, states, nows, cost, names))
-
-    def give_back(self, decision: Decision, cost: int | None = None) -> None:
-        """See `Limiter.give_back`."""
-        if not decision.taken:
-            return
-        amount = decision.cost if cost is None else cost
-        check_whole("cost", amount, 0, decision.cost, "more than was charged")
-
-        def change(states: Sequence[Cells], nows: Sequence[int]) -> Decision:
-            return_cost(self.limits, states, nows, decision, amount)
-            return decision
-
-        self._change(decision.keys, change)
 
     def reset(self, key: str) -> None:
         """See `Limiter.reset`."""
