@@ -18,11 +18,13 @@ from moreton.registry.client import Registration, register
 from moreton.registry.core.instance import TTL_DEFAULT, Instance, InstanceId, check_ttl
 from moreton.registry.core.instructions import Action, Instruction, Phase
 from moreton.registry.core.run import (
+    SIGNAL_STATUS,
     Deregister,
     DeregistrationEnded,
     Drain,
     DrainEnded,
     Exit,
+    ExplainEnded,
     ExplainNeverReady,
     ExplainNeverServed,
     KillProgram,
@@ -198,8 +200,13 @@ class _Runner:
             case ExplainNeverServed(status):
                 never = "never" if self._registration is None else "not any more"
                 self._say(
-                    f"the program ended with status {status} before it accepted connections on "
+                    f"the program ended with {_shown(status)} before it accepted connections on "
                     f"port {self._port}: it was {never} registered; see what it said above"
+                )
+            case ExplainEnded(status):
+                self._say(
+                    f"the program ended with {_shown(status)} while it served: nothing is sent to "
+                    "it any more; see what it said above"
                 )
             case Exit(status):
                 self._status = status
@@ -344,3 +351,10 @@ class _Runner:
 
 def _probed(plan: Plan) -> tuple[str, ...]:
     return LOOPBACK if plan.address is None else (plan.address,)
+
+
+def _shown(status: int) -> str:
+    try:
+        return f"status {status} ({signal.Signals(status - SIGNAL_STATUS).name})"
+    except ValueError:
+        return f"status {status}"

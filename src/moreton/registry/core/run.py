@@ -18,7 +18,7 @@ DRAIN_ANSWER_MAX = timedelta(seconds=3)
 # As `timeout` of GNU coreutils exits.
 NEVER_READY_STATUS = 124
 # As shells report a program that a signal ended: 128 and the signal's number.
-_SIGNAL_STATUS = 128
+SIGNAL_STATUS = 128
 _SIGTERM = 15
 
 
@@ -158,6 +158,13 @@ class ExplainNeverServed:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainEnded:
+    """Effect: tell people that the program ended by itself, with *status*, while it served."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Effect: end with *status*."""
 
@@ -174,6 +181,7 @@ RunEffect: TypeAlias = (
     | KillProgram
     | ExplainNeverReady
     | ExplainNeverServed
+    | ExplainEnded
     | Exit
 )
 
@@ -288,11 +296,13 @@ class Run:
             return (StartProgram(), Report(self._restart, Phase.STARTING))
         was_starting = self.phase is RunPhase.STARTING
         if self._status is None:
-            self._status = status if status >= 0 else _SIGNAL_STATUS - status
+            self._status = status if status >= 0 else SIGNAL_STATUS - status
         why = f"the program ended with status {self._status} before its port opened"
         ended: tuple[RunEffect, ...] = self._end_restart(Phase.FAILED, why)
         if was_starting:
             ended += (ExplainNeverServed(self._status),)
+        elif self.phase is RunPhase.SERVING:
+            ended += (ExplainEnded(self._status),)
         if self._is_registered:
             return ended + self._deregister(RunPhase.CLOSING, now)
         if self._is_deregistering:

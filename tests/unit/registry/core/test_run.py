@@ -18,6 +18,7 @@ from moreton.registry.core.run import (
     Drain,
     DrainEnded,
     Exit,
+    ExplainEnded,
     ExplainNeverReady,
     ExplainNeverServed,
     KillProgram,
@@ -118,7 +119,7 @@ def test_program_is_killed_when_it_does_not_stop_in_time() -> None:
 
 def test_program_that_dies_is_deregistered_at_once() -> None:
     run = run_after(PortAccepted())
-    assert run.handle(ProgramEnded(-SIGKILL), START) == (Deregister(),)
+    assert run.handle(ProgramEnded(-SIGKILL), START) == (ExplainEnded(128 + SIGKILL), Deregister())
     assert run.handle(DeregistrationEnded(), START) == (Exit(128 + SIGKILL),)
 
 
