@@ -44,7 +44,8 @@ class Instructions:
         self._clock = clock or SystemClock()
         self._known: dict[tuple[str, InstanceId], Instruction] = {}
         self._revisions: dict[tuple[str, InstanceId], int] = {}  # of what is known
-        self._news: dict[tuple[str, InstanceId], asyncio.Event] = {}
+        self._waiting: dict[tuple[str, InstanceId], set[asyncio.Event]] = {}
+        self._is_closed = False
         self._listeners: list[Callable[[str, InstanceId, Instruction], None]] = []
 
     def on_news(self, tell: Callable[[str, InstanceId, Instruction], None]) -> None:
@@ -126,10 +127,11 @@ class Instructions:
             raise InstanceNotRegistered(service=service, instance_id=instance_id)
         since = registered[0].create_revision
         who = (service, InstanceId(instance_id))
-        news = self._news.setdefault(who, asyncio.Event())
+        news = asyncio.Event()
+        self._waiting.setdefault(who, set()).add(news)
         try:
             async with asyncio.timeout(seconds):
-                while True:
+                while not self._is_closed:
                     found = self._known.get(who)
                     is_new = self._revisions.get(who, 0) > since
                     asked = found is not None and found.phase is Phase.ASKED and is_new
@@ -138,7 +140,19 @@ class Instructions:
                     news.clear()
                     await news.wait()
         except TimeoutError:
-            return None
+            pass
+        finally:
+            self._waiting[who].discard(news)
+            if not self._waiting[who]:
+                del self._waiting[who]
+        return None
+
+    def close(self) -> None:
+        """Whoever waits is told at once that there is nothing."""
+        self._is_closed = True
+        for each in list(self._waiting.values()):
+            for news in each:
+                news.set()
 
     async def follow(self, is_fine: Callable[[], None]) -> None:
         """Keep up with the store; until cancelled."""
@@ -165,7 +179,7 @@ class Instructions:
             return
         self._known[who] = instruction
         self._revisions[who] = kv.mod_revision
-        if who in self._news:
-            self._news[who].set()
+        for news in self._waiting.get(who, ()):
+            news.set()
         for tell in self._listeners:
             tell(*who, instruction)

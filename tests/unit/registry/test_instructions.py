@@ -104,3 +104,11 @@ async def test_what_an_earlier_instance_did_not_hear_is_not_for_the_next_of_its_
     heard = await instructions.wait("shop", "1", after="", seconds=10)
     assert heard is not None
     assert heard.name == given.name
+
+
+async def test_who_waits_is_answered_when_the_server_stops(instructions: Instructions) -> None:
+    waiting = asyncio.create_task(instructions.wait("shop", "1", after="", seconds=60))
+    await asyncio.sleep(0)
+    instructions.close()
+    async with asyncio.timeout(5):
+        assert await waiting is None

@@ -79,7 +79,9 @@ def _add_drain(router: APIRouter, registry: Registry, drains: Drains, history: H
         found = await drains.wait(
             service,
             instance_id,
-            lambda x: x.idle or (x.acknowledged and until is Until.ACKNOWLEDGED),
+            lambda x: (
+                x.idle or (x.acknowledged and until is Until.ACKNOWLEDGED) or drains.polls_end
+            ),
             seconds,
         )
         if found.idle:

@@ -90,6 +90,7 @@ class Drains:
         self._publisher = publisher
         self._xds = xds
         self._clock = clock or SystemClock()
+        self.polls_end = False  # whoever asked over the API is answered with what is
         self._leavings = Leavings()
         self._envoy: Proxies | None = None
         self._node = ""
@@ -163,6 +164,11 @@ class Drains:
             if until(found) or left <= 0:
                 return found
             await _any_of(events, left)
+
+    def end_polls(self) -> None:
+        """The API stops: let nobody who asked it wait any longer."""
+        self.polls_end = True
+        self._wake()
 
     async def _see(self, service: str, instance_id: str) -> None:
         """Return once this node has seen what was registered just now, maybe at another one."""

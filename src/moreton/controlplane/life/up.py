@@ -224,5 +224,7 @@ async def _serve_api(
         await plane.registry.give_time()
     serving = server.serving(app, listening, certificate=certificate, key=key, renewals=renewals)
     await stack.enter_async_context(serving)
-    stack.callback(plane.events.close)
-    stack.callback(plane.notices.close)
+    # Open streams and polls end, so that the server need not wait for them.
+    for each in (plane.events, plane.notices, plane.instructions):
+        stack.callback(each.close)
+    stack.callback(plane.drains.end_polls)
