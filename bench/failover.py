@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.fleet import Fleet, configured
-from bench.processes import free_port, running, stop
+from bench.processes import running, stop
 from bench.report import Result, median
 from bench.shared_stores import etcd, raft
 from moreton.envoy.identity import read_identity
+from moreton.kernel.ports import free_port
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
 _NAMES = ("a", "b", "c")

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import yaml
 
-from bench.processes import free_port, stop
+from bench.processes import stop
+from moreton.kernel.ports import free_port
 
 _READY_SECONDS_MAX = 30.0
 

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from bench import peers
 from bench.fleet import fleet
-from bench.processes import Missing, cpu_seconds, free_port, need, pin
+from bench.processes import Missing, cpu_seconds, need, pin
 from bench.report import Result, median
 from bench.wrk import WrkFigures, wrk
+from moreton.kernel.ports import free_port
 
 _CONNECTIONS = 32
 _PEERS: dict[str, peers.Proxy] = {

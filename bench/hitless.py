@@ -21,8 +21,9 @@ from rich.progress import Progress
 
 from bench.fleet import Fleet, fleet
 from bench.long_lived import LongLived
-from bench.processes import free_port, running
+from bench.processes import running
 from bench.report import Result
+from moreton.kernel.ports import free_port
 from moreton.testing.load import LoadReport, SteadyLoad
 
 _RATE = 1500.0

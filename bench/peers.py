@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from bench.processes import free_port, need, running
+from bench.processes import need, running
 from moreton.envoy.binary import find_envoy
+from moreton.kernel.ports import free_port
 
 _HCM = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"

@@ -22,8 +22,9 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.fleet import Fleet, fleet
-from bench.processes import free_port, need, running
+from bench.processes import need, running
 from bench.report import Result, median, percentile
+from moreton.kernel.ports import free_port
 
 _SERVICES = 1000
 _INSTANCES = 10

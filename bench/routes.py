@@ -19,11 +19,12 @@ from rich.console import Console
 
 from bench import peers
 from bench.fleet import Fleet, fleet
-from bench.processes import free_port, resident_mib
+from bench.processes import resident_mib
 from bench.report import Result, median
 from bench.wrk import WrkFigures, mean, wrk
 from moreton.controlplane.settings import load_settings
 from moreton.gateway.compile import GatewayCompiler
+from moreton.kernel.ports import free_port
 
 _ROUTES = 5000
 _CONNECTIONS = 16

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.processes import free_port, need, running
+from bench.processes import need, running
+from moreton.kernel.ports import free_port
 from moreton.store.raft import open_raft_store
 from moreton.store.raft.operating.making import join_cluster, make_first
 

@@ -16,8 +16,9 @@ from rich.console import Console
 
 from bench import peers
 from bench.fleet import fleet
-from bench.processes import free_port, stop
+from bench.processes import stop
 from bench.report import Result, median
+from moreton.kernel.ports import free_port
 
 _WANTED_SECONDS = 1.5
 _MAY_COMPILE = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

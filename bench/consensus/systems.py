@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.processes import free_port, need, stop
+from bench.processes import need, stop
+from moreton.kernel.ports import free_port
 from moreton.store.raft.folder import NodeFolder
 from moreton.store.raft.operating.making import join_cluster, make_first
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.fleet import Fleet, fleet
-from bench.processes import free_port, need, resident_mib, running, stop
+from bench.processes import need, resident_mib, running, stop
 from bench.registry.systems import address, name
 from bench.shared_stores import etcd_command
+from moreton.kernel.ports import free_port
 
 SERVER_CORE, FLEET_CORE = "0", "1"
 _NANOSECONDS = 1e9

@@ -12,7 +12,7 @@ from moreton.consensus.core.state import Role, Settings
 from moreton.store import open_store
 from moreton.store.raft import RaftStore, open_node
 from moreton.store.raft.operating.making import join_cluster, make_first
-from support.etcd_server import free_port
+from support.ports import free_port
 
 # Elections in a fifth of the usual time: a test machine's loopback loses nothing.
 QUICK = Settings(

@@ -26,7 +26,8 @@ from moreton.store.etcd.errors import (
     NotAnEtcd,
     OtherEtcd,
 )
-from support.etcd_server import EtcdServer, free_port, running_cluster, running_etcd
+from support.etcd_server import EtcdServer, running_cluster, running_etcd
+from support.ports import free_port
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from moreton.store.raft.errors import SnapshotDamaged, SnapshotNotWritten
 from moreton.store.raft.operating.administration import PART_BYTES
 from moreton.store.raft.operating.making import restore_first
 from moreton.store.raft.operating.operator import Operator
-from support.etcd_server import free_port
+from support.ports import free_port
 
 
 def here() -> str:

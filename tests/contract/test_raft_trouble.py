@@ -33,7 +33,7 @@ from moreton.store.raft.errors import (
     SecretRefused,
 )
 from moreton.store.raft.operating.making import join_cluster, make_first
-from support.etcd_server import free_port
+from support.ports import free_port
 
 IMPATIENT = HostSettings(timeout=timedelta(milliseconds=500))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from support.ports import free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "oscar"
 PATIENCE_SECONDS = 60.0
@@ -43,12 +44,6 @@ def facts(page: str) -> dict[str, str]:
         assert match is not None, f"the page says nothing of {name}:\n{page}"
         found[name] = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", match[1] or "")).split())
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,16 +13,11 @@ import pytest
 
 from moreton.envoy.proxyless import Place, proxyless_snapshot
 from moreton.envoy.xds import PROXYLESS, XdsServer
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS_MAX = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def line_from(process: asyncio.subprocess.Process) -> str:

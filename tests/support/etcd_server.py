@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from support.debian import need
+from support.ports import free_port
 
 DEADLINE_SECONDS = 30.0
 # Small, so that the least time to live of a lease is one second; bcrypt as fast as it can be.
@@ -141,12 +142,6 @@ class EtcdServer:
         with contextlib.suppress(OSError, ValueError):
             return "leader" in self.call("maintenance/status")
         return False
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

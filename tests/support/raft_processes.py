@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from moreton.store.raft.folder import NodeFolder
 from moreton.store.raft.operating.making import join_cluster, make_first
+from support.ports import free_port
 from support.raft_wires import Wires
 
 PROGRAM = Path(__file__).parents[1] / "e2e" / "consensus" / "node_program.py"
@@ -158,9 +158,3 @@ async def running_processes(folder: Path) -> AsyncIterator[Processes]:
         yield processes
     finally:
         await processes.end()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

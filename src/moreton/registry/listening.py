@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,6 @@ _CONNECT_SECONDS_MAX = 1.0
 _LISTEN_STATE = "0A"  # in /proc/net/tcp
 _SESSION_FIELD = 3  # of /proc/PID/stat, counted after the name in parentheses
 LOOPBACK = ("127.0.0.1", "::1")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def accepting_address(addresses: tuple[str, ...], port: int) -> str | None:

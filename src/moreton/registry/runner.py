@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from moreton.kernel.errors import MoretonError
+from moreton.kernel.ports import free_port
 from moreton.kernel.quantities import format_duration
 from moreton.kernel.time import Clock, SystemClock
 from moreton.registry.client import Registration, register
@@ -43,7 +44,7 @@ from moreton.registry.core.run import (
 )
 from moreton.registry.core.standing import InstanceSource
 from moreton.registry.errors import PortTaken
-from moreton.registry.listening import LOOPBACK, accepting_address, free_port, listening_ports
+from moreton.registry.listening import LOOPBACK, accepting_address, listening_ports
 from moreton.registry.programs import signals_as_events, start_program
 
 # As shells report a command that is not there.

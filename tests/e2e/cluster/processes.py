@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support.etcd_server import free_port
+from support.ports import free_port
 
 SECONDS_MAX = 60.0
 _MORETON = [sys.executable, "-m", "moreton.cli.main"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from e2e.consul.world import ConsulServer, backend, free_port, running, wait_until
+from e2e.consul.world import ConsulServer, backend, running, wait_until
 from support.debian import need
+from support.ports import free_port
 from unit.registry.consul.asking import TOKEN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -124,9 +124,3 @@ def running(command: list[str], log: Path) -> Iterator[None]:
     finally:
         child.terminate()
         child.wait(PATIENCE_SECONDS)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

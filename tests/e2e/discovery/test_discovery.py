@@ -28,7 +28,7 @@ from moreton.registry.discovery import (
 )
 from moreton.registry.errors import InstanceNotValid
 from moreton.resilience.context import deadline
-from support.flaky import closed_port
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -97,7 +97,7 @@ def test_stream_that_breaks_is_opened_again(server: PushingServer) -> None:
 
 def test_next_node_is_asked_when_one_does_not_answer(server: PushingServer) -> None:
     server.put(instance("a", 8001))
-    nodes = f"http://127.0.0.1:{closed_port()},{server.url}"
+    nodes = f"http://127.0.0.1:{free_port()},{server.url}"
     with Discovery(api=nodes, token=TOKEN) as discovery:
         assert known(discovery) == {"a"}
 
@@ -150,7 +150,7 @@ def test_service_without_an_instance_says_so(server: PushingServer) -> None:
 
 
 def test_silence_ends_the_wait_in_time_and_only_once() -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     with Discovery(api=url, first_answer=SHORT) as discovery:
         with pytest.raises(ServiceUnknown, match=rf'"orders" is .{url} does not answer: '):
             discovery.choose("orders")
@@ -163,7 +163,7 @@ def test_silence_ends_the_wait_in_time_and_only_once() -> None:
 
 
 def test_wait_for_the_first_answer_ends_with_the_deadline_of_the_call() -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     with Discovery(api=url, first_answer=PATIENCE) as discovery:
         begun = time.monotonic()
         with deadline(SHORT), pytest.raises(ServiceUnknown):

@@ -16,8 +16,8 @@ from moreton.registry.discovery.clients import grpc as for_threads
 from moreton.registry.discovery.clients import grpc_aio as for_asyncio
 from moreton.registry.discovery.clients.grpc_calls import service_of_target
 from moreton.resilience import Backoff, Policy, Retry
-from support.flaky import closed_port
 from support.grpc_stock import HANG, SERVICE, Stock, on_threads
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -104,7 +104,7 @@ def test_call_that_is_not_idempotent_is_made_once(call: Any, instances: Instance
 
 @CALLS
 def test_closed_port_costs_no_call(call: Any, instances: Instances) -> None:
-    gone = [instance(f"gone-{n}", closed_port()) for n in range(3)]
+    gone = [instance(f"gone-{n}", free_port()) for n in range(3)]
     instances.server.put(*gone)
     assert call(instances.server.place, 20) == [b"figs"] * 20
 

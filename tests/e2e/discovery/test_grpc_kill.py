@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from e2e.discovery.world import PushingServer, instance, wait_until
-from e2e.up.world import free_port
 from moreton.registry.discovery import AsyncDiscovery, Discovery
 from moreton.registry.discovery.clients import grpc as for_threads
 from moreton.registry.discovery.clients import grpc_aio as for_asyncio
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -24,7 +24,8 @@ from moreton.registry.discovery.clients.requests import DiscoveryAdapter
 from moreton.resilience import Backoff, BreakerPolicy, CircuitBreaker, Hedge, Policy, Retry
 from moreton.resilience.errors import CircuitOpen
 from support.discovering_clients import CLIENTS, ERRORS, Ask
-from support.flaky import HANG, RESET, Answer, FlakyServer, closed_port
+from support.flaky import HANG, RESET, Answer, FlakyServer
+from support.ports import free_port
 from support.resilient_clients import BREAKS
 
 pytestmark = pytest.mark.e2e
@@ -109,7 +110,7 @@ def test_long_answer_that_breaks_off_reaches_the_reader(
 
 def test_closed_port_costs_no_request(ask: Ask, server: PushingServer, one: FlakyServer) -> None:
     server.put(instance("a", one.port))
-    server.put(*(instance(f"gone-{n}", closed_port()) for n in range(3)))
+    server.put(*(instance(f"gone-{n}", free_port()) for n in range(3)))
     answers = ask(server.place, *[URL] * 10, method="POST")
     assert answers == [(200, b"well")] * 10, "nothing was sent to those: also a POST may go on"
     assert len(one.seen) == 10

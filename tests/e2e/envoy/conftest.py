@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.envoy.world import Backend, World, free_port
+from e2e.envoy.world import Backend, World
+from support.ports import free_port
 
 
 @pytest.fixture

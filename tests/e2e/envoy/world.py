@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -38,12 +37,6 @@ DEADLINE_SECONDS = 30.0
 _LOADED = (http_connection_manager_pb2, router_pb2)  # JSON names their messages
 _PREFIX = "type.googleapis.com/envoy.extensions.filters"
 _MANAGER = f"{_PREFIX}.network.http_connection_manager.v3.HttpConnectionManager"
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def binary() -> Path:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import Any
 
-from e2e.up.world import World, free_port, wait_until
+from e2e.up.world import World, wait_until
 from moreton.envoy.admin import AdminClient
 from moreton.envoy.process.folder import EnvoyFolder
+from support.ports import free_port
 
 PROGRAM = dedent(
     """

@@ -31,7 +31,7 @@ exec(compile(open({tiny!r}).read(), "tiny", "exec"), {{"__name__": "__main__"}})
 def itself(fleet: Fleet) -> Iterator[subprocess.Popen[bytes]]:
     script = fleet.world.folder / "itself.py"
     script.write_text(ITSELF.format(tiny=str(TINY)))
-    from e2e.up.world import free_port  # noqa: PLC0415 - only here
+    from support.ports import free_port  # noqa: PLC0415 - only here
 
     program = subprocess.Popen(
         [sys.executable, str(script), str(free_port())], cwd=fleet.world.folder

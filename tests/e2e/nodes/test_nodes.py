@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from e2e.nodes.world import NAMES, Nodes, answers
-from e2e.up.world import World, free_port, wait_until
+from e2e.up.world import World, wait_until
 from moreton.cli.client import Api, ApiRefused
 from moreton.registry.client import register
 from support.etcd_server import EtcdServer
+from support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

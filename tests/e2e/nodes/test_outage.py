@@ -21,7 +21,8 @@ from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.xds import XdsServer
 from moreton.store import open_store
 from moreton.store.raft.operating.making import make_first
-from support.etcd_server import EtcdServer, free_port
+from support.etcd_server import EtcdServer
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -10,6 +9,7 @@ import urllib.request
 import pytest
 
 from e2e.registry.world import Programs, RegistryServer
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -240,9 +240,7 @@ def test_file_that_is_no_program_is_one_clear_line(programs: Programs) -> None:
 def test_program_whose_port_never_opens_is_stopped_and_told_what_it_did_instead(
     programs: Programs, server: RegistryServer
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        other = str(probe.getsockname()[1])
+    other = str(free_port())
     runner = programs.run(["--ready-timeout", "1500ms"], *serving(programs, place=other))
     assert runner.wait() == 124
     assert f"within 1500ms; it listens on {other} instead" in runner.said()

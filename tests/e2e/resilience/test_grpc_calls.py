@@ -19,8 +19,8 @@ from moreton.resilience.clients.grpc import (
 )
 from moreton.resilience.context import deadline
 from moreton.resilience.errors import DeadlineExceeded, Refused
-from support.flaky import closed_port
 from support.grpc_stock import HANG, SERVICE, Stock, on_asyncio, on_threads
+from support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 METHOD, LIST = f"/{SERVICE}/Ask", f"/{SERVICE}/List"
@@ -131,7 +131,7 @@ def test_refusal_is_an_error_of_grpc(ask: Any) -> None:
 
 def _refuses(ask: Any, gate: CircuitBreaker | Bulkhead) -> None:
     with pytest.raises(Refused, match='"stock"') as caught:
-        ask(f"127.0.0.1:{closed_port()}", Policy(gate), idempotent=True)
+        ask(f"127.0.0.1:{free_port()}", Policy(gate), idempotent=True)
     assert isinstance(caught.value, grpc.RpcError)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == str(caught.value)

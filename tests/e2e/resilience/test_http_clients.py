@@ -19,7 +19,8 @@ from moreton.resilience import (
 )
 from moreton.resilience.errors import CircuitOpen
 from moreton.resilience.events import Event, RetryScheduled, listening
-from support.flaky import HANG, RESET, Answer, FlakyServer, closed_port
+from support.flaky import HANG, RESET, Answer, FlakyServer
+from support.ports import free_port
 from support.resilient_clients import BREAKS, CLIENTS
 
 pytestmark = pytest.mark.e2e
@@ -83,7 +84,7 @@ def test_post_with_a_key_is_tried_again(ask: Ask, server: FlakyServer) -> None:
 def test_post_that_was_not_sent_is_tried_again(ask: Ask) -> None:
     events: list[Event] = []
     with listening(events.append), pytest.raises(BREAKS):
-        ask(retrying(), "POST", f"http://127.0.0.1:{closed_port()}/", b"pay")
+        ask(retrying(), "POST", f"http://127.0.0.1:{free_port()}/", b"pay")
     assert sum(isinstance(event, RetryScheduled) for event in events) == 2
 
 

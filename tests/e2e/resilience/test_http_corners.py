@@ -32,7 +32,8 @@ from moreton.resilience.clients.aiohttp import ResilientMiddleware
 from moreton.resilience.clients.requests import ResilientAdapter
 from moreton.resilience.context import deadline, idempotent, idempotent_var
 from moreton.resilience.errors import CircuitOpen, DeadlineExceeded
-from support.flaky import HANG, RESET, Answer, FlakyServer, closed_port
+from support.flaky import HANG, RESET, Answer, FlakyServer
+from support.ports import free_port
 from support.resilient_clients import CLIENTS
 
 pytestmark = pytest.mark.e2e
@@ -124,7 +125,7 @@ def test_open_breaker_is_an_error_of_the_library(ask: Ask, library: str) -> None
     breaker = CircuitBreaker(BreakerPolicy(minimum_calls=1), name="stock")
     breaker.open()
     with pytest.raises(CircuitOpen, match='"stock" is open') as caught:
-        ask(Policy(breaker), "GET", f"http://127.0.0.1:{closed_port()}/")
+        ask(Policy(breaker), "GET", f"http://127.0.0.1:{free_port()}/")
     assert isinstance(caught.value, ERRORS[library][0])
     assert caught.value.retry_in > timedelta(0)
 
@@ -139,7 +140,7 @@ def test_post_within_idempotent_is_tried_again(ask: Ask, server: FlakyServer) ->
 def test_generator_that_was_not_touched_is_tried_again(ask: Ask) -> None:
     retry = Retry(attempts=3, backoff=SOON)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of six libraries
-        ask(Policy(retry), "PUT", f"http://127.0.0.1:{closed_port()}/", [b"one"])
+        ask(Policy(retry), "PUT", f"http://127.0.0.1:{free_port()}/", [b"one"])
     assert not isinstance(caught.value, DeadlineExceeded)
     statistics = retry.statistics()
     assert statistics is not None

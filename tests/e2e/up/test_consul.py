@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from e2e.up.world import World, free_port, wait_until
+from e2e.up.world import World, wait_until
+from support.ports import free_port
 
 
 def with_consul(world: World, **consul: Any) -> int:

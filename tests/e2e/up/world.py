@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import yaml
 from moreton.cli.client import Api, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
 from moreton.envoy.identity import read_identity
+from support.ports import free_port
 
 DEADLINE_SECONDS = 30.0
 MORETON = [sys.executable, "-m", "moreton.cli.main"]
@@ -37,12 +37,6 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLIN
             return found
         time.sleep(0.005)
     raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Backend:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from moreton.cli.exits import Exit, guarded
 from moreton.cli.main import application
 from moreton.kernel.errors import MoretonError
-from support.etcd_server import free_port
+from support.ports import free_port
 
 COMMANDS = ["init", "join", "run", "status", "transfer", "leave", "snapshot", "restore"]
 

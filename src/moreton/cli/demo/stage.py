@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 
 from moreton.kernel.errors import MoretonError
+from moreton.kernel.ports import free_port
 
 _READY_SECONDS_MAX = 60.0
 _STOP_SECONDS_MAX = 15.0
@@ -41,13 +41,6 @@ def example_folder() -> Path:
         "the example shop is not part of this installation, so there is nothing to show; "
         "run `make demo` in a clone of the repository"
     )
-
-
-def free_port() -> int:
-    """A TCP port of loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from moreton.envoy.identity import (
 )
 from moreton.envoy.restarts import RestartBackoff
 from moreton.gateway.config import RunModel
+from moreton.kernel.ports import free_port
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
 from moreton.registry.core.errors import InstanceIdTaken, InstanceNotRegistered, RegistryBusy
@@ -203,9 +204,7 @@ class Program:
     def _choose_port(self) -> int:
         if self.run.port != "auto":
             return self.run.port
-        with socket.socket() as probe:
-            probe.bind((_HOST, 0))
-            return int(probe.getsockname()[1])
+        return free_port()
 
     def _spawn(self, port: int) -> int:
         words = [word.replace("{port}", str(port)) for word in shlex.split(self.run.command)]

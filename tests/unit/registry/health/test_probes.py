@@ -20,6 +20,7 @@ from moreton.registry.health.grpc import look_grpc
 from moreton.registry.health.http import look_http
 from moreton.registry.health.looking import knock
 from moreton.registry.health.tcp import look_tcp
+from support.ports import free_port
 
 PATIENCE_SECONDS = 30.0
 
@@ -67,12 +68,6 @@ def half_open() -> Iterator[int]:
         finally:
             for one in waiting:
                 one.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_http_probe_passes_when_the_status_is_expected() -> None:
