@@ -49,10 +49,3 @@ def _allow_connections() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # macOS permits fewer than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def settle_memory() -> None:
-    """What was loaded stays: a collection need not look at it again and holds up nobody."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()

@@ -22,6 +22,7 @@ from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.dns import bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
 from moreton.controlplane.life.loading import ASSEMBLY, join_shared, load
+from moreton.controlplane.life.memory import settle_memory
 from moreton.controlplane.life.places import (
     advertised_url,
     api_url,
@@ -31,7 +32,7 @@ from moreton.controlplane.life.places import (
     state_of,
     store_url,
 )
-from moreton.controlplane.life.process import Given, settle_memory
+from moreton.controlplane.life.process import Given
 from moreton.controlplane.life.proxy import begin_envoy, supervisor_of
 from moreton.controlplane.life.stopping import Stop, StopSignals, stop_signals
 from moreton.controlplane.settings import Settings, load_settings

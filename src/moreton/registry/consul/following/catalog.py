@@ -33,7 +33,7 @@ EXTRAS = "consul"
 SERVICES, CHECKS = Topic("services"), Topic("checks")
 # Answers that are kept until what they tell changes; their parts are kept as well.
 _REMEMBERED_MAX = 4096
-_REMEMBERED_BYTES_MAX = 8 * 1024 * 1024
+_REMEMBERED_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Catalog:
@@ -108,6 +108,7 @@ class Catalog:
         key, index = (topic, variant), self.index(topic)
         found = self._answers.get(key)
         if found is not None and found[0] == index:
+            self._answers.move_to_end(key)
             return found[1]
         answer = Answer(make())
         if found is not None:
