@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.config.words import read_path
+from moreton.config.words import read_path
 from moreton.gateway.core.model import (
     Address,
     Cors,
@@ -26,9 +26,8 @@ from moreton.gateway.core.model import (
     Route,
     RouteMatch,
     Service,
-    ValueMatch,
-    ValueMatchKind,
 )
+from moreton.kernel.patterns import ValueMatch, ValueMatchKind
 from support.asking import Answer, ask
 from support.echo import Echo, echo_server
 from support.static_envoy import StaticEnvoy, static_envoy

@@ -13,7 +13,7 @@ from moreton.envoy.binary import find_envoy
 from moreton.envoy.core.resources import Snapshot
 from moreton.envoy.static import bootstrap_as_json, static_bootstrap
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.config.words import read_path
+from moreton.config.words import read_path
 from moreton.gateway.core.model import (
     Address,
     Destination,

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from moreton.gateway.compile import GatewayCompiler, Tracing
-from moreton.gateway.config.words import read_path
+from moreton.config.words import read_path
 from moreton.gateway.core.model import (
     Address,
     Destination,

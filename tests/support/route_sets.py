@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from moreton.gateway.config.words import read_path
-from moreton.gateway.core.model import (
-    Destination,
-    Route,
-    RouteMatch,
-    ValueMatch,
-    ValueMatchKind,
-)
+from moreton.config.words import read_path
+from moreton.gateway.core.model import Destination, Route, RouteMatch
+from moreton.kernel.patterns import ValueMatch, ValueMatchKind
 from moreton.gateway.core.routing import clashes
 
 SEGMENTS = ("a", "b", "ab", "A", "a.b", "x-1")

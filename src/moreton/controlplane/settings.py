@@ -33,6 +33,15 @@ from moreton.gateway.config.gateways import TlsModel
 from moreton.gateway.config.policies import route_with, service_with
 from moreton.gateway.config.words import AddressText
 from moreton.gateway.core.model import Address, Gateway, Listener, Route, Service, TlsFiles
+from moreton.ratelimit.config import (
+    ClientsModel,
+    CountersModel,
+    Defined,
+    LimitModel,
+    as_limits,
+    check_limits,
+)
+from moreton.ratelimit.core.rules.values import Limits
 from moreton.registry.core.checks import Care
 from moreton.resilience.config import PolicyModel
 
@@ -75,6 +84,9 @@ class SettingsModel(Section):
     services: dict[Name, ServiceModel] = {}
     routes: dict[Name, RouteModel] = {}
     policies: dict[Name, PolicyModel] = {}
+    limits: dict[Name, LimitModel] = {}
+    clients: ClientsModel = ClientsModel()
+    counters: CountersModel = CountersModel()
     controlplane: ControlPlaneModel = ControlPlaneModel()
     envoy: EnvoyModel = EnvoyModel()
     tracing: TracingModel | None = None
@@ -93,6 +105,7 @@ class Settings:
     routes: Mapping[str, Route]
     runs: Mapping[str, RunModel]
     policies: Mapping[str, PolicyModel]
+    limits: Limits  # rules, how clients are told apart, where counts are kept
     care: Mapping[str, Care]  # by the name under which the registry has the service
     sources: Mapping[str, ServiceModel]  # those whose instances are told here, as above
     controlplane: ControlPlaneModel
@@ -137,6 +150,7 @@ def load_settings(path: Path) -> Settings:
         routes=_under_policies(model.routes, model.policies, route_with),
         runs={n: m.run for n, m in model.services.items() if m.run is not None},
         policies=model.policies,
+        limits=as_limits(model.limits, model.clients, model.counters, folder),
         care=care_of(model.services),
         sources=sources_of(model.services),
         controlplane=model.controlplane,
@@ -150,6 +164,8 @@ def load_settings(path: Path) -> Settings:
         settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
     )
     faults += _check_policies(model, document)
+    defined = Defined(*map(frozenset, (model.gateways, model.services, model.routes)))
+    faults += check_limits(settings.limits, defined, document.where)
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)

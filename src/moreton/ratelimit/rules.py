@@ -15,21 +15,27 @@ from moreton.ratelimit.core.addresses import V6_BITS, client_address, key_of, ne
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER
+from moreton.ratelimit.core.rules.values import Mode
 from moreton.ratelimit.limiter import Keys, Limiter
 from moreton.resilience.core.headers import read_criticality
 from moreton.resilience.layers.adaptive import SHARES
 
+__all__ = [
+    "Caller",
+    "Excess",
+    "Mode",
+    "Refusal",
+    "Rule",
+    "RuleStatistics",
+    "by_address",
+    "by_header",
+    "everyone",
+    "problem_of",
+]
+
 _ZERO = timedelta(0)
 PROBLEM = "application/problem+json"
 _TYPES = "https://iana.org/assignments/http-problem-types#"
-
-
-class Mode(StrEnum):
-    """Whether a rule acts, only counts, or does nothing."""
-
-    ENFORCE = "enforce"
-    SHADOW = "shadow"
-    OFF = "off"
 
 
 class Excess(StrEnum):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from moreton.gateway.core.model import RouteMatch, ValueMatchKind
+from moreton.gateway.core.model import RouteMatch
+from moreton.kernel.patterns import ValueMatchKind
 
 _SIGNS = {
     ValueMatchKind.EXACT: "{name}={value}",

@@ -21,14 +21,8 @@ from moreton.gateway.compile.policies import (
     retry_policy,
 )
 from moreton.gateway.compile.weights import runtime_prefix
-from moreton.gateway.core.model import (
-    Destination,
-    Mirror,
-    PathKind,
-    Redirect,
-    Retries,
-    Route,
-)
+from moreton.gateway.core.model import Destination, Mirror, Redirect, Retries, Route
+from moreton.kernel.patterns import PathKind
 from moreton.resilience.core.headers import GATEWAY_ATTEMPTS
 
 _ROUTE = routes_pb2.Route

@@ -15,7 +15,8 @@ from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_
 from moreton.gateway.compile.table import Entry
 from moreton.gateway.compile.weights import Weights
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
-from moreton.gateway.core.routing import ANY_HOST, host_patterns, rank
+from moreton.gateway.core.routing import host_patterns, rank
+from moreton.kernel.patterns import ANY_HOST
 from moreton.kernel.errors import MoretonError, RetryAdvice
 
 

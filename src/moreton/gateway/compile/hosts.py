@@ -13,7 +13,8 @@ from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.wire import content_hash, delimited, header
 from moreton.gateway.compile.policies import DEFAULT_RETRIES, retry_policy
 from moreton.gateway.compile.table import Entry, Table
-from moreton.gateway.core.routing import ANY_HOST, host_rank
+from moreton.gateway.core.routing import host_rank
+from moreton.kernel.patterns import ANY_HOST
 
 _CONFIG = route_pb2.RouteConfiguration
 _HOST = routes_pb2.VirtualHost

@@ -10,7 +10,8 @@ from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from envoy.type.matcher.v3 import string_pb2
 
 from moreton.envoy.wire import serialize
-from moreton.gateway.core.model import RouteMatch, ValueMatch, ValueMatchKind
+from moreton.gateway.core.model import RouteMatch
+from moreton.kernel.patterns import ValueMatch, ValueMatchKind
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*")
 

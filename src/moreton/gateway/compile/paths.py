@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 
 from moreton.envoy.wire import delimited, serialize
-from moreton.gateway.core.model import PathKind, PathPattern
+from moreton.kernel.patterns import PathKind, PathPattern
 
 _MATCH = routes_pb2.RouteMatch
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~/!$&'()*+,;=:@\[\]]*")

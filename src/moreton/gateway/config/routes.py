@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from moreton.config import Duration, Name, Percentage, Section
-from moreton.gateway.config.words import (
+from moreton.config.words import (
+    Condition,
+    ConditionModel,
     HostText,
     PathText,
     read_header_name,
@@ -19,14 +21,12 @@ from moreton.gateway.core.model import (
     Destination,
     HeaderChanges,
     Mirror,
-    PathKind,
     Redirect,
     Retries,
     Route,
     RouteMatch,
-    ValueMatch,
-    ValueMatchKind,
 )
+from moreton.kernel.patterns import PathKind
 
 _METHODS = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
@@ -48,45 +48,6 @@ _RETRY_WORDS = frozenset(
     ]
 )
 _WEIGHT_MAX = 1_000_000
-
-
-class ConditionModel(Section):
-    """How a header's or a query parameter's value is compared."""
-
-    exact: str | None = None
-    prefix: Annotated[str, Field(min_length=1)] | None = None
-    regex: str | None = None
-    present: Literal[True] | None = None
-    absent: Literal[True] | None = None
-
-    @field_validator("regex")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"{value!r} is not a regex: {error}; correct it") from None
-        return value
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("give exactly one; use exact, prefix, regex, present or absent")
-        return self
-
-    def as_value(self, name: str) -> ValueMatch:
-        """The core's value."""
-        (kind,) = self.model_fields_set
-        value = getattr(self, kind)
-        return ValueMatch(name, ValueMatchKind(kind), value if isinstance(value, str) else "")
-
-
-def _condition(value: Any) -> Any:
-    return {"exact": value} if isinstance(value, str) else value
-
-
-Condition = Annotated[ConditionModel, BeforeValidator(_condition)]
 
 
 class RetriesModel(Section):

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
-from moreton.gateway.core.model import PathKind, PathPattern, Route, ValueMatch, ValueMatchKind
-from moreton.gateway.core.routing import Rank, host_matches, host_patterns, rank
+from moreton.gateway.core.model import Route
+from moreton.gateway.core.routing import Rank, host_patterns, rank
+from moreton.kernel.patterns import (
+    ValueMatch,
+    ValueMatchKind,
+    host_matches,
+    path_matches,
+    value_matches,
+)
 
 _NEAR_MISSES_MAX = 20
 
@@ -126,39 +133,9 @@ def lost_conditions(route: Route, request: Request) -> list[str]:
         lost += [
             f"{kind} {_in_words(condition, values.get(condition.name))}"
             for condition in conditions
-            if not _value_matches(condition, values.get(condition.name))
+            if not value_matches(condition, values.get(condition.name))
         ]
     return lost
-
-
-def path_matches(pattern: PathPattern, path: str) -> bool:
-    """Whether *path*, without its query, is one of *pattern*."""
-    if pattern.kind is PathKind.EXACT:
-        return path == pattern.text
-    if pattern.kind is PathKind.PREFIX:
-        return path == pattern.prefix or path.startswith(f"{pattern.prefix}/")
-    wanted, given = pattern.text.split("/")[1:], path.split("/")[1:]
-    if wanted[-1] == "*":
-        wanted, given = wanted[:-1], given[: len(wanted) - 1]
-        if len(path.split("/")) - 1 < len(wanted) + 1:
-            return False
-    if len(wanted) != len(given):
-        return False
-    return all(bool(b) if "{" in a else a == b for a, b in zip(wanted, given, strict=True))
-
-
-def _value_matches(condition: ValueMatch, value: str | None) -> bool:
-    match condition.kind:
-        case ValueMatchKind.ABSENT:
-            return value is None
-        case ValueMatchKind.PRESENT:
-            return value is not None
-        case ValueMatchKind.EXACT:
-            return value == condition.value
-        case ValueMatchKind.PREFIX:
-            return value is not None and value.startswith(condition.value)
-        case ValueMatchKind.REGEX:
-            return value is not None and re.fullmatch(condition.value, value) is not None
 
 
 def _in_words(condition: ValueMatch, value: str | None) -> str:

@@ -11,45 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-
-class PathKind(StrEnum):
-    """How a path pattern matches, from the most to the least specific."""
-
-    EXACT = "exact"  # /about
-    TEMPLATE = "template"  # /users/{id}/orders, and /users/{id}/*
-    PREFIX = "prefix"  # /static/*: /static, /static/ and everything below; never /statics
-
-
-@dataclass(frozen=True, slots=True)
-class PathPattern:
-    """A path as written in `moreton.yaml`: `/x` exact, `/x/{id}` template, `/x/*` prefix.
-
-    *text* is what was written. *prefix* is the literal part before the first `{` or the `/*`;
-    for the prefix pattern `/*` it is the empty string.
-    """
-
-    kind: PathKind
-    text: str
-    prefix: str
-
-
-class ValueMatchKind(StrEnum):
-    """How the value of a header or a query parameter is compared."""
-
-    EXACT = "exact"
-    PREFIX = "prefix"
-    REGEX = "regex"
-    PRESENT = "present"
-    ABSENT = "absent"
-
-
-@dataclass(frozen=True, slots=True)
-class ValueMatch:
-    """A condition on one header or query parameter; *value* is unused by present and absent."""
-
-    name: str
-    kind: ValueMatchKind
-    value: str = ""
+from moreton.kernel.patterns import PathPattern, ValueMatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from moreton.gateway.core.model import (
+from moreton.gateway.core.model import Route, RouteMatch
+from moreton.kernel.patterns import (
+    ANY_HOST,
     PathKind,
     PathPattern,
-    Route,
-    RouteMatch,
     ValueMatch,
     ValueMatchKind,
+    host_matches,
 )
 
-ANY_HOST = "*"
 _KIND_RANK = {PathKind.EXACT: 0, PathKind.TEMPLATE: 1, PathKind.PREFIX: 2}
 
 
@@ -67,15 +67,6 @@ def literals(path: PathPattern) -> int:
 def host_patterns(match: RouteMatch) -> Sequence[str]:
     """The host patterns of *match*; `*` for any host."""
     return sorted(match.hosts) or [ANY_HOST]
-
-
-def host_matches(pattern: str, host: str) -> bool:
-    """Whether *host*, without a port and in lower case, is one of *pattern*."""
-    if pattern == ANY_HOST:
-        return True
-    if pattern.startswith("*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
-    return host == pattern
 
 
 def pattern_covers(pattern: str, other: str) -> bool:

@@ -16,12 +16,13 @@ from moreton.kernel.time import nanos_of
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.limit import Limit
+from moreton.ratelimit.core.rules.values import FailMode
 from moreton.ratelimit.core.scaling import scaled
 from moreton.ratelimit.errors import LimitStoreUnavailable
 from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics
 from moreton.ratelimit.local import LocalLimiter
 from moreton.ratelimit.redis.clients import Clients
-from moreton.ratelimit.redis.outage import ASK_AGAIN_NANOS, FailMode, Outage
+from moreton.ratelimit.redis.outage import ASK_AGAIN_NANOS, Outage
 from moreton.ratelimit.redis.refusals import Refusals
 from moreton.ratelimit.redis.script import (
     ANY,

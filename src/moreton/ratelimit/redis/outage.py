@@ -2,45 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
-
-from moreton.kernel.arguments import check_number
 
 # A store that did not answer is asked again so soon, by one request of all.
 ASK_AGAIN_NANOS = 250_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class FailMode:
-    """Refuse a share *refuse* of the requests, or all beyond a share *local* of the limits.
-
-    `FailMode.open()` lets everything pass, `FailMode.closed()` nothing. With *local* this process
-    decides alone by that share of each limit: with n processes 1 / n keeps the limit.
-    """
-
-    refuse: float = 0.0
-    local: float | None = None
-
-    def __post_init__(self) -> None:
-        check_number("refuse", self.refuse, 0, 1, "it is a share of the requests")
-        if self.local is not None:
-            check_number("local", self.local, 0, 1, "it is a share of the limit", above=True)
-
-    @classmethod
-    def open(cls) -> FailMode:
-        """Let everything pass."""
-        return cls(0.0)
-
-    @classmethod
-    def closed(cls) -> FailMode:
-        """Refuse everything."""
-        return cls(1.0)
-
-    @classmethod
-    def share(cls, local: float) -> FailMode:
-        """Decide alone, by the share *local* in (0, 1] of each limit."""
-        return cls(local=local)
 
 
 class Outage:

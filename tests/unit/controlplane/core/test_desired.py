@@ -2,14 +2,8 @@ from __future__ import annotations
 
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin
-from moreton.gateway.core.model import (
-    Destination,
-    PathKind,
-    PathPattern,
-    Route,
-    RouteMatch,
-    Service,
-)
+from moreton.gateway.core.model import Destination, Route, RouteMatch, Service
+from moreton.kernel.patterns import PathKind, PathPattern
 
 
 def service(name: str) -> Service:

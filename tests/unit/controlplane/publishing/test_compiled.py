@@ -10,12 +10,11 @@ from moreton.gateway.core.model import (
     Endpoint,
     Gateway,
     Listener,
-    PathKind,
-    PathPattern,
     Route,
     RouteMatch,
     Service,
 )
+from moreton.kernel.patterns import PathKind, PathPattern
 
 GATEWAY = Gateway("public", (Listener(Address("127.0.0.1", 8080)),))
 TABLE = ResourceKey(TypeUrl.ROUTES, "public")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from moreton.controlplane.publishing.culprits import find_culprits
-from moreton.gateway.core.model import Destination, PathKind, PathPattern, Route, RouteMatch
+from moreton.gateway.core.model import Destination, Route, RouteMatch
+from moreton.kernel.patterns import PathKind, PathPattern
 
 
 def routes(count: int) -> list[Route]:

@@ -19,12 +19,11 @@ from moreton.gateway.core.model import (
     Endpoint,
     Gateway,
     Listener,
-    PathKind,
-    PathPattern,
     Route,
     RouteMatch,
     Service,
 )
+from moreton.kernel.patterns import PathKind, PathPattern
 from moreton.kernel.time import SystemClock
 from support import delta_client
 from support.delta_client import DeltaClient, names

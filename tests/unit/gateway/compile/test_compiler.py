@@ -13,7 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
-from moreton.gateway.config.words import read_path
+from moreton.config.words import read_path
 from moreton.gateway.core.model import (
     Address,
     Destination,
@@ -239,7 +239,7 @@ def test_certificate_that_is_gone_for_a_moment_stays_in_force(
 
 VERSIONS = """
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.config.words import read_path
+from moreton.config.words import read_path
 from moreton.gateway.core.model import *
 compiler = GatewayCompiler()
 compiler.put_gateway(Gateway("public", (Listener(Address("127.0.0.1", 1)),), access_log="stdout"))

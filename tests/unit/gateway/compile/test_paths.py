@@ -6,8 +6,8 @@ import pytest
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 
 from moreton.gateway.compile.paths import plan
-from moreton.gateway.config.words import read_path
-from moreton.gateway.core.explain import path_matches
+from moreton.config.words import read_path
+from moreton.kernel.patterns import path_matches
 
 PATHS = ["/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/", "/ab", "/", "/a/b/c/d"]
 

@@ -1,0 +1,1 @@
+"""Rules as values, and which of them a request is under: pure."""
