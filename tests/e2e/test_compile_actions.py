@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from moreton.gateway.compile import GatewayCompiler
 from moreton.config.words import read_path
+from moreton.gateway.compile import GatewayCompiler
 from moreton.gateway.core.model import (
     Address,
     Cors,

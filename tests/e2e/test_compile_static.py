@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from moreton.config.words import read_path
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.core.resources import Snapshot
 from moreton.envoy.static import bootstrap_as_json, static_bootstrap
 from moreton.gateway.compile import GatewayCompiler
-from moreton.config.words import read_path
 from moreton.gateway.core.model import (
     Address,
     Destination,

@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-from moreton.gateway.compile import GatewayCompiler, Tracing
 from moreton.config.words import read_path
+from moreton.gateway.compile import GatewayCompiler, Tracing
 from moreton.gateway.core.model import (
     Address,
     Destination,

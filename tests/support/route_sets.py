@@ -6,8 +6,8 @@ from random import Random
 
 from moreton.config.words import read_path
 from moreton.gateway.core.model import Destination, Route, RouteMatch
-from moreton.kernel.patterns import ValueMatch, ValueMatchKind
 from moreton.gateway.core.routing import clashes
+from moreton.kernel.patterns import ValueMatch, ValueMatchKind
 
 SEGMENTS = ("a", "b", "ab", "A", "a.b", "x-1")
 HOSTS = ("shop.example", "a.shop.example", "*.shop.example", "*.example", "other.test")

@@ -164,7 +164,7 @@ def load_settings(path: Path) -> Settings:
         settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
     )
     faults += _check_policies(model, document)
-    defined = Defined(*map(frozenset, (model.gateways, model.services, model.routes)))
+    defined = Defined(frozenset(model.gateways), frozenset(model.services), frozenset(model.routes))
     faults += check_limits(settings.limits, defined, document.where)
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))

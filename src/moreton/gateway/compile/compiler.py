@@ -16,8 +16,8 @@ from moreton.gateway.compile.table import Entry
 from moreton.gateway.compile.weights import Weights
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
 from moreton.gateway.core.routing import host_patterns, rank
-from moreton.kernel.patterns import ANY_HOST
 from moreton.kernel.errors import MoretonError, RetryAdvice
+from moreton.kernel.patterns import ANY_HOST
 
 
 class TlsUnreadable(MoretonError):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from moreton.config import Duration, Name, Percentage, Section
 from moreton.config.words import (
     Condition,
-    ConditionModel,
     HostText,
     PathText,
     read_header_name,

@@ -84,12 +84,12 @@ class BoundModel(Section):
             raise ValueError(f"it has {had}; give it exactly one of {', '.join(_KINDS)}")
         if self.rate is None and (self.burst is not None or self.algorithm is not None):
             raise ValueError(f"burst and algorithm are of rates, and it has {given[0]}; remove it")
-        self.as_value(None, None, None).as_limit("") if self.admission is None else None
+        value = self.as_value(None, None, None)
+        if not isinstance(value, AdmissionBound):
+            value.as_limit("")
         return self
 
-    def as_value(
-        self, burst: int | None, algorithm: str | None, zone: tzinfo | None
-    ) -> Bound:
+    def as_value(self, burst: int | None, algorithm: str | None, zone: tzinfo | None) -> Bound:
         """The core's value; *burst*, *algorithm* and *zone* are those of the rule."""
         if self.quota is not None:
             count, span = self.quota

@@ -10,7 +10,7 @@ from pathlib import Path
 from moreton.config import Fault, Location
 from moreton.ratelimit.config.files import geoip_problem, keys_problem
 from moreton.ratelimit.core.rules.conflicts import Conflict, conflicts
-from moreton.ratelimit.core.rules.values import Clients, Limits, LimitRule, Match, Place, Scope
+from moreton.ratelimit.core.rules.values import Clients, LimitRule, Limits, Match, Place, Scope
 
 Locate = Callable[[Sequence[str | int]], Location | None]
 _RULE = "the rule is not in force"
@@ -29,6 +29,7 @@ def check_limits(limits: Limits, defined: Defined, where: Locate) -> list[Fault]
     """Names that no one defines, files that cannot be read, rules that cannot be meant."""
     clients = limits.clients
     faults = [*_check_tiers(clients, where), *_check_files(clients, where)]
+    faults += _check_addresses(clients, where)
     for rule in limits.rules.values():
         faults += _check_names(rule, clients, defined, where)
         faults += _check_sources(rule, limits, where)
@@ -41,7 +42,9 @@ def notes_of(limits: Limits) -> list[str]:
     notes = []
     for rule in limits.rules.values():
         if rule.is_ban:
-            notes.append(f"limit {rule.name!r} is 0: it is a ban, nothing of what it matches passes")
+            notes.append(
+                f"limit {rule.name!r} is 0: it is a ban, nothing of what it matches passes"
+            )
         banned = sorted(tier for tier, bounds in rule.tiers.items() if bounds == ())
         if banned:
             notes.append(f"limit {rule.name!r} is 0 for {', '.join(banned)}: they are banned there")
@@ -63,7 +66,9 @@ def _check_names(
             ("api_keys", keys),
         ):
             for name in sorted(getattr(match, kind) - set(known)):
-                what = f"limit {rule.name!r} is about the {_one(kind)} {name!r}, which no one defines"
+                what = (
+                    f"limit {rule.name!r} is about the {_one(kind)} {name!r}, which no one defines"
+                )
                 place = where(("limits", rule.name, key, kind))
                 yield Fault(what, _meant(name, known, "define it"), place, _RULE)
     for tier in sorted(rule.tiers.keys() - clients.tiers.keys()):
@@ -109,7 +114,7 @@ def _check_tiers(clients: Clients, where: Locate) -> Iterator[Fault]:
         while at in tiers and at not in path:
             path.append(at)
             at = tiers[at].within
-        if at == name:
+        if at == name == min(path):
             what = f"tier {name!r} is within itself: {' in '.join([*path, name])}"
             yield Fault(what, "remove one `within`", place, prevents)
         for called in sorted({name, *tier.aliases}):
@@ -145,6 +150,22 @@ def _check_files(clients: Clients, where: Locate) -> Iterator[Fault]:
         if problem is not None:
             place = where(("clients", "jwt", "keys"))
             yield Fault(*problem, place, "no token could be verified")
+
+
+def _check_addresses(clients: Clients, where: Locate) -> Iterator[Fault]:
+    prevents = "anyone could say that they are someone else"
+    for number, network in enumerate(clients.trusted):
+        if not network.prefixlen:
+            what = f"{network} trusts every address"
+            place = where(("clients", "trusted_proxies", number))
+            yield Fault(what, "give the networks of your own proxies", place, prevents)
+    seen: set[str] = set()
+    for number, ban in enumerate(clients.bans):
+        if ban.who in seen:
+            place = where(("clients", "bans", number))
+            what = f"{ban.who} is banned twice"
+            yield Fault(what, "remove one of them", place, "which one holds is not said")
+        seen.add(ban.who)
 
 
 def _conflict_fault(one: Conflict, where: Locate) -> Fault:

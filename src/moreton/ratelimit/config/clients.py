@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from moreton.config import Duration, Name, Section
+from moreton.config.words import text
 from moreton.ratelimit.config.limits import HeaderName
 from moreton.ratelimit.config.words import (
     CountryText,
@@ -30,8 +32,14 @@ from moreton.ratelimit.core.rules.values import (
     Tokens,
 )
 
-_SHA256 = r"^[0-9a-fA-F]{64}$"
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _REDIS_SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise ValueError("it is not a SHA-256; write 64 hex digits, as sha256sum prints them")
+    return value.lower()
 
 
 class TierModel(Section):
@@ -45,7 +53,7 @@ class TierModel(Section):
 class ApiKeyModel(Section):
     """A key by its digest, so that the file holds no secret; or the key itself."""
 
-    sha256: Annotated[str, Field(pattern=_SHA256)] | None = None
+    sha256: Annotated[str, *text(_digest, "0" * 64)] | None = None
     key: Annotated[str, Field(min_length=1)] | None = None
     tier: Name | None = None
 
@@ -58,7 +66,7 @@ class ApiKeyModel(Section):
     def as_value(self, name: str) -> ApiKey:
         """The core's value."""
         digest = self.sha256 or hashlib.sha256((self.key or "").encode()).hexdigest()
-        return ApiKey(name, digest.lower(), self.tier or "")
+        return ApiKey(name, digest, self.tier or "")
 
 
 class ApiKeysModel(Section):
@@ -85,7 +93,9 @@ class JwtModel(Section):
                 "`verified: true` where what stands in front did, and not both"
             )
         if self.verified and (self.issuer or self.audience):
-            raise ValueError("issuer and audience are verified with keys; give keys, or remove them")
+            raise ValueError(
+                "issuer and audience are verified with keys; give keys, or remove them"
+            )
         return self
 
 

@@ -24,7 +24,7 @@ from moreton.ratelimit.config.words import (
     ZoneText,
 )
 from moreton.ratelimit.core.fields import FieldStyle
-from moreton.ratelimit.core.rules.bounds import Bound
+from moreton.ratelimit.core.rules.bounds import AdmissionBound, Bound
 from moreton.ratelimit.core.rules.values import (
     ALL_DAYS,
     DAY_MINUTES,
@@ -45,6 +45,10 @@ COST_MAX = 2**31
 QUEUE_DEFAULT = 100
 _WAIT_DEFAULT = timedelta(seconds=1)
 _TOGETHER = frozenset({"none", "everyone"})
+
+_COSTS = ("fixed", "header", "answers", "answer_header")
+_SAID = frozenset({"header", "answer_header"})
+_OUTAGES = {"open": {"refuse": "0%"}, "closed": {"refuse": "100%"}}
 
 HeaderName = Annotated[str, *text(lambda value: read_header_name(str(value)), "x-tenant")]
 Method = Annotated[str, *text(lambda value: str(value).upper(), "POST")]
@@ -101,6 +105,7 @@ class MatchModel(Section):
 class CostModel(Section):
     """What a request costs, when it is not the same for all."""
 
+    fixed: Annotated[int, Field(ge=1, le=COST_MAX)] | None = None
     header: HeaderName | None = None
     answers: Annotated[list[StatusText], OneOrMany(), Field(min_length=1)] | None = None
     answer_header: HeaderName | None = None
@@ -109,11 +114,13 @@ class CostModel(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        given = [k for k in ("header", "answers", "answer_header") if getattr(self, k) is not None]
+        given = [kind for kind in _COSTS if getattr(self, kind) is not None]
         if len(given) != 1:
-            had = " and ".join(given) or "none of header, answers and answer_header"
-            raise ValueError(f"it has {had}; give it exactly one")
-        if self.answers is None and self.max is None:
+            had = " and ".join(given) or f"none of {', '.join(_COSTS)}"
+            raise ValueError(f"it has {had}; give it exactly one of {', '.join(_COSTS)}")
+        if self.max is not None and given[0] not in _SAID:
+            raise ValueError(f"max is of a header, and it has {given[0]}; remove max")
+        if given[0] in _SAID and self.max is None:
             raise ValueError("a header says any number; give max, the most that one may cost")
         if self.max is not None and self.default > self.max:
             raise ValueError(f"default is {self.default}, above max {self.max}; lower it")
@@ -121,6 +128,8 @@ class CostModel(Section):
 
     def as_value(self) -> Cost:
         """The core's value."""
+        if self.fixed is not None:
+            return Cost(self.fixed, most=self.fixed)
         return Cost(
             self.default,
             header=self.header or "",
@@ -149,7 +158,24 @@ class OutageModel(Section):
         return FailMode(refuse=self.refuse or 0.0, local=self.share)
 
 
-_FAIL_MODES = {"open": FailMode.open(), "closed": FailMode.closed()}
+def _cost(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= COST_MAX:
+            raise ValueError(f"a cost of {value} counts nothing; give 1 to {COST_MAX}")
+        return {"fixed": value}
+    return value
+
+
+def _outage(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in _OUTAGES:
+            raise ValueError(f"{value!r} is no way out; write open, closed, or {{share: 25%}}")
+        return _OUTAGES[value]
+    return value
+
+
+_OUTAGE = {"enum": [*_OUTAGES]}
+Outage = Annotated[OutageModel, Written(_outage, _OUTAGE)]
 
 
 def _by(value: Any) -> Any:
@@ -185,7 +211,7 @@ class LimitModel(Section):
     by: Annotated[list[PartText], Written(_by, {"type": "string", "examples": ["address"]})] = []
     missing: Literal["address", "together", "skip"] = "address"
     tiers: dict[Name, Literal["unlimited"] | TierLimit] = {}
-    cost: Annotated[CostModel | int, Field(union_mode="left_to_right")] = 1
+    cost: Annotated[CostModel, Written(_cost, {"type": "integer"})] = CostModel(fixed=1)
     count: Literal["requests", "connections"] = "requests"
     verdict: Literal["reject", "delay", "drop"] = "reject"
     wait: Duration | None = None
@@ -196,7 +222,7 @@ class LimitModel(Section):
     percent: Percentage = 1.0
     at: Literal["gateway", "service"] = "gateway"
     scope: Literal["local", "machine", "quota", "exact"] = "local"
-    on_outage: Literal["open", "closed"] | OutageModel = "open"
+    on_outage: Outage = OutageModel.model_validate(_OUTAGES["open"])
     criticality: (
         Literal["as-sent", "critical-plus", "critical", "sheddable-plus", "sheddable"] | None
     ) = None
@@ -204,8 +230,6 @@ class LimitModel(Section):
 
     @model_validator(mode="after")
     def _holds(self) -> Self:
-        if isinstance(self.cost, int) and not 1 <= self.cost <= COST_MAX:
-            raise ValueError(f"cost is {self.cost}, which counts nothing; give 1 to {COST_MAX}")
         for key in ("wait", "queue"):
             if getattr(self, key) is not None and self.verdict != "delay":
                 raise ValueError(
@@ -218,16 +242,24 @@ class LimitModel(Section):
             raise ValueError("what is dropped gets no answer; remove status and headers")
         if not self.limit and (self.burst or self.algorithm):
             raise ValueError("a limit of 0 lets nothing pass; remove burst and algorithm")
+        if self.burst is not None and sum(one.rate is not None for one in self.limit) > 1:
+            raise ValueError(
+                f"burst is {self.burst}, and it has several rates; write each as "
+                "{rate: 10/s, burst: 20}"
+            )
         if self.percent == 0:
             raise ValueError("percent is 0%, so that it never acts; write `mode: shadow`")
-        self.as_value("")
+        rule = self.as_value("")
+        for bounds in (rule.bounds, *rule.tiers.values()):
+            for one in bounds or ():
+                if not isinstance(one, AdmissionBound):
+                    one.as_limit("")
         return self
 
     def as_value(self, name: str) -> LimitRule:
         """The core's value."""
         delayed = self.verdict == "delay"
         wait = self.wait if self.wait is not None else _WAIT_DEFAULT
-        outage = self.on_outage
         return LimitRule(
             name,
             self._bounds(self.limit, self.burst, self.algorithm),
@@ -236,9 +268,7 @@ class LimitModel(Section):
             by=tuple(self.by),
             missing=Missing(self.missing),
             tiers={tier: self._tier(one) for tier, one in self.tiers.items()},
-            cost=Cost(self.cost, most=self.cost)
-            if isinstance(self.cost, int)
-            else self.cost.as_value(),
+            cost=self.cost.as_value(),
             connections=self.count == "connections",
             verdict=Verdict(self.verdict),
             wait=wait if delayed else timedelta(0),
@@ -249,7 +279,7 @@ class LimitModel(Section):
             share=self.percent,
             at=Place(self.at),
             scope=Scope(self.scope),
-            outage=_FAIL_MODES[outage] if isinstance(outage, str) else outage.as_value(),
+            outage=self.on_outage.as_value(),
             shed=self.criticality is not None,
             criticality=None
             if self.criticality in {None, "as-sent"}

@@ -9,8 +9,7 @@ from datetime import UTC, date, datetime, tzinfo
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, InstanceOf
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, InstanceOf
 
 from moreton.config.words import read_header_name, text
 from moreton.ratelimit.core.addresses import Network
@@ -38,13 +37,11 @@ class Written:
         self._read = read
         self._forms = forms
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._read, handler(source))
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return BeforeValidator(self._read).__get_pydantic_core_schema__(source, handler)
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: Any, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {"anyOf": [*self._forms, handler(schema)]}
 
@@ -52,22 +49,22 @@ class Written:
 class OneOrMany:
     """For a list: one item may stand without its brackets."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: value if isinstance(value, list) else [value], handler(source)
-        )
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return BeforeValidator(_listed).__get_pydantic_core_schema__(source, handler)
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: Any, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         found = dict(handler(schema))
         return {"anyOf": [found.get("items", {}), found]}
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def read_part(value: Any) -> Part:
-    """`address`, `header:x-tenant`, `jwt:sub`, `api-key`, `tier`, `country`, …"""
+    """`address`, `header:x-tenant`, `jwt:sub`, `api-key`, `tier`, `country` and so on."""
     if isinstance(value, Part):
         return value
     word, _, name = str(value).partition(":")

@@ -11,9 +11,9 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
+from moreton.config.words import read_path
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
-from moreton.config.words import read_path
 from moreton.gateway.core.model import (
     Address,
     Destination,

@@ -5,8 +5,8 @@ import re
 import pytest
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 
-from moreton.gateway.compile.paths import plan
 from moreton.config.words import read_path
+from moreton.gateway.compile.paths import plan
 from moreton.kernel.patterns import path_matches
 
 PATHS = ["/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/a/b/c/", "/ab", "/", "/a/b/c/d"]

@@ -21,8 +21,8 @@ from moreton.ratelimit.core.rules.bounds import (
 from moreton.ratelimit.core.rules.tiers import lineage
 from moreton.ratelimit.core.rules.values import (
     EVERYTHING,
-    Limits,
     LimitRule,
+    Limits,
     Match,
     Mode,
     Part,
@@ -158,15 +158,20 @@ def _of_matches(rule: LimitRule, limits: Limits) -> Iterator[Conflict]:
         if wanted and not any(wanted & set(lineage(tiers, one)) for one in reached):
             what = f"limit {name!r} has a limit for tier {tier!r}, and matches only others"
             yield Conflict(name, ("tiers", tier), what, f"match {tier!r} too, or remove it")
-        elif rule.unless is not None and rule.unless == Match(tiers=rule.unless.tiers):
-            if rule.unless.tiers & set(line):
-                what = f"limit {name!r} has a limit for tier {tier!r}, which it excepts"
-                yield Conflict(name, ("tiers", tier), what, "remove one of them")
+        elif _excepted(rule) & set(line):
+            what = f"limit {name!r} has a limit for tier {tier!r}, which it excepts"
+            yield Conflict(name, ("tiers", tier), what, "remove one of them")
 
 
-def _of_bounds(
-    rule: LimitRule, at: tuple[str, ...], bounds: Sequence[Bound]
-) -> Iterator[Conflict]:
+def _excepted(rule: LimitRule) -> frozenset[str]:
+    """The tiers of which *rule* excepts everybody."""
+    unless = rule.unless
+    if unless is None or unless != Match(tiers=unless.tiers):
+        return frozenset()
+    return unless.tiers
+
+
+def _of_bounds(rule: LimitRule, at: tuple[str, ...], bounds: Sequence[Bound]) -> Iterator[Conflict]:
     name = rule.name
     for number, one in enumerate(bounds):
         for other in bounds[:number]:
@@ -233,7 +238,8 @@ def never_refuses(loose: Bound, *, beside: Bound) -> bool:
             )
         case WorkBound(), WorkBound():
             return loose.count == beside.count or (
-                None not in {loose.count, beside.count} and (beside.count or 0) <= (loose.count or 0)
+                None not in {loose.count, beside.count}
+                and (beside.count or 0) <= (loose.count or 0)
             )
         case AdmissionBound(), AdmissionBound():
             return True
