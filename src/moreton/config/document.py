@@ -45,8 +45,8 @@ def load_document(path: Path) -> Document:
     """
     document = Document(path)
     faults: list[Fault] = []
-    for file in _files(path):
-        root = _compose(file)
+    for file in files_of(path):
+        root = compose(file)
         if root is None:
             continue
         if not isinstance(root, yaml.MappingNode):
@@ -61,7 +61,8 @@ def load_document(path: Path) -> Document:
     return document
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """*path* itself, or the `*.yaml` files of the folder that it is."""
     if path.is_dir():
         found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
         if not found:
@@ -78,7 +79,8 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _compose(file: Path) -> yaml.Node | None:
+def compose(file: Path) -> yaml.Node | None:
+    """The nodes of *file*, each of which knows its place; raises `ConfigRefused`."""
     try:
         if file.stat().st_size > _BYTES_MAX:
             raise ConfigRefused(

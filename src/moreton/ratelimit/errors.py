@@ -68,3 +68,9 @@ class LimitStoreUnavailable(MoretonError):
 
     code = "limit-store-unavailable"
     retry = RetryAdvice.AFTER
+
+
+class RateLimitServerNotStarted(MoretonError):
+    """The rate limit service cannot listen where it is to."""
+
+    code = "rate-limit-server-not-started"

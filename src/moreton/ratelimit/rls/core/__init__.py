@@ -1,0 +1,1 @@
+"""Descriptors and what becomes of a request that has them: pure."""

@@ -1,0 +1,1 @@
+"""The service as a program: its settings, its processes, its files that change, its metrics."""

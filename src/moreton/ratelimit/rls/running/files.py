@@ -1,0 +1,74 @@
+"""Files of descriptors that change while they are served: the last good ones keep serving."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from moreton.config import ConfigRefused
+from moreton.config.document import files_of
+from moreton.ratelimit.rls.core.tree import Away, Node
+from moreton.ratelimit.rls.imports import load
+
+_log = logging.getLogger("moreton.ratelimit")
+Seen = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(slots=True)
+class Followed:
+    """The descriptors of *path*; *loaded* counts how often they were, *refused* how often not."""
+
+    path: Path
+    merge: bool = False
+    away: Away | None = None
+    loaded: int = 0
+    refused: int = 0
+    _seen: Seen = ()
+
+    def read(self) -> Mapping[str, Node]:
+        """The domains of the files as they are; raises `ConfigRefused`."""
+        self._seen = _seen(self.path)
+        imported = load(self.path, merge=self.merge)
+        for note in imported.notes:
+            _log.warning("%s", note)
+        self.loaded += 1
+        if self.away is None:
+            return imported.domains
+        return {name: _with_away(node, self.away) for name, node in imported.domains.items()}
+
+    def read_if_changed(self) -> Mapping[str, Node] | None:
+        """As `read`, when a file is another one than before; `None` for what is refused, too."""
+        if _seen(self.path) == self._seen:
+            return None
+        try:
+            domains = self.read()
+        except ConfigRefused as refused:
+            self.refused += 1
+            for fault in refused.faults:
+                _log.error("%s; the descriptors of before are served", fault)
+            return None
+        _log.warning("the descriptors of %s are served as they are now", self.path)
+        return domains
+
+
+def _with_away(node: Node, away: Away) -> Node:
+    """*node* with what to do while the store is away."""
+    threshold = node.threshold
+    if threshold is not None:
+        threshold = replace(threshold, away=away)
+    children = {name: _with_away(child, away) for name, child in node.children.items()}
+    return replace(node, threshold=threshold, children=children)
+
+
+def _seen(path: Path) -> Seen:
+    """What says that a file is another one: also one that a link leads to since."""
+    found = []
+    try:
+        for file in files_of(path):
+            about = file.stat()
+            found.append((str(file), about.st_ino, about.st_mtime_ns))
+    except (OSError, ConfigRefused):
+        return ()
+    return tuple(found)

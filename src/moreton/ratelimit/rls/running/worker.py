@@ -1,0 +1,98 @@
+"""One process of the service: it answers, looks after its files, and ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Generator
+
+import uvicorn
+
+from moreton.ratelimit.errors import RateLimitServerNotStarted
+from moreton.ratelimit.rls.running.files import Followed
+from moreton.ratelimit.rls.running.pages import Pages
+from moreton.ratelimit.rls.running.plan import Plan, open_store
+from moreton.ratelimit.rls.server import RateLimitServer
+from moreton.ratelimit.rls.service import RateLimitService
+
+Say = Callable[[str], None]
+
+
+def run_worker(plan: Plan, say: Say, *, number: int = 0, parent: int | None = None) -> None:
+    """Serve *plan* as its process *number* until SIGTERM, SIGINT, or until *parent* is gone."""
+    loop_factory = None
+    with contextlib.suppress(ImportError):
+        loop_factory = importlib.import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(plan, say, number=number, parent=parent))
+
+
+async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = None) -> None:
+    """As `run_worker`, in this loop; raises `ConfigRefused` and `RateLimitServerNotStarted`."""
+    followed = Followed(plan.path, plan.merge, plan.away)
+    service = RateLimitService(followed.read(), open_store(plan), plan.answering)
+    server = RateLimitServer(service, shares_port=plan.processes > 1)
+    address = _address(plan.listen, number)
+    port = server.listen(address)
+    ending = asyncio.Event()
+    async with _pages(plan, number, Pages(service, followed)) as told:
+        await server.start()
+        shown = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        say(f"answers on {shown}, {len(service.domains)} domains{told}")
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, ending.set)
+        try:
+            while not ending.is_set() and (parent is None or os.getppid() == parent):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ending.wait(), plan.look_every.total_seconds())
+                changed = followed.read_if_changed()
+                if changed is not None:
+                    service.domains = changed
+        finally:
+            await server.stop()
+
+
+def _address(listen: str, number: int) -> str:
+    """Where process *number* listens: sockets of files are one for each."""
+    return f"{listen}.{number}" if number and listen.startswith("unix:") else listen
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals to the process."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _pages(plan: Plan, number: int, app: Pages) -> AsyncIterator[str]:
+    """Serve *app* within the block, where there is to be one; what to say of it."""
+    if not plan.pages:
+        yield ""
+        return
+    host, _, port = plan.pages.rpartition(":")
+    with contextlib.ExitStack() as stack:
+        try:
+            listening = stack.enter_context(
+                socket.create_server((host, int(port) + (number if int(port) else 0)))
+            )
+        except (OSError, ValueError, OverflowError) as error:
+            raise RateLimitServerNotStarted(
+                f"{plan.pages} cannot be listened on for metrics: {error}; give a free HOST:PORT"
+            ) from error
+        config = uvicorn.Config(
+            app, lifespan="off", ws="none", log_config=None, access_log=False,
+            timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listening]), name="pages")
+        try:
+            yield f", metrics on {host}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
