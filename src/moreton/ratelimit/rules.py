@@ -17,6 +17,7 @@ from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER
 from moreton.ratelimit.core.rules.values import Mode
 from moreton.ratelimit.limiter import Keys, Limiter
+from moreton.ratelimit.seeing.core.report import Verdict
 from moreton.resilience.core.headers import read_criticality
 from moreton.resilience.layers.adaptive import SHARES
 
@@ -113,6 +114,9 @@ class Rule:
     429, or 503 for what is nobody's fault. A rule in mode shadow counts and reports, and never
     acts; *share* in [0, 1] of the requests are enforced. With *charge* the limit counts answers: a
     request passes while one is left, and its status says what it costs (only failed logins).
+
+    *name* is what metrics call it, that of its limits unless given; where keys are *secret*, as API
+    keys are, nobody is shown them.
     """
 
     limiter: Limiter
@@ -126,6 +130,8 @@ class Rule:
     style: FieldStyle = FieldStyle.DRAFT_10
     charge: Callable[[int], int] | None = None
     shed: bool = False
+    name: str = ""
+    secret: bool = False
     rng: Rng = field(default_factory=system_rng)
     counts: RuleStatistics = field(default_factory=RuleStatistics)
     _lock: Lock = field(default_factory=Lock)
@@ -140,6 +146,18 @@ class Rule:
             raise ValueError(f"status is {self.status}: give 429, or 503")
         self.mode, self.excess = Mode(self.mode), Excess(self.excess)
         self.style = FieldStyle(self.style)
+        self.name = self.name or ", ".join(limit.name for limit in self.limiter.limits)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a request may have to wait for its turn."""
+        return bool(self.wait) or any(limit.patience_nanos for limit in self.limiter.limits)
+
+    def verdict(self, decision: Decision) -> Verdict:
+        """What becomes of a request about which *decision* was made, where the rule acts."""
+        if decision.allowed:
+            return Verdict.DELAY if decision.delay_nanos else Verdict.ALLOW
+        return Verdict.DROP if self.excess is Excess.DROP else Verdict.REJECT
 
     def acts(self) -> bool:
         """Whether a refusal of the present request is to be enforced."""

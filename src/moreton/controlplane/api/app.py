@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import time
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -31,6 +32,7 @@ from moreton.controlplane.errors import (
 from moreton.controlplane.problems import install_problems
 from moreton.controlplane.rollouts.api import rollouts_router
 from moreton.controlplane.rollouts.errors import NoRollout, NothingToRestart, NotRestartable
+from moreton.controlplane.talkers.api import talkers_router
 from moreton.kernel.errors import MoretonError
 from moreton.registry.errors import InstructionSuperseded
 from moreton.store.errors import RequestTooLarge, StoreError, StoreFull
@@ -87,4 +89,5 @@ def describe(parts: ApiParts) -> FastAPI:
     app.include_router(leaving)
     app.include_router(rollouts_router(parts.rollouts))
     app.include_router(history_router(parts.history))
+    app.include_router(talkers_router(parts.talkers, time.monotonic_ns))
     return app

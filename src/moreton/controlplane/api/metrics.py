@@ -127,6 +127,7 @@ def _gauges(values: Iterable[tuple[str, str, Mapping[str, str], float]]) -> list
     families: dict[str, Any] = {}
     for name, text, labels, value in values:
         if name not in families:
-            families[name] = GaugeMetricFamily(name, text, labels=sorted(labels))
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            families[name] = family(name, text, labels=sorted(labels))
         families[name].add_metric([labels[label] for label in sorted(labels)], value)
     return list(families.values())

@@ -12,6 +12,7 @@ from moreton.controlplane.drains import Drains
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.views import Views
 from moreton.controlplane.rollouts import Rollouts
+from moreton.ratelimit.seeing.core.board import Board
 from moreton.registry import InstanceView, Registry
 from moreton.registry.history import History
 from moreton.registry.instructions import Instructions
@@ -58,3 +59,4 @@ class ApiParts:
     proxies: Callable[[], list[Document]]
     metrics: Callable[[], Awaitable[bytes]]
     explain: Callable[[Request], Document]
+    talkers: Board

@@ -26,6 +26,7 @@ from moreton.controlplane.dns import dns_metrics
 from moreton.controlplane.errors import ObjectNotValid
 from moreton.controlplane.following import CUT_OFF
 from moreton.controlplane.problems import error_response
+from moreton.controlplane.talkers.api import talker_metrics
 from moreton.envoy.admin import EnvoyDoesNotAnswer
 from moreton.envoy.bootstrap import XDS_CLUSTER
 from moreton.envoy.supervisor import EnvoySupervisor
@@ -63,6 +64,7 @@ def application(
         proxies=looks.proxies,
         metrics=looks.metrics,
         explain=looks.explain,
+        talkers=plane.talkers,
     )
     return create_app(parts, token=token)
 
@@ -224,5 +226,6 @@ class Looks:
         yield "moreton_troubles", "Troubles now", {}, len(plane.troubles.now())
         yield from dns_metrics(plane.dns)
         yield from consul_metrics(plane.consul)
+        yield from talker_metrics(plane.talkers)
         restarts = self._envoy.statistics().restarts
         yield "moreton_envoy_restarts", "How often Envoy was started again", {}, restarts

@@ -30,6 +30,7 @@ from moreton.envoy.xds import PROXYLESS, XdsServer
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
 from moreton.gateway.core.model import Route
 from moreton.kernel.time import SystemClock
+from moreton.ratelimit.seeing.core.board import Board
 from moreton.registry import InstanceChange, Registry
 from moreton.registry.history import History
 from moreton.registry.instructions import Instructions
@@ -59,6 +60,7 @@ class Plane:
     troubles: Troubles
     events: Events = field(default_factory=Events)
     clashes: ClashIndex = field(default_factory=ClashIndex)
+    talkers: Board = field(default_factory=Board)
     programs: DevelopmentProcesses | None = None
     dns: DnsServer | None = None
     consul: ConsulApi | None = None

@@ -10,6 +10,7 @@ from moreton.kernel.time import NANOSECONDS_PER_SECOND
 from moreton.ratelimit.core.windows import Windowed
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
 _DAY_NANOS = 86_400 * NANOSECONDS_PER_SECOND
 
 
@@ -30,8 +31,9 @@ _DAYS = {Span.DAY: 1, Span.WEEK: 7, Span.MONTH: 31, Span.YEAR: 366}
 class CalendarWindow(Windowed):
     """*quota* in each *span* of the calendar in *zone*: a month begins when it does there.
 
-    Weeks begin on Monday. A day on which clocks change is as long as it is. Give `ZoneInfo` as
-    *zone*; the names of zones and their rules are data that the caller reads.
+    Weeks begin on Monday. A day on which clocks change is as long as it is; an hour that comes
+    twice is two, and one in which the clock is set is cut there. Give `ZoneInfo` as *zone*; the
+    names of zones and their rules are data that the caller reads.
     """
 
     __slots__ = ("span", "zone")
@@ -49,18 +51,46 @@ class CalendarWindow(Windowed):
     def bounds(self, now: int) -> tuple[int, int]:
         """See `Windowed.bounds`."""
         moment = _EPOCH + timedelta(microseconds=now // 1000)
+        if self.span is Span.HOUR:
+            return _hour(moment, self.zone)
         begin = _begin(moment.astimezone(self.zone), self.span)
-        end = _nanos(_next(begin, self.span))
-        start = _nanos(begin)
-        # Where clocks are set back an hour comes twice: both are one span of the calendar.
-        return (start, end) if start <= now < end else (now, max(end, now + 1))
+        following = _next(begin, self.span)
+        # A midnight that comes twice ends the day that was only interrupted by the first one.
+        ends = (_nanos(following), _nanos(following.replace(fold=1)))
+        return _nanos(begin), next((end for end in ends if now < end), now + 1)
+
+
+def _hour(moment: datetime, zone: tzinfo) -> tuple[int, int]:
+    """The hour of the clock there, as far as that was not set meanwhile.
+
+    By the time line: the wall clock of a place has hours that are missing, come twice, or are half.
+    """
+    local = moment.astimezone(zone)
+    into = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    begin, end = moment - into, moment - into + timedelta(hours=1)
+    return (
+        _nanos(_reach(moment, begin, zone)),
+        _nanos(_reach(moment, end - _MICRO, zone) + _MICRO),
+    )
+
+
+def _reach(moment: datetime, far: datetime, zone: tzinfo) -> datetime:
+    """How far on the way from *moment* to *far* the clock of *zone* was not set."""
+    offset = moment.astimezone(zone).utcoffset()
+    if far.astimezone(zone).utcoffset() == offset:
+        return far
+    near = moment
+    while abs(far - near) > _MICRO:
+        middle = near + (far - near) // 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            near = middle
+        else:
+            far = middle
+    return near
 
 
 def _begin(local: datetime, span: Span) -> datetime:
-    hour = local.replace(minute=0, second=0, microsecond=0)
-    if span is Span.HOUR:
-        return hour
-    day = hour.replace(hour=0, fold=0)
+    day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if span is Span.WEEK:
         return day - timedelta(days=day.weekday())
     if span is Span.MONTH:
@@ -69,9 +99,6 @@ def _begin(local: datetime, span: Span) -> datetime:
 
 
 def _next(begin: datetime, span: Span) -> datetime:
-    if span is Span.HOUR:
-        # By the time line: the wall clock of a place has hours that are missing.
-        return (begin.astimezone(UTC) + timedelta(hours=1)).astimezone(begin.tzinfo)
     if span is Span.MONTH:
         return (begin + timedelta(days=32)).replace(day=1)
     if span is Span.YEAR:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from moreton.ratelimit.rules import Caller, Refusal, Rule
+from moreton.ratelimit.servers.dropping import drop_asgi
 from moreton.ratelimit.servers.guard import Guard
 
 Scope = MutableMapping[str, Any]
@@ -24,8 +25,9 @@ _FAILED = 500
 class RateLimitMiddleware:
     """Lets requests and WebSockets to *app* pass *rules*, and tells of the limits in the answers.
 
-    What is too many is answered as its rule says. An ASGI server cannot end a connection without an
-    answer: what is to be dropped gets an empty one, and the connection is closed.
+    What is too many is answered as its rule says. What is to be dropped gets no answer where the
+    server lets that be (uvicorn, gunicorn's ASGI worker, hypercorn), else an empty one, and the
+    connection is closed.
     """
 
     def __init__(self, app: App, *rules: Rule) -> None:
@@ -39,7 +41,7 @@ class RateLimitMiddleware:
             return
         passage = await self._guard.enter_async(_caller(scope))
         if passage.refusal is not None:
-            await _refuse(scope, passage.refusal, send)
+            await _refuse(scope, passage.refusal, receive, send)
             return
         status = _FAILED
 
@@ -68,7 +70,9 @@ def _caller(scope: Scope) -> Caller:
     return Caller(scope.get("method", "GET"), scope["path"], headers, client[0] if client else "")
 
 
-async def _refuse(scope: Scope, refusal: Refusal, send: Send) -> None:
+async def _refuse(scope: Scope, refusal: Refusal, receive: Receive, send: Send) -> None:
+    if refusal.drop and await drop_asgi(receive, send):
+        return
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
         return

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from moreton.ratelimit.rules import Caller, Refusal
+from moreton.ratelimit.servers.dropping import drop_wsgi
 from moreton.ratelimit.servers.guard import Guard, Passage
 
 _FAILED = 500
@@ -37,6 +38,8 @@ class RateLimitMiddleware:
             return self._serve_async(request, self._get_response)
         passage = self._guard.enter(_caller(request))
         if passage.refusal is not None:
+            if passage.refusal.drop:
+                drop_wsgi(request.META)
             return _refused(passage.refusal)
         status = _FAILED
         try:
@@ -51,7 +54,11 @@ class RateLimitMiddleware:
     ) -> Any:
         passage = await self._guard.enter_async(_caller(request))
         if passage.refusal is not None:
-            return _refused(passage.refusal)
+            refused = _refused(passage.refusal)
+            if passage.refusal.drop:
+                # On a loop Django hands on no way to the connection; a WSGI server forbids this.
+                refused["Connection"] = "close"
+            return refused
         status = _FAILED
         try:
             response = await get_response(request)

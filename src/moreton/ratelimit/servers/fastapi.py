@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from fastapi import HTTPException, Request, Response
 
 from moreton.ratelimit.rules import Caller, Rule
+from moreton.ratelimit.servers.dropping import drop_asgi
 from moreton.ratelimit.servers.guard import Guard
 
 _FAILED = 500
@@ -33,6 +34,8 @@ class Limited:
         refusal = passage.refusal
         if refusal is not None:
             told = {k: v for k, v in refusal.fields if not k.startswith("content-")}
+            if refusal.drop and not await drop_asgi(request.receive, request._send):  # noqa: SLF001
+                told["connection"] = "close"
             raise HTTPException(refusal.status, refusal.decision.explain(), told)
         for name, value in passage.fields:
             response.headers[name] = value

@@ -16,6 +16,7 @@ from typing import Any
 from flask import Flask, Response, make_response, request
 
 from moreton.ratelimit.rules import Refusal, Rule
+from moreton.ratelimit.servers.dropping import drop_wsgi
 from moreton.ratelimit.servers.guard import Guard
 from moreton.ratelimit.servers.wsgi import RateLimitMiddleware, caller_of
 
@@ -45,6 +46,8 @@ class RateLimits:
             def limited(*args: Any, **kwargs: Any) -> Response:
                 passage = guard.enter(caller_of(request.environ))
                 if passage.refusal is not None:
+                    if passage.refusal.drop:
+                        drop_wsgi(request.environ)
                     return _refused(passage.refusal)
                 status = _FAILED
                 try:

@@ -12,6 +12,7 @@ from moreton.ratelimit.core.fields import fields_of
 from moreton.ratelimit.core.limit import seconds_of
 from moreton.ratelimit.limiter import Keys
 from moreton.ratelimit.rules import Caller, Mode, Refusal, Rule
+from moreton.ratelimit.seeing.tally import TALLY, Tally
 from moreton.ratelimit.turns import WAITING_MAX, Queue
 
 _ZERO = timedelta(0)
@@ -42,6 +43,7 @@ class Ask:
     rule: Rule
     keys: Keys
     cost: int
+    patience: timedelta
     share: float
 
 
@@ -57,61 +59,64 @@ Steps = Generator[Ask | Undo, Decision | None, Passage]
 
 
 class Guard:
-    """Looks at requests by all of *rules*, for threads and for tasks."""
+    """Looks at requests by all of *rules*, for threads and for tasks; *tally* counts what became.
 
-    def __init__(self, rules: Sequence[Rule], *, waiting_max: int = WAITING_MAX) -> None:
+    At most *waiting_max* requests of it wait for their turn: others are let in at once, or refused.
+    """
+
+    def __init__(
+        self, rules: Sequence[Rule], *, waiting_max: int = WAITING_MAX, tally: Tally = TALLY
+    ) -> None:
         for rule in rules:
             check_kind("a rule", rule, Rule)
         self._rules = tuple(rules)
         self._queue = Queue(waiting_max)
+        self._tally = tally
+        self._may_wait = any(rule.may_wait for rule in rules)
 
     def enter(self, caller: Caller) -> Passage:
         """Decide about *caller*, and wait for its turn."""
-        steps = self._steps(caller)
-        answer: Decision | None = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                passage: Passage = end.value
-                break
-            limiter = step.rule.limiter
-            if isinstance(step, Ask):
-                answer = limiter.decide(
-                    step.keys, step.cost, patience=step.rule.wait, share=step.share
-                )
-            else:
-                limiter.give_back(step.decision)
-                answer = None
-        if passage.delay_nanos:
-            with self._queue.place(wanted=True) as waiting:
-                if not waiting:
-                    return self._full(passage)
+        with self._queue.place(wanted=self._may_wait) as queued:
+            steps = self._steps(caller, queued=queued)
+            answer: Decision | None = None
+            while True:
+                try:
+                    step = steps.send(answer)
+                except StopIteration as end:
+                    passage: Passage = end.value
+                    break
+                limiter = step.rule.limiter
+                if isinstance(step, Ask):
+                    answer = limiter.decide(
+                        step.keys, step.cost, patience=step.patience, share=step.share
+                    )
+                else:
+                    limiter.give_back(step.decision)
+                    answer = None
+            if passage.delay_nanos:
                 limiter.clock.sleep(seconds_of(passage.delay_nanos))
         return passage
 
     async def enter_async(self, caller: Caller) -> Passage:
         """As `enter`."""
-        steps = self._steps(caller)
-        answer: Decision | None = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                passage: Passage = end.value
-                break
-            limiter = step.rule.limiter
-            if isinstance(step, Ask):
-                answer = await limiter.decide_async(
-                    step.keys, step.cost, patience=step.rule.wait, share=step.share
-                )
-            else:
-                await limiter.give_back_async(step.decision)
-                answer = None
-        if passage.delay_nanos:
-            with self._queue.place(wanted=True) as waiting:
-                if not waiting:
-                    return self._full(passage)
+        with self._queue.place(wanted=self._may_wait) as queued:
+            steps = self._steps(caller, queued=queued)
+            answer: Decision | None = None
+            while True:
+                try:
+                    step = steps.send(answer)
+                except StopIteration as end:
+                    passage: Passage = end.value
+                    break
+                limiter = step.rule.limiter
+                if isinstance(step, Ask):
+                    answer = await limiter.decide_async(
+                        step.keys, step.cost, patience=step.patience, share=step.share
+                    )
+                else:
+                    await limiter.give_back_async(step.decision)
+                    answer = None
+            if passage.delay_nanos:
                 await limiter.clock.sleep_async(seconds_of(passage.delay_nanos))
         return passage
 
@@ -131,16 +136,22 @@ class Guard:
             if cost:
                 await rule.limiter.charge_async(decision.keys, cost)
 
-    def _steps(self, caller: Caller) -> Steps:
+    def _steps(self, caller: Caller, *, queued: bool) -> Steps:
+        """Ask one rule after the other; without a place in the queue none may let it wait."""
         passage = Passage()
         for rule in self._rules:
             keys = None if rule.mode is Mode.OFF else rule.key(caller)
             if keys is None:
                 continue
-            decision = yield Ask(rule, keys, rule.price(caller), rule.portion(caller))
+            patience = rule.wait if queued else _ZERO
+            decision = yield Ask(rule, keys, rule.price(caller), patience, rule.portion(caller))
             assert decision is not None
             acts = rule.acts()
-            rule.count(decision, acted=acts)
+            if acts and decision.delay_nanos and not queued:
+                # A queue of the limit's own: its turn goes to the next one.
+                yield Undo(rule, decision)
+                decision = _too_late(decision)
+            self._count(rule, decision, acts=acts)
             if not decision.allowed:
                 if not acts:
                     continue
@@ -155,13 +166,31 @@ class Guard:
             passage.passed.append((rule, _undone(decision) if rule.charge else decision))
         return passage
 
-    def _full(self, passage: Passage) -> Passage:
-        """As many as may wait do so already: their turns are used, and the request is refused."""
-        rule, decision = max(passage.passed, key=lambda one: one[1].delay_nanos)
-        refused = replace(
-            decision, allowed=False, retry_nanos=decision.delay_nanos, refused_by=None
+    def _count(self, rule: Rule, decision: Decision, *, acts: bool) -> None:
+        rule.count(decision, acted=acts)
+        mode = Mode.ENFORCE if acts else Mode.SHADOW
+        self._tally.note(
+            rule.name,
+            decision.keys,
+            rule.verdict(decision),
+            mode,
+            cost=decision.cost,
+            secret=rule.secret,
+            degraded=decision.degraded,
         )
-        return Passage(refusal=rule.refusal(refused))
+
+
+def _too_late(decision: Decision) -> Decision:
+    """*decision* for one who cannot wait: as many as may do so already."""
+    slowest = max(decision.standings, key=lambda one: one.wait_nanos)
+    return replace(
+        decision,
+        allowed=False,
+        delay_nanos=0,
+        retry_nanos=decision.delay_nanos,
+        refused_by=slowest.limit.name,
+        taken=(),
+    )
 
 
 def _undone(decision: Decision) -> Decision:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from moreton.ratelimit.rules import Caller, Rule
+from moreton.ratelimit.servers.dropping import drop_wsgi
 from moreton.ratelimit.servers.guard import Guard, Passage
 
 Environ = dict[str, Any]
@@ -19,7 +20,11 @@ _FAILED = 500
 
 
 class RateLimitMiddleware:
-    """As the ASGI middleware, for *app*; a thread that waits for its turn is blocked."""
+    """As the ASGI middleware, for *app*; a thread that waits for its turn is blocked.
+
+    What is to be dropped gets no answer from gunicorn and from werkzeug's server, an empty one from
+    others: WSGI has no way to close a connection.
+    """
 
     def __init__(self, app: App, *rules: Rule) -> None:
         self._app = app
@@ -30,6 +35,8 @@ class RateLimitMiddleware:
         passage = self._guard.enter(caller_of(environ))
         refusal = passage.refusal
         if refusal is not None:
+            if refusal.drop:
+                drop_wsgi(environ)
             status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
             start_response(status, refusal.fields)
             return [refusal.body]

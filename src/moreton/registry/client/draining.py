@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from moreton.registry.client.wire import REQUEST_SECONDS_MAX, Answer, Api, path_of
+from moreton.kernel.places import REQUEST_SECONDS_MAX
+from moreton.registry.client.wire import Answer, Api, path_of
 from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import Phase, Unanswered
 from moreton.registry.core.standing import InstanceState

@@ -7,8 +7,9 @@ import logging
 import threading
 from collections.abc import Callable
 
+from moreton.kernel.places import REQUEST_SECONDS_MAX
 from moreton.kernel.rng import system_rng
-from moreton.registry.client.wire import REQUEST_SECONDS_MAX, Answer, path_of
+from moreton.registry.client.wire import Answer, path_of
 from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import Phase as Registered
 from moreton.registry.core.heartbeat import Unanswered

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, assert_never
 
+from moreton.kernel.places import Finder
 from moreton.kernel.time import Clock
-from moreton.registry.client.places import Finder
 from moreton.registry.client.wire import Api
 from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import (

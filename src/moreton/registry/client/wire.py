@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from moreton.kernel.places import REQUEST_SECONDS_MAX, Finder, Place, connect
 from moreton.kernel.quantities import format_duration, parse_duration
-from moreton.registry.client.places import Finder, Place
 from moreton.registry.core.documents import registration_document
 from moreton.registry.core.heartbeat import (
     Confirmed,
@@ -25,7 +24,6 @@ from moreton.registry.core.heartbeat import (
 )
 from moreton.registry.core.instance import Instance, InstanceId
 
-REQUEST_SECONDS_MAX = 2.0
 _ANSWER_BYTES_MAX = 64 * 1024
 _REASON_CHARS_MAX = 500
 # As many as one answer holds with room to spare.
@@ -210,39 +208,6 @@ class Api:
             connection.close()  # whoever says so much is no control plane
             self._connection = None
         return Answer(response.status, _parsed(text))
-
-
-def connect(place: Place) -> http.client.HTTPConnection:
-    """An open connection to *place*. Raises `OSError`, `ValueError` for what is no address."""
-    parts = urlsplit(place.url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = f"{place.url!r} is not an address like http://127.0.0.1:7400"
-        raise ValueError(message)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(
-            parts.hostname,
-            parts.port,
-            timeout=REQUEST_SECONDS_MAX,
-            context=_trust(place.certificate),
-        )
-    else:
-        connection = http.client.HTTPConnection(
-            parts.hostname, parts.port, timeout=REQUEST_SECONDS_MAX
-        )
-    connection.connect()
-    return connection
-
-
-def _trust(certificate: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if certificate:
-        # The very certificate that this control plane announced: whoever shows it is that control
-        # plane, whatever names are in it and whoever signed it.
-        context.load_verify_locations(cadata=certificate)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
-    return context
 
 
 def _document(offer: Offer, own_address: str) -> bytes:

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self, cast
 
 from moreton.kernel.arguments import check_duration, check_kind
+from moreton.kernel.places import Finder
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import SystemClock
-from moreton.registry.client.places import Finder
 from moreton.registry.core.instance import Instance, InstanceId, check_service_name
 from moreton.registry.discovery.choices import Choice, tried
 from moreton.registry.discovery.copies import Copies

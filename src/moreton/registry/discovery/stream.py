@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
-from moreton.registry.client.places import Finder, Place
-from moreton.registry.client.wire import NOWHERE, connect, describe
+from moreton.kernel.places import Finder, Place, connect
+from moreton.registry.client.wire import NOWHERE, describe
 
 # The control plane says something every 15 s: two of these may be late before it is given up.
 SILENCE_SECONDS_MAX = 40.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moreton.registry.client.places import Finder, Place
+from moreton.kernel.places import Finder, Place
 
 PEERS = [{"name": "b", "api": "http://10.0.0.2:7400", "certificate": "PEM"}]
 

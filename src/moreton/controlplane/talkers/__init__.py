@@ -1,0 +1,1 @@
+"""Who asks most of the limits of services, as these tell the control plane."""

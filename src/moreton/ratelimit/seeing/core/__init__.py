@@ -1,0 +1,1 @@
+"""Counting many keys in little memory: pure."""
