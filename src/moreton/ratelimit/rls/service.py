@@ -273,15 +273,16 @@ def _met(domain: str, root: Node, descriptor: Descriptor, cost: int) -> _Met | N
 
 def _overridden(domain: str, descriptor: Descriptor) -> Match:
     """The limit that the asker brought, in place of any that is configured."""
-    assert descriptor.override is not None
-    count, unit = descriptor.override
+    brought = descriptor.override
+    assert brought is not None
     entries = descriptor.entries
     told = ".".join(f"{key}_{value}" if value else key for key, value in entries)
+    seconds = SECONDS[brought.unit] * brought.multiplier
     limit = None
-    if count:
-        rate = Rate(count, timedelta(seconds=SECONDS[unit]))
-        limit = FixedWindow(rate, name=told)
-    return Match(Threshold(limit, count, unit), f"{domain}.{told}", (*entries, ("", unit)))
+    if brought.count:
+        limit = FixedWindow(Rate(brought.count, timedelta(seconds=seconds)), name=told)
+    threshold = Threshold(limit, brought.count, brought.unit, brought.multiplier)
+    return Match(threshold, f"{domain}.{told}", (*entries, ("", str(seconds))))
 
 
 def _key(domain: str, match: Match) -> str:

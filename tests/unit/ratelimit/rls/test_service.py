@@ -12,7 +12,7 @@ from moreton.kernel.rng import seeded_rng
 from moreton.ratelimit import Gcra
 from moreton.ratelimit.core.fields import FieldStyle
 from moreton.ratelimit.errors import LimitStoreUnavailable
-from moreton.ratelimit.rls.core.answers import Answer, Descriptor
+from moreton.ratelimit.rls.core.answers import Answer, Descriptor, Override
 from moreton.ratelimit.rls.core.settling import Ask, Settled
 from moreton.ratelimit.rls.core.tree import COUNT_MAX, Away, Node, Threshold, Unit
 from moreton.ratelimit.rls.imports import load
@@ -102,6 +102,13 @@ async def test_who_only_looks_is_over_once_more_than_the_quota_was_used(world: W
     assert (await world.ask("two", two=0)).refused
 
 
+async def test_hits_are_given_back_down_to_nothing(world: World) -> None:
+    await world.ask("nine", nine=5)
+    answer = await world.ask("nine", nine=-3)
+    assert (answer.refused, answer.statuses[0].left) == (False, 7)
+    assert (await world.ask("nine", nine=-30)).statuses[0].left == 9
+
+
 async def test_the_same_descriptor_twice_counts_twice(world: World) -> None:
     answer = await world.ask("nine", "nine")
     assert [one.left for one in answer.statuses] == [7, 7]
@@ -160,14 +167,14 @@ async def test_everything_may_be_a_quota_or_shadow(tmp_path: Path) -> None:
 
 
 async def test_an_asker_may_bring_a_limit_of_its_own(world: World) -> None:
-    asked = [Descriptor((("two", "x"),), override=(3, Unit.HOUR))]
+    asked = [Descriptor((("two", "x"),), override=Override(3, Unit.HOUR))]
     answers = [await world.service.decide("shop", asked) for _ in range(4)]
     assert [one.refused for one in answers] == [False, False, False, True]
     threshold = answers[0].statuses[0].threshold
     assert threshold is not None
     assert (threshold.count, threshold.unit) == (3, "hour")
     assert not (await world.ask("two")).refused
-    banned = [Descriptor((("two", "y"),), override=(0, Unit.HOUR))]
+    banned = [Descriptor((("two", "y"),), override=Override(0, Unit.HOUR))]
     assert (await world.service.decide("shop", banned)).refused
 
 

@@ -13,15 +13,24 @@ from moreton.ratelimit.rls.core.tree import COUNT_MAX, Entry, Threshold, Unit
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """A limit that the asker brings: *count* in *multiplier* units."""
+
+    count: int
+    unit: Unit
+    multiplier: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Descriptor:
     """What was asked about: *entries*, and what is charged where it is not what all are.
 
-    *override* is a limit that the asker brings: its count, and its period.
+    A *cost* below 0 is given back. *override* is the limit in place of any that is configured.
     """
 
     entries: tuple[Entry, ...]
     cost: int | None = None
-    override: tuple[int, Unit] | None = None
+    override: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class Threshold:
     limit: Limit | None
     count: int
     unit: Unit | None = None
+    multiplier: int = 1  # of the unit
     unlimited: bool = False
     name: str = ""
     replaces: frozenset[str] = frozenset()
