@@ -1,0 +1,13 @@
+"""What takes the place of one database transaction when its tables move to several services.
+
+Use it where one piece of business changes what several services own. Not where one database can
+still do it: its own transaction is simpler, faster and isolated.
+
+| home | for |
+|---|---|
+| `saga` | steps that are each undone if a later one fails: the usual answer |
+
+Guarantees, of all of them: what was promised survives a kill at any moment; an effect that is
+asked for twice happens once; what cannot be finished by a program is kept, and says what a person
+has to decide.
+"""
