@@ -6,6 +6,7 @@ still do it: its own transaction is simpler, faster and isolated.
 | home | for |
 |---|---|
 | `saga` | steps that are each undone if a later one fails: the usual answer |
+| `outbox` | telling other services what happened, not before it did and not without telling |
 
 Guarantees, of all of them: what was promised survives a kill at any moment; an effect that is
 asked for twice happens once; what cannot be finished by a program is kept, and says what a person

@@ -1,0 +1,239 @@
+"""NATS JetStream: a stream per topic, read from a position on by consumers that the server forgets.
+
+Run the server with `sync_interval: always`: by default it answers before a message is on disk, and
+a power failure loses two minutes. Source: Jepsen, "NATS 2.12.1", 2025.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+from moreton.transactions.failpoints import Failpoint
+from moreton.transactions.outbox.brokers.port import FRAMES_MAX, Extent, Frame, Subscription
+from moreton.transactions.outbox.errors import BrokerUnavailable, NatsMissing
+
+try:
+    import nats
+    import nats.errors
+    import nats.js.errors
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription as NatsSubscription
+    from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
+except ImportError as missing:
+    raise NatsMissing from missing
+
+STREAM, SUBJECT = "moreton-{}", "moreton.events.{}"
+_CONTENT_TYPE = "application/cloudevents-batch+json"
+_ANSWER_SECONDS_MAX = 5.0
+_CONNECT_SECONDS_MAX = 2
+_RECONNECT_SECONDS = 0.1
+# A reader that hears neither a message nor this for that many times reads anew.
+_HEARTBEAT_SECONDS, _HEARTBEATS_MISSED_MAX = 0.5, 4
+# What the server may have under way to a reader before it waits for it.
+_PENDING_MAX = 4 * FRAMES_MAX
+
+_PUBLISHING, _STORED = Failpoint("broker.nats-publishing"), Failpoint("broker.nats-stored")
+
+
+class NatsBroker:
+    """The JetStream at *servers*, `nats://one:4222,nats://two:4222`."""
+
+    def __init__(self, servers: str, *, retain: timedelta, replicas: int = 1) -> None:
+        self._servers = servers.split(",")
+        # An address may hold a password.
+        self.name = "NATS at " + ", ".join(each.rpartition("@")[2] for each in self._servers)
+        self._retain = retain
+        self._replicas = replicas
+        self._client: Client | None = None
+        self._streams: set[str] = set()
+
+    async def publish(self, topic: str, body: bytes, id: str) -> None:  # noqa: A002 - as the port
+        """As `Broker.publish`."""
+        client = await self._ready(topic)
+        headers = {"Nats-Msg-Id": id, "Content-Type": _CONTENT_TYPE}
+        _PUBLISHING()
+        try:
+            await client.jetstream().publish(
+                SUBJECT.format(topic),
+                body,
+                timeout=_ANSWER_SECONDS_MAX,
+                stream=STREAM.format(topic),
+                headers=headers,
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            self._streams.discard(topic)
+            raise self._unavailable(error) from error
+        _STORED()
+
+    async def subscribe(self, topic: str, after: int) -> Subscription:
+        """As `Broker.subscribe`."""
+        await self._ready(topic)
+        return _Reader(self, topic, after)
+
+    async def extent(self, topic: str) -> Extent:
+        """As `Broker.extent`."""
+        client = await self._ready(topic)
+        try:
+            info = await client.jetstream().stream_info(STREAM.format(topic))
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            self._streams.discard(topic)
+            raise self._unavailable(error) from error
+        return Extent(info.state.first_seq or 1, info.state.last_seq, str(info.created))
+
+    async def follow(self, topic: str, after: int) -> NatsSubscription:
+        """What comes behind *after*, as the server sends it."""
+        client = await self._ready(topic)
+        inbox = client.new_inbox()
+        try:
+            found = await client.subscribe(inbox, pending_msgs_limit=4 * _PENDING_MAX)
+            await client.jetstream().add_consumer(
+                STREAM.format(topic),
+                ConsumerConfig(
+                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                    opt_start_seq=after + 1,
+                    deliver_subject=inbox,
+                    ack_policy=AckPolicy.NONE,
+                    flow_control=True,
+                    idle_heartbeat=_HEARTBEAT_SECONDS,
+                    mem_storage=True,
+                    num_replicas=1,
+                ),
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            self._streams.discard(topic)
+            raise self._unavailable(error) from error
+        return found
+
+    async def answer(self, subject: str) -> None:
+        """Tell the server that what it sent before was read."""
+        if self._client is not None and self._client.is_connected:
+            await self._client.publish(subject)
+
+    async def close(self) -> None:
+        """As `Broker.close`."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await client.close()
+
+    async def _ready(self, topic: str) -> Client:
+        client = self._client
+        if client is None or client.is_closed:
+            client = self._client = await self._connect()
+        if not client.is_connected:
+            # What is published now would be sent some time later, after what we try meanwhile.
+            raise BrokerUnavailable(broker=self.name, reason="the connection is lost")
+        if topic not in self._streams:
+            await self._make_stream(client, topic)
+        return client
+
+    async def _connect(self) -> Client:
+        try:
+            return await nats.connect(
+                self._servers,
+                connect_timeout=_CONNECT_SECONDS_MAX,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=_RECONNECT_SECONDS,
+                error_cb=_say_nothing,
+                disconnected_cb=self._on_disconnected,
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+
+    async def _on_disconnected(self) -> None:
+        self._streams.clear()
+
+    async def _make_stream(self, client: Client, topic: str) -> None:
+        name = STREAM.format(topic)
+        try:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                await client.jetstream().stream_info(name)
+                self._streams.add(topic)
+                return
+            await client.jetstream().add_stream(
+                StreamConfig(
+                    name=name,
+                    subjects=[SUBJECT.format(topic)],
+                    retention=RetentionPolicy.LIMITS,
+                    max_age=self._retain.total_seconds(),
+                    num_replicas=self._replicas,
+                )
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        self._streams.add(topic)
+
+    def _unavailable(self, error: Exception) -> BrokerUnavailable:
+        return BrokerUnavailable(broker=self.name, reason=str(error) or type(error).__name__)
+
+
+async def _say_nothing(_: Exception) -> None:
+    """What fails is told to who asked for it."""
+
+
+class _Reader:
+    """Reads anew from where it was when the server falls silent or leaves something out."""
+
+    def __init__(self, broker: NatsBroker, topic: str, after: int) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._after = after
+        self._from: NatsSubscription | None = None
+        self._heard = 0  # messages of this subscription, which the server counts, too
+        self._silent = 0.0
+
+    async def read(self, wait: timedelta) -> Sequence[Frame]:
+        await self._follow()
+        frames: list[Frame] = []
+        seconds = min(wait.total_seconds(), _HEARTBEAT_SECONDS)
+        while (source := self._from) and len(frames) < FRAMES_MAX:
+            if frames and not source.pending_msgs:
+                break
+            try:
+                message = await source.next_msg(seconds)
+            except TimeoutError:
+                await self._on_silence(seconds)
+                break
+            except (nats.errors.Error, OSError):
+                await self.close()
+                break
+            self._silent = 0.0
+            await self._take(message, frames)
+        return frames
+
+    async def _follow(self) -> None:
+        if self._from is None:
+            self._from = await self._broker.follow(self._topic, self._after)
+            self._heard, self._silent = 0, 0.0
+
+    async def close(self) -> None:
+        found, self._from = self._from, None
+        if found is not None:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await found.unsubscribe()
+
+    async def _take(self, message: Msg, frames: list[Frame]) -> None:
+        headers = message.headers or {}
+        if headers.get("Status"):
+            stalled = message.reply or headers.get("Nats-Consumer-Stalled")
+            if stalled:
+                await self._broker.answer(stalled)
+            if int(headers.get("Nats-Last-Consumer") or 0) > self._heard:
+                await self.close()
+            return
+        place = message.metadata.sequence
+        if place.consumer != self._heard + 1:
+            await self.close()
+            return
+        self._heard += 1
+        self._after = place.stream
+        frames.append(Frame(place.stream, message.data))
+
+    async def _on_silence(self, seconds: float) -> None:
+        self._silent += seconds
+        if self._silent > _HEARTBEAT_SECONDS * _HEARTBEATS_MISSED_MAX:
+            await self.close()

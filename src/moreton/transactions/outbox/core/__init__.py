@@ -1,0 +1,1 @@
+"""What outbox and inbox decide, without a database, a broker or a clock."""

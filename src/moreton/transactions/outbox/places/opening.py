@@ -1,0 +1,29 @@
+"""A place by its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moreton.transactions.databases.errors import UnknownDatabaseUrl
+from moreton.transactions.outbox.places.place import Place
+
+SQLITE = "sqlite:///"
+POSTGRES = ("postgresql://", "postgres://")
+
+
+def open_place(where: str | Place) -> Place:
+    """The place at `sqlite:///relative/file`, `sqlite:////absolute/file` or `postgresql://…`."""
+    if isinstance(where, Place):
+        return where
+    if not isinstance(where, str):
+        raise TypeError(f"database is {where!r}: give an address, as 'sqlite:///shop.db'")
+    if where.startswith(SQLITE) and where != SQLITE:
+        from moreton.transactions.outbox.places.sqlite import SqlitePlace  # noqa: PLC0415 - light
+
+        return SqlitePlace(Path(where.removeprefix(SQLITE)))
+    if where.startswith(POSTGRES):
+        # Only who uses it needs the driver.
+        from moreton.transactions.outbox.places.postgres import PostgresPlace  # noqa: PLC0415
+
+        return PostgresPlace(where)
+    raise UnknownDatabaseUrl(url=where)

@@ -1,0 +1,74 @@
+"""A PostgreSQL; handlers get a `psycopg.Connection`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import psycopg
+
+from moreton.transactions.databases.postgres import (
+    Connection,
+    connect,
+    database_name,
+    placeholders,
+    translated,
+)
+from moreton.transactions.outbox.places.place import Place, Work
+from moreton.transactions.outbox.tables.dialect import POSTGRES
+from moreton.transactions.outbox.tables.script import Batch, Rows
+
+
+class PostgresPlace(Place):
+    """One connection to the database at *conninfo*."""
+
+    dialect = POSTGRES
+
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+        self.name = database_name(conninfo)
+        self._connection: Connection | None = None
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Work]:
+        """As `Place.begin`."""
+        connection = self._connected()
+        try:
+            # Within it psycopg refuses that a handler commits.
+            with connection.transaction():
+                yield Work(connection, lambda batch: execute(connection, batch))
+        except psycopg.OperationalError as error:
+            raise translated(error, self.name) from error
+
+    def works(self) -> bool:
+        """As `Place.works`."""
+        try:
+            with self.begin() as work:
+                work.given.execute("SELECT 1")
+        except Exception:  # noqa: BLE001 - whatever it is, it does not work
+            return False
+        return True
+
+    def close(self) -> None:
+        """As `Place.close`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self.conninfo, self.name)
+        return self._connection
+
+
+def execute(connection: Connection, batch: Batch) -> list[Rows]:
+    """The rows of each statement of *batch*; several are one trip."""
+    if len(batch) == 1:
+        return [_rows(connection.execute(placeholders(batch[0].sql), batch[0].values))]
+    with connection.pipeline():
+        cursors = [connection.execute(placeholders(each.sql), each.values) for each in batch]
+    return [_rows(cursor) for cursor in cursors]
+
+
+def _rows(cursor: psycopg.Cursor[tuple[object, ...]]) -> Rows:
+    return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,234 @@
+"""Moves events from an outbox to a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias, TypeVar, assert_never
+from uuid import uuid4
+
+from moreton.kernel.arguments import check_duration, check_kind
+from moreton.kernel.errors import MoretonError
+from moreton.kernel.time import Clock, SystemClock
+from moreton.transactions.failpoints import Failpoint
+from moreton.transactions.outbox.brokers import Broker, open_broker
+from moreton.transactions.outbox.core import relaying as core
+from moreton.transactions.outbox.core.tenure import Tenure
+from moreton.transactions.outbox.outbox import Outbox
+from moreton.transactions.outbox.places import Place, open_place
+from moreton.transactions.outbox.running import run_until_told
+from moreton.transactions.outbox.tables import leases, outgoing
+from moreton.transactions.outbox.tables.schema import install
+from moreton.transactions.outbox.tables.script import Statement
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+TTL = timedelta(seconds=5)
+KEEP = timedelta(hours=1)
+
+_TAKEN = Failpoint("relay.lease-taken")
+_READ, _PUBLISHED = Failpoint("relay.read"), Failpoint("relay.published")
+_MARKING, _MARKED = Failpoint("relay.marking"), Failpoint("relay.marked")
+_PRUNING, _PRUNED = Failpoint("relay.pruning"), Failpoint("relay.pruned")
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStatistics:
+    """What a relay did so far."""
+
+    leads: bool
+    events: int
+    messages: int
+    failures: int
+    fenced: int
+
+
+class Relay:
+    """The relay of *outbox* in *database* to *broker*: addresses, or what they open.
+
+    Run as many as you like: one works, the others take over within *ttl* of its death. Events are
+    published in the order of their positions, again when it is not known whether they arrived,
+    and stay in the table for *keep* after that, so that a broker which lost them can be sent them
+    again; with `timedelta(0)` they are deleted at once.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        database: str | Place,
+        broker: str | Broker,
+        keep: timedelta = KEEP,
+        ttl: timedelta = TTL,
+        told: core.Told | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        check_kind("outbox", outbox, Outbox)
+        check_duration("keep", keep, zero=True)
+        check_duration("ttl", ttl)
+        self._outbox = outbox
+        self._place = open_place(database)
+        self._broker = open_broker(broker) if isinstance(broker, str) else broker
+        self._keep = keep
+        self._clock = clock or SystemClock()
+        self._tenure = Tenure(ttl)
+        self._machine = core.RelayMachine(self._tenure, told)
+        self._holder = uuid4().hex
+        self._lease = f"relay:{outbox.table}"
+        self._installed = False
+        self._events = self._messages = self._failures = self._fenced = 0
+        self._failing = ""
+        self._rang = asyncio.Event()
+        self._stopping = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moreton-relay")
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; finishes the message under way."""
+        run_until_told(self.serve, self.stop)
+
+    async def serve(self) -> None:
+        """Work until `stop`, or until cancelled."""
+        try:
+            while not self._stopping:
+                await self._step()
+        finally:
+            await self._end()
+
+    def stop(self) -> None:
+        """End `serve` after the message under way."""
+        self._stopping = True
+        self._rang.set()
+
+    def ring(self) -> None:
+        """Events were committed: look now instead of at the next poll. On the loop's thread."""
+        self._rang.set()
+
+    def statistics(self) -> RelayStatistics:
+        """What was done so far."""
+        return RelayStatistics(
+            self._machine.leads, self._events, self._messages, self._failures, self._fenced
+        )
+
+    async def _step(self) -> None:
+        effects = self._machine.wake(self._clock.now())
+        if not effects:
+            effects = await self._wait()
+        while effects:
+            (effect,) = effects
+            event = await self._perform(effect)
+            if isinstance(event, core.Fenced):
+                self._fenced += 1
+            effects = self._machine.handle(event, self._clock.now())
+
+    async def _wait(self) -> Sequence[core.Effect]:
+        deadline = self._machine.deadline()
+        assert deadline is not None, "nothing is under way between two steps"
+        seconds = max((deadline - self._clock.now()).total_seconds(), 0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rang.wait()
+        if self._rang.is_set():
+            self._rang.clear()
+            return self._machine.handle(core.Rang(), self._clock.now())
+        return ()
+
+    async def _perform(self, effect: core.Effect) -> core.Happened:
+        try:
+            if isinstance(effect, core.Publish):
+                return await self._publish(effect)
+            event = await self._on_thread(self._write, effect)
+        except MoretonError as error:
+            self._failures += 1
+            if str(error) != self._failing:
+                self._failing = str(error)
+                _LOG.warning("the relay of %s waits: %s", self._outbox.topic, error)
+            return core.Failed()
+        return event
+
+    async def _publish(self, effect: core.Publish) -> core.Happened:
+        _READ()
+        first, last = effect.rows[0].position, effect.rows[-1].position
+        # Another relay, or this one after a failure, may cut the rows differently.
+        name = f"{self._outbox.topic}/{self._tenure.token}/{self._failures}/{first}-{last}"
+        await self._broker.publish(self._outbox.topic, effect.body, name)
+        _PUBLISHED()
+        self._events += len(effect.rows)
+        self._messages += 1
+        if self._failing:
+            self._failing = ""
+            _LOG.warning("the relay of %s goes on", self._outbox.topic)
+        return core.Published(effect.rows)
+
+    def _write(self, effect: core.Effect) -> core.Happened:
+        dialect, table, place = self._place.dialect, self._outbox.table, self._place
+        match effect:
+            case core.Look():
+                if not self._installed:
+                    place.run(install(dialect, self._outbox.schema(dialect)))
+                    self._installed = True
+                return core.LeaseSeen(place.run(leases.look(self._lease)))
+            case core.Take(seen):
+                token = place.run(leases.take(self._lease, self._holder, seen))
+                _TAKEN()
+                return core.Fenced() if token is None else core.LeaseTaken(token)
+            case core.Read(limit):
+                return core.RowsRead(place.run(outgoing.unsent(table, limit)))
+            case core.Beat(token):
+                return _answer(place.run(leases.beat(dialect, self._lease, token, self._ttl)))
+            case core.Mark(token, rows):
+                return self._mark(token, rows)
+            case core.Prune(token):
+                return self._prune(token)
+            case core.Publish():
+                raise AssertionError("published by the loop")
+            case _:
+                assert_never(effect)
+
+    def _mark(self, token: int, rows: Sequence[core.Row]) -> core.Happened:
+        positions = [row.position for row in rows]
+        keep = bool(self._keep)
+        dialect, table = self._place.dialect, self._outbox.table
+        with self._place.begin() as work:
+            ours = work.run(outgoing.mark(dialect, table, self._fence(token), positions, keep=keep))
+            _MARKING()
+        _MARKED()
+        return _answer(ours)
+
+    def _prune(self, token: int) -> core.Happened:
+        dialect, table = self._place.dialect, self._outbox.table
+        with self._place.begin() as work:
+            ours = work.run(outgoing.prune(dialect, table, self._fence(token), self._keep))
+            _PRUNING()
+        _PRUNED()
+        return _answer(ours)
+
+    @property
+    def _ttl(self) -> timedelta:
+        return self._tenure.ttl
+
+    def _fence(self, token: int) -> Statement:
+        return leases.fence(self._place.dialect, self._lease, token, self._ttl)
+
+    async def _end(self) -> None:
+        token = self._tenure.token
+        if token is not None:
+            with contextlib.suppress(MoretonError):
+                await self._on_thread(self._place.run, leases.release(self._lease, token))
+        await self._on_thread(self._place.close)
+        await self._broker.close()
+        self._thread.shutdown(wait=False)
+
+    async def _on_thread(self, function: Callable[..., T], *values: _Value) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
+
+
+_Value: TypeAlias = object
+
+
+def _answer(ours: bool) -> core.Happened:  # noqa: FBT001 - what a write said
+    return core.Done() if ours else core.Fenced()

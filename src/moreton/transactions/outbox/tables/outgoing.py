@@ -1,0 +1,105 @@
+"""The outbox's table: written by the business, read and marked by the relay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from moreton.transactions.outbox.core.relaying import Row
+from moreton.transactions.outbox.tables.dialect import Dialect
+from moreton.transactions.outbox.tables.leases import fence
+from moreton.transactions.outbox.tables.script import Script, Statement
+
+PRUNE_ROWS_MAX = 5000
+_COLUMNS = {"id": "text", "key": "text", "event": "text"}
+
+
+def add(dialect: Dialect, table: str, rows: Sequence[tuple[str, str, str]]) -> Script[None]:
+    """Write *rows* of id, key and text.
+
+    In PostgreSQL the key is locked before the position is drawn and until the transaction ends, so
+    that the positions of a key are in the order of commits; SQLite has one writer at a time.
+    """
+    source, values = dialect.table(_COLUMNS, rows)
+    if dialect.is_postgres:
+        lock = f"pg_advisory_xact_lock(hashtextextended('{table}/' || key, 0))"
+        source = f"(SELECT id, key, event, {lock} AS locked FROM {source}) AS given"
+    yield [
+        Statement(
+            f"INSERT INTO {table} (id, key, event) SELECT id, key, event FROM {source}", values
+        )
+    ]
+
+
+def unsent(table: str, limit: int) -> Script[list[Row]]:
+    """The oldest events that are not marked."""
+    (rows,) = yield [
+        Statement(
+            f"SELECT position, event FROM {table} WHERE sent_at IS NULL ORDER BY position LIMIT ?",
+            (limit,),
+        )
+    ]
+    return [Row(position, text) for position, text in rows]
+
+
+def mark(
+    dialect: Dialect, table: str, mine: Statement, positions: Sequence[int], *, keep: bool
+) -> Script[bool]:
+    """Say that *positions* are sent; `False`, and nothing said, when the fence *mine* is not ours.
+
+    Without *keep* they are deleted.
+    """
+    source, values = dialect.table({"place": "bigint"}, [(each,) for each in positions])
+    chosen = f"WHERE position IN (SELECT place FROM {source})"
+    change = f"UPDATE {table} SET sent_at = {dialect.now} {chosen}"
+    if not keep:
+        change = f"DELETE FROM {table} {chosen}"
+    if dialect.is_postgres:
+        sql = (
+            f"WITH mine AS ({mine.sql}), done AS ({change} AND EXISTS (SELECT 1 FROM mine) "
+            "RETURNING 1) SELECT count(*) FROM mine"
+        )
+        (rows,) = yield [Statement(sql, [*mine.values, *values])]
+        return bool(rows[0][0])
+    (held,) = yield [mine]
+    if held:
+        yield [Statement(change, values)]
+    return bool(held)
+
+
+def prune(dialect: Dialect, table: str, mine: Statement, keep: timedelta) -> Script[bool]:
+    """Delete what was sent longer than *keep* ago, up to `PRUNE_ROWS_MAX`; whether it is ours."""
+    (held,) = yield [mine]
+    if held:
+        yield [
+            Statement(
+                f"DELETE FROM {table} WHERE position IN (SELECT position FROM {table} "
+                f"WHERE sent_at < {dialect.later} ORDER BY position LIMIT {PRUNE_ROWS_MAX})",
+                (-keep.total_seconds(),),
+            )
+        ]
+    return bool(held)
+
+
+def resend(dialect: Dialect, table: str, since: timedelta) -> Script[int]:
+    """Unmark what was sent within *since*: for a broker that lost it. How many."""
+    (rows,) = yield [
+        Statement(
+            f"UPDATE {table} SET sent_at = NULL WHERE sent_at >= {dialect.later} RETURNING 1",
+            (-since.total_seconds(),),
+        )
+    ]
+    return len(rows)
+
+
+def backlog(dialect: Dialect, table: str) -> Script[tuple[int, float, int]]:
+    """Unsent events, the age in seconds of the oldest, and how many are kept after being sent."""
+    now, oldest = dialect.epoch.format(dialect.now), dialect.epoch.format("min(written_at)")
+    (waiting,), (kept,) = yield [
+        Statement(f"SELECT count(*), {now} - {oldest} FROM {table} WHERE sent_at IS NULL"),
+        Statement(f"SELECT count(*) FROM {table} WHERE sent_at IS NOT NULL"),
+    ]
+    return int(waiting[0]), float(waiting[1] or 0), int(kept[0])
+
+
+__all__ = ["add", "backlog", "fence", "mark", "prune", "resend", "unsent"]
