@@ -1,7 +1,7 @@
 """Configurations and the Envoy resources that they become; a real Envoy takes all of them.
 
-A case is a part of `moreton.yaml`; what it lacks is filled in. `routes`, `services`, `gateways`
-and `weights` say which of the resources are shown.
+A case is a part of `moreton.yaml`; what it lacks is filled in. `routes`, `services`, `gateways`,
+`weights` and `limits` say which of the resources are shown.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ SHOWN = {
     "services": {TypeUrl.CLUSTER, TypeUrl.ENDPOINTS},
     "gateways": {TypeUrl.LISTENER, TypeUrl.SECRET, TypeUrl.CLUSTER},
     "weights": {TypeUrl.RUNTIME},
+    "limits": {TypeUrl.EXTENSION},
 }
 
 
@@ -61,6 +62,9 @@ def compiled(settings: Settings) -> list[Resource]:
         compiler.put_service(service)
     for route in settings.routes.values():
         compiler.put_route(route)
+    compiler.put_clients(settings.limits.clients)
+    for rule in settings.limits.rules.values():
+        compiler.put_limit(rule)
     changed, removed = compiler.take()
     assert not removed
     return changed
@@ -104,6 +108,11 @@ class Together:
         for route in settings.routes.values():
             gateways = frozenset(prefix + name for name in route.gateways) or names
             self.compiler.put_route(_of_services(replace(route, gateways=gateways), prefix))
+
+        for rule in settings.limits.rules.values():
+            at = frozenset(prefix + name for name in rule.match.gateways) or names
+            match = replace(rule.match, gateways=at)
+            self.compiler.put_limit(replace(rule, name=prefix + rule.name, match=match))
 
     def _renamed(self, gateway: Gateway, prefix: str) -> Gateway:
         listeners = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
@@ -20,6 +21,7 @@ from moreton.envoy.core.resources import Resource, TypeUrl
 _MESSAGES: dict[TypeUrl, Any] = {
     TypeUrl.CLUSTER: cluster_pb2.Cluster,
     TypeUrl.ENDPOINTS: endpoint_pb2.ClusterLoadAssignment,
+    TypeUrl.EXTENSION: extension_pb2.TypedExtensionConfig,
     TypeUrl.LISTENER: listener_pb2.Listener,
     TypeUrl.ROUTES: route_pb2.RouteConfiguration,
     TypeUrl.RUNTIME: rtds_pb2.Runtime,
@@ -49,9 +51,17 @@ def as_text(resources: Iterable[Resource], *, whole: bool = False) -> str:
         document = json.loads(text)
         if not whole and resource.key.type_url is TypeUrl.ROUTES:
             document = _short_routes(document)
+        if not whole and resource.key.type_url is TypeUrl.LISTENER:
+            _shorten_listener(document)
         needs = sorted(f"{key.type_url.rsplit('.', 1)[1]} {key.name}" for key in resource.needs)
         documents.append({**document, "needs": needs} if needs else document)
     return yaml.safe_dump_all(documents, width=96, sort_keys=False)
+
+
+def _shorten_listener(document: Any) -> None:
+    for chain in document["filter_chains"]:
+        for part in chain["filters"]:
+            part["typed_config"].pop("local_reply_config", None)
 
 
 def _short_routes(document: Any) -> Any:

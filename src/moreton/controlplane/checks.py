@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from moreton.config import Fault, Location
+from moreton.gateway.core.limits import proxy_problems
 from moreton.gateway.core.model import Gateway, Route, Service
 from moreton.gateway.core.routing import bucket_keys, can_clash, clashes
+from moreton.ratelimit.core.rules.values import LimitRule
 
 Locate = Callable[..., Location | None]
 
@@ -72,6 +74,16 @@ def clash_fault(first: str, second: str, locate: Locate) -> Fault:
         locate("routes", second),
         "neither is published",
     )
+
+
+def check_proxy_limits(
+    rules: Mapping[str, LimitRule], locate: Callable[[Sequence[str | int]], Location | None]
+) -> Iterator[Fault]:
+    """Limits of which a proxy by itself cannot keep what they say."""
+    for name, rule in rules.items():
+        place = locate(("limits", name))
+        for what, todo in proxy_problems(rule):
+            yield Fault(f"limit {name!r}: {what}", todo, place, "the rule is not in force")
 
 
 def check_tls(gateways: Mapping[str, Gateway], locate: Locate) -> list[Fault]:

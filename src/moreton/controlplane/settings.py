@@ -24,7 +24,13 @@ from moreton.config import (
     load_document,
     parse,
 )
-from moreton.controlplane.checks import check_objects, check_tls, meant, tls_problem
+from moreton.controlplane.checks import (
+    check_objects,
+    check_proxy_limits,
+    check_tls,
+    meant,
+    tls_problem,
+)
 from moreton.controlplane.consul import ConsulModel
 from moreton.controlplane.dns import DnsModel
 from moreton.controlplane.registered import care_of, registered_faults, sources_of
@@ -165,7 +171,8 @@ def load_settings(path: Path) -> Settings:
     )
     faults += _check_policies(model, document)
     defined = Defined(frozenset(model.gateways), frozenset(model.services), frozenset(model.routes))
-    faults += check_limits(settings.limits, defined, document.where)
+    of_limits = check_limits(settings.limits, defined, document.where)
+    faults += of_limits or check_proxy_limits(settings.limits.rules, document.where)
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)

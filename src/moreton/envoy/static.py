@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from moreton.envoy.bootstrap import dynamic_bootstrap
-from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
+from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
 
 _VALIDATE_SECONDS_MAX = 30.0
 _MANAGER = (
@@ -157,6 +157,8 @@ def _inline_routes(part: Any, snapshot: Snapshot) -> bool:
 
     manager = http_connection_manager_pb2.HttpConnectionManager.FromString(part.typed_config.value)
     if manager.HasField("rds"):
+        for one in manager.http_filters:
+            _inline_filter(one, snapshot)
         name = manager.rds.route_config_name
         tables = {key.name: key for key in snapshot.resources if key.type_url is TypeUrl.ROUTES}
         if name not in tables:
@@ -166,6 +168,20 @@ def _inline_routes(part: Any, snapshot: Snapshot) -> bool:
         manager.route_config.validate_clusters.value = False
         part.typed_config.value = manager.SerializeToString(deterministic=True)
     return True
+
+
+def _inline_filter(one: Any, snapshot: Snapshot) -> None:
+    """What would come by discovery, and its default until it did."""
+    from envoy.config.core.v3 import extension_pb2  # noqa: PLC0415 - as above
+
+    if not one.HasField("config_discovery"):
+        return
+    found = snapshot.resources.get(ResourceKey(TypeUrl.EXTENSION, one.name))
+    if found is None:
+        one.typed_config.CopyFrom(one.config_discovery.default_config)
+    else:
+        told = extension_pb2.TypedExtensionConfig.FromString(found.body)
+        one.typed_config.CopyFrom(told.typed_config)
 
 
 def _inline_secrets(socket: Any) -> None:

@@ -91,6 +91,7 @@ class Plane:
         self.compiler.put_tracing(
             None if tracing is None else Tracing(tracing.otlp, tracing.sample)
         )
+        self.compiler.put_clients(settings.limits.clients)
         self.touch(changed)
         self.edited.set()
         self.edited = asyncio.Event()

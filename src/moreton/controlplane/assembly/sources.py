@@ -10,15 +10,18 @@ from moreton.controlplane.core.clashes import ClashIndex
 from moreton.controlplane.core.desired import Desired, services_of
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin, Value
 from moreton.controlplane.settings import Settings, parse_route, parse_service
+from moreton.gateway.core.limits import kept_by_proxies
 from moreton.gateway.core.model import Route
 
 
 def definitions(settings: Settings) -> dict[ObjectKey, Definition]:
     """What *settings* define, with their places."""
+    kept = {name: one for name, one in settings.limits.rules.items() if kept_by_proxies(one)}
     sections: tuple[tuple[Kind, str, Mapping[str, Value]], ...] = (
         (Kind.GATEWAY, "gateways", settings.gateways),
         (Kind.SERVICE, "services", settings.services),
         (Kind.ROUTE, "routes", settings.routes),
+        (Kind.LIMIT, "limits", kept),
     )
     return {
         ObjectKey(kind, name): Definition(

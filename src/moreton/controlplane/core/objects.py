@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from moreton.gateway.core.model import Gateway, Route, Service
+from moreton.ratelimit.core.rules.values import LimitRule
 
-Value: TypeAlias = Gateway | Service | Route
+Value: TypeAlias = Gateway | Service | Route | LimitRule
 
 
 class Kind(StrEnum):
@@ -17,6 +18,7 @@ class Kind(StrEnum):
     GATEWAY = "gateway"
     SERVICE = "service"
     ROUTE = "route"
+    LIMIT = "limit"
 
 
 class ObjectKey(NamedTuple):

@@ -8,6 +8,7 @@ from moreton.controlplane.core.objects import Kind, ObjectKey, Status
 from moreton.controlplane.objects.control import Control
 from moreton.controlplane.objects.takes import takes
 from moreton.gateway.core.model import Gateway, Route, Service
+from moreton.ratelimit.core.rules.values import LimitRule
 
 
 class Views:
@@ -27,6 +28,8 @@ class Views:
                 return self.service(value)
             case Gateway():
                 return self.gateway(value)
+            case LimitRule():
+                return self.limit(value)
 
     def routes(self) -> list[dict[str, Any]]:
         """All routes by name."""
@@ -96,6 +99,16 @@ class Views:
                 for each in gateway.listeners
             ],
             **self._common(ObjectKey(Kind.GATEWAY, gateway.name)),
+        }
+
+    def limit(self, rule: LimitRule) -> dict[str, Any]:
+        """A rule that proxies keep: whether it acts, how far the proxies know."""
+        return {
+            "name": rule.name,
+            "limit": [bound.name for bound in rule.bounds],
+            "mode": str(rule.mode),
+            "share": rule.share,
+            **self._common(ObjectKey(Kind.LIMIT, rule.name)),
         }
 
     def status_of(self, key: ObjectKey) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from moreton.controlplane.core.objects import Kind, ObjectKey, Value
 from moreton.controlplane.publishing.ports import Compiler
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
+from moreton.gateway.core.limits import (
+    chain_name,
+    is_for_gateway,
+    is_of_routes,
+    kept_by_proxies,
+    route_chain_name,
+)
 from moreton.gateway.core.model import Destination, Endpoint, Gateway, Route, Service
+from moreton.ratelimit.core.rules.values import LimitRule
 
 WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
 
@@ -50,6 +58,8 @@ class Compiled:
                     )
                     return False
                 self.compiler.put_route(value)
+            case LimitRule():
+                self.compiler.put_limit(value)
         return True
 
     def refresh_endpoints(self, service: str) -> None:
@@ -70,10 +80,11 @@ class Compiled:
 
         A service whose addresses are names has no endpoints: Envoy asks DNS.
         """
-        wanted = self._names_of(self.values.get(key))
+        wanted = self.names_of(self.values.get(key))
         return [each for each in wanted if each in self.snapshot.resources]
 
-    def _names_of(self, value: Value | None) -> list[ResourceKey]:
+    def names_of(self, value: Value | None) -> list[ResourceKey]:
+        """The resources that carry *value*, published or not."""
         match value:
             case Gateway():
                 listeners = (f"{value.name}/{number}" for number in range(len(value.listeners)))
@@ -87,8 +98,21 @@ class Compiled:
                 names = value.gateways or self._gateways
                 tables = [ResourceKey(TypeUrl.ROUTES, name) for name in sorted(names)]
                 return [*tables, WEIGHTS] if len(value.to) > 1 else tables
+            case LimitRule():
+                return self._names_of_limit(value)
             case None:
                 return []
+
+    def _names_of_limit(self, rule: LimitRule) -> list[ResourceKey]:
+        """Its filters, whether they act, and the routes that turn them on."""
+        if not kept_by_proxies(rule):
+            return []
+        names = [name for name in sorted(self._gateways) if is_for_gateway(rule, name)]
+        of_routes = is_of_routes(rule)
+        chain = route_chain_name if of_routes else chain_name
+        filters = [ResourceKey(TypeUrl.EXTENSION, chain(name)) for name in names]
+        tables = [ResourceKey(TypeUrl.ROUTES, name) for name in names] if of_routes else []
+        return [*filters, *tables, WEIGHTS]
 
     def _put_endpoints(self, service: Service) -> None:
         self.members[service.name] = members = self.endpoints_of(service)
@@ -107,6 +131,8 @@ class Compiled:
                 self.compiler.remove_service(key.name)
             case Route():
                 self.compiler.remove_route(key.name)
+            case LimitRule():
+                self.compiler.remove_limit(key.name)
 
 
 def _differ_in_weights_only(before: Route, after: Route) -> bool:

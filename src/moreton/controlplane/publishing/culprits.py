@@ -1,26 +1,25 @@
-"""Which of several routes a proxy refuses, when its refusal of the table does not say."""
+"""Which of several routes or limits a proxy refuses, when its refusal of them does not say."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from moreton.controlplane.publishing.ports import Preflight
-from moreton.gateway.core.model import Route
+from moreton.controlplane.publishing.ports import Preflight, Tried
 
 # Halves are tried two at a time: a preflight is a process of its own.
 _AT_ONCE = 2
 
 
-async def find_culprits(routes: Sequence[Route], preflight: Preflight) -> dict[str, str]:
-    """The names of the routes that are refused by themselves, each with the reason.
+async def find_culprits(tried: Sequence[Tried], preflight: Preflight) -> dict[str, str]:
+    """The names of those, all of one kind, that are refused by themselves, each with the reason.
 
-    Halves what is refused until single routes are left: k culprits among n routes cost about
-    2 k log2(n) preflights. Empty when every route passes by itself.
+    Halves what is refused until single ones are left: k culprits among n cost about
+    2 k log2(n) preflights. Empty when each passes by itself.
     """
     limit = asyncio.Semaphore(_AT_ONCE)
 
-    async def search(part: Sequence[Route]) -> dict[str, str]:
+    async def search(part: Sequence[Tried]) -> dict[str, str]:
         async with limit:
             reason = await preflight(part)
         if not reason:
@@ -31,4 +30,4 @@ async def find_culprits(routes: Sequence[Route], preflight: Preflight) -> dict[s
         halves = await asyncio.gather(search(part[:middle]), search(part[middle:]))
         return halves[0] | halves[1]
 
-    return await search(routes) if routes else {}
+    return await search(tried) if tried else {}

@@ -7,9 +7,11 @@ from typing import Any, Protocol, TypeAlias
 
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service
+from moreton.ratelimit.core.rules.values import LimitRule
 
-# Whether a proxy would take these routes together: its refusal, or an empty string.
-Preflight: TypeAlias = Callable[[Sequence[Route]], Awaitable[str]]
+Tried: TypeAlias = Route | LimitRule
+# Whether a proxy would take these routes and limits together: its refusal, or an empty string.
+Preflight: TypeAlias = Callable[[Sequence[Tried]], Awaitable[str]]
 
 
 class Compiler(Protocol):
@@ -44,6 +46,14 @@ class Compiler(Protocol):
         ...
 
     def remove_route(self, name: str) -> None:
+        """Take out."""
+        ...
+
+    def put_limit(self, rule: LimitRule) -> None:
+        """Add or replace."""
+        ...
+
+    def remove_limit(self, name: str) -> None:
         """Take out."""
         ...
 

@@ -8,6 +8,7 @@ from moreton.controlplane.publishing.ports import Compiler
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot
 from moreton.envoy.proxyless import Place, proxyless_resources
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service
+from moreton.ratelimit.core.rules.values import LimitRule
 
 
 class WithProxyless:
@@ -23,6 +24,8 @@ class WithProxyless:
         self.put_route: Callable[[Route], None] = compiler.put_route
         self.put_weights: Callable[[str, Mapping[str, int]], None] = compiler.put_weights
         self.remove_route: Callable[[str], None] = compiler.remove_route
+        self.put_limit: Callable[[LimitRule], None] = compiler.put_limit
+        self.remove_limit: Callable[[str], None] = compiler.remove_limit
 
     def put_service(self, service: Service) -> None:
         """Add or replace; its endpoints follow."""

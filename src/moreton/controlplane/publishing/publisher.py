@@ -28,6 +28,7 @@ from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.core.model import Route
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.time import Clock
+from moreton.ratelimit.core.rules.values import LimitRule
 
 _LOG = logging.getLogger("moreton.controlplane")
 GROUP = "moreton"
@@ -35,6 +36,8 @@ GROUP = "moreton"
 PROXYLESS = "proxyless"
 # After a pass the loop rests as long as the pass took, at most this long.
 _REST_MAX = timedelta(milliseconds=50)
+# Objects that have a resource in common with others.
+_SHARING = frozenset({Kind.ROUTE, Kind.LIMIT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +221,11 @@ class Publisher:
         return ""
 
     def _remember(self, changed: Sequence[Resource], before: dict[ObjectKey, Value | None]) -> None:
-        routes = {key: value for key, value in before.items() if key.kind is Kind.ROUTE}
+        shared = {key: value for key, value in before.items() if key.kind in _SHARING}
         for resource in changed:
             match resource.key.type_url:
-                case TypeUrl.ROUTES:
-                    mine = dict(self._routes_in(resource.key.name, routes))
+                case TypeUrl.ROUTES | TypeUrl.EXTENSION:
+                    mine = dict(self._those_in(resource.key, shared))
                     self._proving.published(resource.key, resource.version, mine)
                 case TypeUrl.CLUSTER | TypeUrl.ENDPOINTS:
                     owner = ObjectKey(Kind.SERVICE, resource.key.name)
@@ -248,14 +251,16 @@ class Publisher:
                 sent_to = [place(x.address.host, x.address.port) for x in members if x.healthy]
                 self.senders.published(name, [resource.version, told], sent_to)
 
-    def _routes_in(
-        self, gateway: str, routes: dict[ObjectKey, Value | None]
+    def _those_in(
+        self, resource: ResourceKey, changed: dict[ObjectKey, Value | None]
     ) -> Iterable[tuple[ObjectKey, Value | None]]:
-        for key, former in routes.items():
-            for value in (former, self.compiled.values.get(key)):
-                if isinstance(value, Route) and (not value.gateways or gateway in value.gateways):
-                    yield key, former
-                    break
+        """Those of *changed* that *resource* carries now, or carried before."""
+        for key, former in changed.items():
+            if any(
+                resource in self.compiled.names_of(value)
+                for value in (former, self.compiled.values.get(key))
+            ):
+                yield key, former
 
     def _note_proven(self) -> None:
         for waiting in self._proving.waiting():
@@ -294,9 +299,15 @@ class Publisher:
     ) -> None:
         try:
             judged = {each: self._value(each) for each in suspects}
-            routes = [value for value in judged.values() if isinstance(value, Route)]
-            found = await find_culprits(routes, self._preflight)
-            culprits = {ObjectKey(Kind.ROUTE, name): why for name, why in found.items()}
+            # A table is spoiled by a route, filters by a limit.
+            kind = Kind.LIMIT if key.type_url is TypeUrl.EXTENSION else Kind.ROUTE
+            tried = [
+                value
+                for each, value in judged.items()
+                if each.kind is kind and isinstance(value, Route | LimitRule)
+            ]
+            found = await find_culprits(tried, self._preflight)
+            culprits = {ObjectKey(kind, name): why for name, why in found.items()}
             if not culprits:
                 together = f"refused together with {len(suspects) - 1} other changes: {reason}"
                 culprits = dict.fromkeys(suspects, together)
@@ -341,12 +352,13 @@ class Publisher:
 
     def _status_of(self, key: ObjectKey, resource: ResourceKey) -> Status:
         found = self._xds.status(GROUP, resource)
-        if resource.type_url is TypeUrl.ROUTES and not self._proving.is_unproven(resource, key):
-            # Whatever the table waits for, it is not this route.
+        is_shared = resource.type_url in {TypeUrl.ROUTES, TypeUrl.EXTENSION}
+        if is_shared and not self._proving.is_unproven(resource, key):
+            # Whatever the table waits for, it is not this one.
             if found.proxies:
                 return Status(State.APPLIED, found.proxies, found.proxies)
             return Status(State.PENDING)
-        if resource.type_url is TypeUrl.ROUTES and found.state == State.REJECTED:
+        if is_shared and found.state == State.REJECTED:
             # The culprit is being looked for; whoever it is will be in `refused`.
             return Status(State.PENDING, found.applied, found.proxies)
         return Status(State(found.state), found.applied, found.proxies, found.reason)

@@ -9,15 +9,19 @@ from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.compile.actions import envoy_route, preflight_route
 from moreton.gateway.compile.hosts import Compiled, RouteTable
 from moreton.gateway.compile.http import COLLECTOR, Tracing, collector
+from moreton.gateway.compile.limits.held import HeldLimits
+from moreton.gateway.compile.limits.local import fractions
 from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
 from moreton.gateway.compile.paths import plan
 from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
 from moreton.gateway.compile.table import Entry
 from moreton.gateway.compile.weights import Weights
+from moreton.gateway.core.limits import is_of_routes
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
 from moreton.gateway.core.routing import host_patterns, rank
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.patterns import ANY_HOST
+from moreton.ratelimit.core.rules.values import Clients, LimitRule
 
 
 class TlsUnreadable(MoretonError):
@@ -59,6 +63,9 @@ class GatewayCompiler:
         self._routes: dict[str, Compiled] = {}
         self._services: dict[str, bool] = {}  # whether it has an ENDPOINTS resource
         self._weights = Weights()
+        self._limits = HeldLimits()
+        self._values: dict[str, Route] = {}
+        self._under: dict[str, bytes] = {}  # what a route says of its limits
         self._taken: dict[ResourceKey, tuple[str, frozenset[ResourceKey]]] = {}
         self._pending: dict[ResourceKey, Resource | None] = {}  # None: to be removed
         if tracing is not None:
@@ -87,6 +94,8 @@ class GatewayCompiler:
         for one in secrets:
             self._put(one)
         self._put_listeners(gateway)
+        for one in self._limits.chains(gateway.name):
+            self._put(one)
         if before is not None:
             self._drop_listeners(before, first=len(gateway.listeners))
             self._drop_unused_secrets(before)
@@ -94,6 +103,7 @@ class GatewayCompiler:
         table = self._tables[gateway.name] = RouteTable(gateway.name)
         for route in self._routes.values():
             _into(table, route)
+        self._put_routes()  # those under limits say so for each gateway
 
     def remove_gateway(self, name: str) -> None:
         """Take a gateway and its listeners out; nothing when it is not there."""
@@ -102,8 +112,11 @@ class GatewayCompiler:
             return
         del self._tables[name]
         self._drop(ResourceKey(TypeUrl.ROUTES, name))
+        for one in self._limits.chains(name):
+            self._drop(one.key)
         self._drop_listeners(gateway, first=0)
         self._drop_unused_secrets(gateway)
+        self._put_routes()
 
     def refresh_secrets(self) -> None:
         """Read all certificates and keys again; raises `TlsUnreadable` after all that can be."""
@@ -152,12 +165,8 @@ class GatewayCompiler:
         It should send to services that are there: to others a proxy answers 503.
         """
         self._weights.put(route.name, {one.service: one.weight for one in route.to})
-        compiled = _compiled(route)
-        if self._routes.get(route.name) == compiled:
-            return
-        self._routes[route.name] = compiled
-        for table in self._tables.values():
-            _into(table, compiled)
+        self._values[route.name] = route
+        self._put_compiled(route)
 
     def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
         """The shares of *route*'s destinations, of any sum above 0; no table changes.
@@ -169,9 +178,32 @@ class GatewayCompiler:
     def remove_route(self, name: str) -> None:
         """Take a route out; nothing when it is not there."""
         self._weights.remove(name)
+        self._values.pop(name, None)
+        self._under.pop(name, None)
         if self._routes.pop(name, None) is not None:
             for table in self._tables.values():
                 table.remove(name)
+
+    def put_limit(self, rule: LimitRule) -> None:
+        """Add or replace a rule of limits; nothing of it is here when others keep it."""
+        before = self._limits.get(rule.name)
+        if rule == before:
+            return
+        self._limits.put(rule)
+        self._weights.put_fractions(f"limits:{rule.name}", fractions(rule))
+        self._limits_changed(rule, before)
+
+    def remove_limit(self, name: str) -> None:
+        """Take a rule out; nothing when it is not there."""
+        rule = self._limits.remove(name)
+        if rule is not None:
+            self._weights.remove_fractions(f"limits:{name}")
+            self._limits_changed(rule)
+
+    def put_clients(self, clients: Clients) -> None:
+        """How clients are told apart from now on."""
+        self._limits.clients = clients
+        self._limits_changed()
 
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
         """What changed and what went since the last call."""
@@ -188,6 +220,29 @@ class GatewayCompiler:
         for key in removed:
             del self._taken[key]
         return changed, removed
+
+    def _limits_changed(self, *rules: LimitRule | None) -> None:
+        """The filters anew; the routes only when one of *rules* is about some of them."""
+        for name in self._gateways:
+            for one in self._limits.chains(name):
+                self._put(one)
+        if any(rule is not None and is_of_routes(rule) for rule in rules):
+            self._put_routes()
+
+    def _put_routes(self) -> None:
+        """Those routes again whose limits are others now."""
+        for name, route in self._values.items():
+            if self._limits.on_here(route, self._gateways) != self._under[name]:
+                self._put_compiled(route)
+
+    def _put_compiled(self, route: Route) -> None:
+        limits = self._under[route.name] = self._limits.on_here(route, self._gateways)
+        compiled = _compiled(route, limits)
+        if self._routes.get(route.name) == compiled:
+            return
+        self._routes[route.name] = compiled
+        for table in self._tables.values():
+            _into(table, compiled)
 
     def _needs(self, service: str) -> Sequence[ResourceKey]:
         """What must be there before a table that names *service*.
@@ -242,16 +297,16 @@ class GatewayCompiler:
         return self._pending[key] is not None if key in self._pending else key in self._taken
 
 
-def _compiled(route: Route) -> Compiled:
+def _compiled(route: Route, limits: bytes) -> Compiled:
     path = plan(route.match.path)
     # The host's part of the rank is in the tables: the narrower one's routes stand first.
     order = (*rank(route.match, ANY_HOST)[1:], route.name)
     own = route.match
     has_conditions = bool(own.methods or own.headers or own.query)
-    entries = [Entry((*order, 0), path, envoy_route(route, path), has_conditions)]
+    entries = [Entry((*order, 0), path, envoy_route(route, path) + limits, has_conditions)]
     preflight = preflight_route(route, path)
     if preflight is not None:
-        entries.append(Entry((*order, 1), path, preflight, has_conditions=True))
+        entries.append(Entry((*order, 1), path, preflight + limits, has_conditions=True))
     return Compiled(
         route.name,
         tuple(host_patterns(route.match)),

@@ -23,6 +23,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from moreton.envoy.core.resources import Resource, TypeUrl
 from moreton.envoy.messages import any_of, is_ip_address, over_ads, resource, socket_address
 from moreton.envoy.wire import serialize
+from moreton.gateway.compile.limits.answers import add_local_replies
+from moreton.gateway.compile.limits.chain import slots
 from moreton.gateway.compile.policies import CORS_FILTER
 from moreton.gateway.core.model import Gateway
 
@@ -85,6 +87,9 @@ def manager(gateway: Gateway, tracing: Tracing | None) -> manager_pb2.HttpConnec
     # A route that has CORS turns the filter on for itself; the others do not pass through it.
     cors = out.http_filters.add(name=CORS_FILTER, disabled=True)
     cors.typed_config.CopyFrom(any_of(cors_pb2.Cors()))
+    # After CORS, so that a browser's script can read that it was refused.
+    out.http_filters.extend(slots(gateway.name))
+    add_local_replies(out)
     # Last: it sends the request on. Clients and applications see nothing of Envoy.
     router = router_pb2.Router(suppress_envoy_headers=True)
     out.http_filters.add(name="router").typed_config.CopyFrom(any_of(router))

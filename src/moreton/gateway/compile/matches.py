@@ -22,9 +22,9 @@ def conditions(match: RouteMatch) -> bytes:
         return b""
     out = routes_pb2.RouteMatch()
     if match.methods:
-        _one_of(out.headers.add(name=":method").string_match, match.methods)
+        one_of(out.headers.add(name=":method").string_match, match.methods)
     for condition in match.headers:
-        _header(out, condition)
+        out.headers.append(header_condition(condition))
     _query(out, match.query)
     return serialize(out)
 
@@ -39,14 +39,15 @@ def preflight_conditions(match: RouteMatch) -> bytes:
     out.headers.add(name="origin").present_match = True
     asked = out.headers.add(name="access-control-request-method")
     if match.methods:
-        _one_of(asked.string_match, match.methods)
+        one_of(asked.string_match, match.methods)
     else:
         asked.present_match = True
     _query(out, match.query)
     return serialize(out)
 
 
-def _one_of(match: string_pb2.StringMatcher, words: Iterable[str]) -> None:
+def one_of(match: string_pb2.StringMatcher, words: Iterable[str]) -> None:
+    """Make *match* take each of *words*, and nothing else."""
     ordered = sorted(words)
     if len(ordered) == 1:
         match.exact = ordered[0]
@@ -54,8 +55,9 @@ def _one_of(match: string_pb2.StringMatcher, words: Iterable[str]) -> None:
         match.safe_regex.regex = "|".join(re.escape(word) for word in ordered)
 
 
-def _header(out: routes_pb2.RouteMatch, condition: ValueMatch) -> None:
-    header = out.headers.add(name=condition.name.lower())
+def header_condition(condition: ValueMatch) -> routes_pb2.HeaderMatcher:
+    """*condition* on a header."""
+    header = routes_pb2.HeaderMatcher(name=condition.name.lower())
     match condition.kind:
         case ValueMatchKind.PRESENT:
             header.present_match = True
@@ -68,6 +70,7 @@ def _header(out: routes_pb2.RouteMatch, condition: ValueMatch) -> None:
             header.string_match.prefix = condition.value
         case ValueMatchKind.REGEX:
             header.string_match.safe_regex.regex = condition.value
+    return header
 
 
 def _query(out: routes_pb2.RouteMatch, wanted: Iterable[ValueMatch]) -> None:

@@ -86,6 +86,17 @@ def plan(pattern: PathPattern) -> PathPlan:
             return _template(pattern)
 
 
+def path_regex(pattern: PathPattern) -> str:
+    """A regex for the `:path` of a request that *pattern* takes, its query included."""
+    match pattern.kind:
+        case PathKind.EXACT:
+            return regex_of(canonical(pattern.text)) + r"(?:\?.*)?"
+        case PathKind.PREFIX:
+            return regex_of(canonical(pattern.prefix)) + "(?:[/?].*)?"
+        case PathKind.TEMPLATE:
+            return _template_regex(pattern, "[^/?]+", "/[^?]*") + r"(?:\?.*)?"
+
+
 def canonical(path: str) -> str:
     """*path* as Envoy normalises the path of a request."""
     if _PLAIN.fullmatch(path):
@@ -106,22 +117,31 @@ def _prefix(text: str) -> PathPlan:
 def _template(pattern: PathPattern) -> PathPlan:
     # Not Envoy's URI templates: they allow five variables, names of up to 16 letters, and in a
     # variable's place only some characters, so that a path with `[1]` would find another route.
-    segments = [
-        None if part.startswith("{") else canonical(part) for part in pattern.text.split("/")[1:]
-    ]
-    open_end = segments[-1] == "*"
-    if open_end:
-        segments.pop()
-    regex = "".join("/[^/]+" if part is None else f"/{regex_of(part)}" for part in segments)
+    segments, open_end = _segments(pattern)
     key = canonical(pattern.prefix).partition("%")[0]
     return PathPlan(
         PathKind.TEMPLATE,
         key,
-        _regex_body(regex + ("/.*" if open_end else "")),
+        _regex_body(_template_regex(pattern, "[^/]+", "/.*")),
         tuple(segments),
         open_end,
         is_literal=not any(part is not None and "%" in part for part in segments),
     )
+
+
+def _segments(pattern: PathPattern) -> tuple[list[str | None], bool]:
+    """The segments of a template, `None` for a variable, and whether more may follow."""
+    segments = [
+        None if part.startswith("{") else canonical(part) for part in pattern.text.split("/")[1:]
+    ]
+    open_end = segments[-1] == "*"
+    return segments[:-1] if open_end else segments, open_end
+
+
+def _template_regex(pattern: PathPattern, variable: str, rest: str) -> str:
+    segments, open_end = _segments(pattern)
+    regex = "".join(f"/{variable if part is None else regex_of(part)}" for part in segments)
+    return regex + (rest if open_end else "")
 
 
 def _escaped(kind: PathKind, text: str, tail: str) -> PathPlan:

@@ -1,4 +1,4 @@
-"""The shares of routes with several destinations, as runtime values.
+"""The shares of routes with several destinations, and of limits, as runtime values.
 
 A runtime value reaches Envoy in the same time however many routes there are; see ADR 0003.
 """
@@ -16,6 +16,7 @@ from moreton.envoy.wire import Splice, content_hash, delimited, delimited_parts,
 
 LAYER = "weights"
 _RUNTIME = rtds_pb2.Runtime
+_MILLION = 1_000_000
 _FIELDS = struct_pb2.Struct.FIELDS_FIELD_NUMBER
 
 
@@ -59,6 +60,19 @@ class Weights:
             self._routes[service].add(route)
         self._serialize([route])
 
+    def put_fractions(self, owner: str, fractions: Mapping[str, float]) -> None:
+        """The *fractions* in [0, 1] of requests, by their keys, that *owner* speaks of."""
+        part = b"".join(_fraction(key, share) for key, share in sorted(fractions.items()))
+        if self._parts.get(owner) != (part, digest(part)):
+            self._parts.update({owner: (part, digest(part))})
+            self._changed = True
+
+    def remove_fractions(self, owner: str) -> None:
+        """Forget what *owner* spoke of."""
+        if owner in self._parts:
+            self._parts.update({}, [owner])
+            self._changed = True
+
     def set_empty(self, service: str, *, empty: bool) -> None:
         """Whether *service* has no endpoint now."""
         if (service in self._empty) is not empty:
@@ -99,6 +113,12 @@ class Weights:
         if not any(share and name not in self._empty for name, share in shares.items()):
             return shares
         return {name: 0 if name in self._empty else share for name, share in shares.items()}
+
+
+def _fraction(key: str, share: float) -> bytes:
+    value = struct_pb2.Value()
+    value.struct_value.update({"numerator": round(share * _MILLION), "denominator": "MILLION"})
+    return delimited(_FIELDS, delimited(1, key.encode()) + delimited(2, serialize(value)))
 
 
 def _value(route: str, service: str, share: int) -> bytes:

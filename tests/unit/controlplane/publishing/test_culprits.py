@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from moreton.controlplane.publishing.culprits import find_culprits
+from moreton.controlplane.publishing.ports import Tried
 from moreton.gateway.core.model import Destination, Route, RouteMatch
 from moreton.kernel.patterns import PathKind, PathPattern
 
@@ -21,9 +22,9 @@ class Envoy:
         self.bad = set(bad)
         self.asked = 0
 
-    async def preflight(self, part: Sequence[Route]) -> str:
+    async def preflight(self, part: Sequence[Tried]) -> str:
         self.asked += 1
-        return "missing ]: [" if self.bad & {route.name for route in part} else ""
+        return "missing ]: [" if self.bad & {one.name for one in part} else ""
 
 
 @pytest.mark.parametrize("bad", [["r0"], ["r99"], ["r3", "r4"], ["r0", "r50", "r99"]])

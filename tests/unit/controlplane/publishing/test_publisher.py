@@ -9,6 +9,7 @@ import pytest
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin, State
 from moreton.controlplane.publishing.compiled import Compiled
+from moreton.controlplane.publishing.ports import Tried
 from moreton.controlplane.publishing.publisher import GROUP, Publisher
 from moreton.envoy.core.resources import TypeUrl
 from moreton.envoy.xds import XdsServer
@@ -88,8 +89,9 @@ class Stage:
                         return str(version)
                 await changed.wait()
 
-    async def _preflight(self, routes: Sequence[Route]) -> str:
+    async def _preflight(self, tried: Sequence[Tried]) -> str:
         await self.may_judge.wait()
+        routes = [each for each in tried if isinstance(each, Route)]
         return WHY if any(BAD in each.match.path.text for each in routes) else ""
 
     @staticmethod
@@ -264,9 +266,14 @@ async def test_change_of_weights_sends_no_route_table(stage: Stage, proxy: Proxy
 async def test_publisher_is_settled_once_everything_was_acknowledged(
     stage: Stage, proxy: Proxy
 ) -> None:
-    for kind, name in ((TypeUrl.LISTENER, ""), (TypeUrl.RUNTIME, "weights")):
+    wanted = {
+        TypeUrl.LISTENER: [],
+        TypeUrl.RUNTIME: ["weights"],
+        TypeUrl.EXTENSION: ["limits/public", "route-limits/public"],
+    }
+    for kind, asked in wanted.items():
         assert not stage.publisher.settled
-        await proxy.client.subscribe(kind, [name] if name else [])
+        await proxy.client.subscribe(kind, asked)
         await proxy.client.accept()
     async with asyncio.timeout(5):
         while not stage.publisher.settled:

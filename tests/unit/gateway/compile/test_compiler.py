@@ -32,6 +32,7 @@ PUBLIC = Gateway("public", (Listener(Address("127.0.0.1", 8080)),))
 SHOP = Service("shop", (Address("127.0.0.1", 8000),))
 CATALOGUE = Service("catalogue", discover="catalogue")
 WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
+LIMITS = ("limits", "route-limits")
 TABLE = ResourceKey(TypeUrl.ROUTES, "public")
 
 
@@ -177,7 +178,8 @@ def test_gateway_with_fewer_listeners_drops_the_rest(compiler: GatewayCompiler) 
     compiler.put_gateway(PUBLIC)
     assert compiler.take() == ([], [ResourceKey(TypeUrl.LISTENER, "public/1")])
     compiler.remove_gateway("public")
-    assert set(compiler.take()[1]) == {TABLE, ResourceKey(TypeUrl.LISTENER, "public/0")}
+    filters = {ResourceKey(TypeUrl.EXTENSION, f"{kind}/public") for kind in LIMITS}
+    assert set(compiler.take()[1]) == {TABLE, ResourceKey(TypeUrl.LISTENER, "public/0"), *filters}
 
 
 def test_listener_needs_the_receiver_of_its_spans(compiler: GatewayCompiler) -> None:

@@ -1,0 +1,75 @@
+"""All rules that the proxies keep by themselves, and what of them a gateway and a route need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.route.v3 import route_components_pb2 as routes_pb2
+
+from moreton.envoy.core.resources import Resource
+from moreton.envoy.messages import any_of
+from moreton.envoy.wire import serialize
+from moreton.gateway.compile.limits.chain import chain, limit_filters
+from moreton.gateway.compile.limits.requests import METADATA, YES
+from moreton.gateway.core.limits import (
+    chain_name,
+    is_for_route,
+    is_of_routes,
+    kept_by_proxies,
+    limits_of,
+    route_chain_name,
+)
+from moreton.gateway.core.model import Route
+from moreton.ratelimit.core.rules.values import Clients, LimitRule
+
+
+class HeldLimits:
+    """The rules by name, and how clients are told apart."""
+
+    def __init__(self) -> None:
+        self.clients = Clients()
+        self._rules: dict[str, LimitRule] = {}
+
+    def get(self, name: str) -> LimitRule | None:
+        """The rule *name*."""
+        return self._rules.get(name)
+
+    def put(self, rule: LimitRule) -> None:
+        """Add or replace a rule."""
+        self._rules[rule.name] = rule
+
+    def remove(self, name: str) -> LimitRule | None:
+        """Take a rule out, and return it."""
+        return self._rules.pop(name, None)
+
+    def chains(self, gateway: str) -> list[Resource]:
+        """The filters of *gateway*: those of all requests, and those of some routes."""
+        rules = limits_of(self._rules.values(), gateway)
+        of_all = [rule for rule in rules if not is_of_routes(rule)]
+        of_routes = [rule for rule in rules if is_of_routes(rule)]
+        return [
+            chain(chain_name(gateway), limit_filters(of_all, self.clients)),
+            chain(route_chain_name(gateway), limit_filters(of_routes, self.clients)),
+        ]
+
+    def on_here(self, route: Route, gateways: Iterable[str]) -> bytes:
+        """The part of a `Route` that puts *route* under its rules at *gateways*.
+
+        It turns the filters of routes on, and tells them which rules are meant: a filter that is
+        there before all routes were told counts nobody yet.
+        """
+        wanted = [
+            rule.name
+            for rule in self._rules.values()
+            if kept_by_proxies(rule) and is_of_routes(rule) and is_for_route(rule, route)
+        ]
+        if not wanted:
+            return b""
+        out = routes_pb2.Route()
+        out.metadata.filter_metadata[METADATA].update(dict.fromkeys(wanted, YES))
+        on = routes_pb2.FilterConfig()
+        on.config.SetInParent()
+        for gateway in gateways:
+            if not route.gateways or gateway in route.gateways:
+                out.typed_per_filter_config[route_chain_name(gateway)].CopyFrom(any_of(on))
+        return serialize(out)

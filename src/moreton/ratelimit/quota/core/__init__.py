@@ -1,1 +1,0 @@
-"""How gateways divide a limit among themselves: pure, told what happened."""
