@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import Redis, RedisCluster
+from redis import ConnectionPool, Redis, RedisCluster
 from redis import asyncio as aio
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from moreton.ratelimit.redis.script import Script
+from moreton.ratelimit.redis.async_line import AsyncLine
+from moreton.ratelimit.redis.lines import Lines
+from moreton.ratelimit.redis.wire import Arguments, Key, Script, evalsha, evaluate
 
 CLUSTER = "redis+cluster"
 _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", CLUSTER)
 # A connection is waited for and made, it says hello, and it is asked: a quarter for each.
 _STEPS = 4
-# Of one loop: tasks beyond that wait for one another.
+# Of one loop to a cluster: tasks beyond that wait for one another.
 CONNECTIONS_MAX = 16
 
 
 class Clients:
-    """For threads one client, and one for every loop; made when they are first used."""
+    """For threads, and for every loop; made when they are first used."""
 
     def __init__(self, url: str, budget: float) -> None:
         scheme = urlsplit(url).scheme
@@ -37,83 +40,104 @@ class Clients:
         self.is_cluster = scheme == CLUSTER
         self._url = url.replace("valkey", "redis", 1).replace(CLUSTER, "redis", 1)
         self._step = budget / _STEPS
-        self._sync: Any = None
-        self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
+        self._lines: Lines | None = None
+        self._cluster: Any = None
+        self._async_lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLine] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._async_clusters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
             weakref.WeakKeyDictionary()
         )
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, script: Script, keys: Sequence[Key], arguments: Arguments) -> Any:
         """What *script* answers; raises what redis raises."""
-        client = self._sync
-        if client is None:
-            client = self._sync = self._make(Redis, RedisCluster, Retry(NoBackoff(), 0))
         if self.is_cluster:
+            cluster = self._cluster
+            if cluster is None:
+                cluster = self._cluster = self._make(RedisCluster, Retry(NoBackoff(), 0))
             try:
-                return client.evalsha(script.digest, len(keys), *keys, *arguments)
+                return cluster.evalsha(script.digest, len(keys), *keys, *arguments.values)
             except NoScriptError:
-                return client.eval(script.text, len(keys), *keys, *arguments)
-        # Its connection without its client, which takes longer than the server does.
-        pool = client.connection_pool
-        connection = pool.get_connection()
+                return cluster.eval(script.text, len(keys), *keys, *arguments.values)
+        lines = self._lines
+        if lines is None:
+            # All threads that come first get the same.
+            made = Lines(self._make(ConnectionPool, Retry(NoBackoff(), 0)))
+            lines = self._lines = self._lines or made
         try:
-            return _ask(connection, script, keys, arguments)
-        except ResponseError:
-            raise
-        except BaseException:
-            # An answer that is still to come would be taken for that to the next question.
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
+            return lines.ask(evalsha(script, keys, arguments))
+        except NoScriptError:
+            return lines.ask(evaluate(script, keys, arguments))
 
-    async def run_async(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def run_async(self, script: Script, keys: Sequence[Key], arguments: Arguments) -> Any:
         """As `run`; raises `TimeoutError` when all connections are busy for too long, too."""
         loop = asyncio.get_running_loop()
-        found = self._async.get(loop)
+        if self.is_cluster:
+            return await self._run_cluster(loop, script, keys, arguments)
+        line = self._async_lines.get(loop)
+        if line is None:
+            pool = self._make(aio.ConnectionPool, aio.retry.Retry(NoBackoff(), 0))
+            line = self._async_lines[loop] = AsyncLine(pool, self._step)
+        try:
+            return await line.ask(evalsha(script, keys, arguments))
+        except NoScriptError:
+            return await line.ask(evaluate(script, keys, arguments))
+
+    def delete(self, keys: Sequence[Key]) -> None:
+        """Delete *keys*."""
+        client = self._make(RedisCluster if self.is_cluster else Redis, Retry(NoBackoff(), 0))
+        with contextlib.closing(client):
+            for key in keys:
+                client.delete(key)
+
+    def close(self) -> None:
+        """Close the connections of threads."""
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            lines.close()
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        loop = asyncio.get_running_loop()
+        line = self._async_lines.pop(loop, None)
+        if line is not None:
+            await line.aclose()
+        cluster, _ = self._async_clusters.pop(loop, (None, None))
+        if cluster is not None:
+            await cluster.aclose()
+
+    async def _run_cluster(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        script: Script,
+        keys: Sequence[Key],
+        arguments: Arguments,
+    ) -> Any:
+        found = self._async_clusters.get(loop)
         if found is None:
-            client = self._make(aio.Redis, aio.RedisCluster, aio.retry.Retry(NoBackoff(), 0))
-            found = self._async[loop] = client, asyncio.Semaphore(CONNECTIONS_MAX)
-        client, places = found
+            cluster = self._make(aio.RedisCluster, aio.retry.Retry(NoBackoff(), 0))
+            found = self._async_clusters[loop] = cluster, asyncio.Semaphore(CONNECTIONS_MAX)
+        cluster, places = found
         async with asyncio.timeout(self._step):
             await places.acquire()
         try:
             # Not within a time limit of ours: a connection that is being made is not to be dropped.
-            return await client.evalsha(script.digest, len(keys), *keys, *arguments)
+            return await cluster.evalsha(script.digest, len(keys), *keys, *arguments.values)
         except NoScriptError:
-            return await client.eval(script.text, len(keys), *keys, *arguments)
+            return await cluster.eval(script.text, len(keys), *keys, *arguments.values)
         finally:
             places.release()
 
-    def delete(self, keys: Sequence[str]) -> None:
-        """Delete *keys*."""
-        client = self._sync or self._make(Redis, RedisCluster, Retry(NoBackoff(), 0))
-        self._sync = client
-        for key in keys:
-            client.delete(key)
-
-    def close(self) -> None:
-        """Close the connections of threads."""
-        client, self._sync = self._sync, None
-        if client is not None:
-            client.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        client, _ = self._async.pop(asyncio.get_running_loop(), (None, None))
-        if client is not None:
-            await client.aclose()
-
-    def _make(self, single: Any, cluster: Any, retry: Any) -> Any:
-        kind = cluster if self.is_cluster else single
+    def _make(self, kind: Any, retry: Any) -> Any:
+        """A client, or what makes connections, of *kind*; nothing is connected yet."""
         return kind.from_url(
-            self._url, socket_timeout=self._step, socket_connect_timeout=self._step, retry=retry
+            self._url,
+            socket_timeout=self._step,
+            socket_connect_timeout=self._step,
+            retry=retry,
+            # Of the third version nothing is used, and it begins with one question more.
+            protocol=2,
         )
-
-
-def _ask(connection: Any, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-    connection.send_command("EVALSHA", script.digest, len(keys), *keys, *arguments)
-    try:
-        return connection.read_response()
-    except NoScriptError:
-        connection.send_command("EVAL", script.text, len(keys), *keys, *arguments)
-        return connection.read_response()

@@ -1,8 +1,9 @@
 -- Decides over several limits in one step, by the server's clock: all of them are charged, or none.
 --
 -- KEYS  the state of each limit
--- ARGV  what to do (decide, charge, give), the cost, the patience in us, the time in us (0: the
+-- ARGV  what to do (decide, ask: decide briefly, charge, give), the cost, the patience in us, the time in us (0: the
 --       server's), and for each limit: its kind, how many numbers follow, and these
+-- Of the kinds of limits a limiter sends only those that it has: each begins with a line `--- kind`.
 -- Times are in microseconds and what a moment owes in nanoseconds: exact in a double. The
 -- algorithms are those of moreton.ratelimit.core, which says why they are so.
 
@@ -36,6 +37,7 @@ end
 
 local kinds = {}
 
+--- moment
 -- quota, interval, tolerance, queue (all of it in ns); state: when, what is owed then in ns
 kinds.moment = {
   load = function(one)
@@ -64,6 +66,7 @@ kinds.moment = {
   save = function(one) save(one.key, {now, one.debt}, kinds.moment.full(one)) end,
 }
 
+--- bucket
 -- quota, refill, every; state: used, since
 kinds.bucket = {
   load = function(one)
@@ -93,6 +96,7 @@ kinds.bucket = {
   save = function(one) save(one.key, {one.used, one.since}, kinds.bucket.full(one)) end,
 }
 
+--- window
 -- quota, period, and for a calendar the edges of its windows; state: begin, end, used
 kinds.window = {
   load = function(one)
@@ -127,6 +131,7 @@ kinds.window = {
   end,
 }
 
+--- counter
 -- quota, period; state: begin, present, previous
 local function fades(one, previous, room)
   return previous <= room and 0 or one.period - floor(room * one.period / previous)
@@ -173,6 +178,7 @@ kinds.counter = {
   end,
 }
 
+--- log
 -- quota, period; state: a list of moments, the oldest first
 kinds.log = {
   load = function(one)
@@ -211,6 +217,7 @@ kinds.log = {
   end,
 }
 
+--- work
 -- Puts *count* members into the sorted set *key* that end *at*; several may end at one time.
 local function occupy(key, at, count, prefix)
   local ends = string.format('%.0f', at)
@@ -257,6 +264,7 @@ kinds.work = {
   end,
 }
 
+--- all
 local limits, place = {}, 5
 for number, key in ipairs(KEYS) do
   local one = {key = key, kind = kinds[ARGV[place]]}
@@ -269,6 +277,8 @@ for number, key in ipairs(KEYS) do
   limits[number] = one
 end
 
+local brief = what == 'ask'
+if brief then what = 'decide' end
 local delay, retry, refused, never = 0, 0, 0, 0
 for number, one in ipairs(limits) do
   local amount = what == 'decide' and cost + one.reserved or 0
@@ -301,6 +311,7 @@ else
   delay = 0
 end
 
+if brief and refused == 0 then return 0 end
 local reply = {refused, string.format('%.0f', now), delay, retry}
 for _, one in ipairs(limits) do
   reply[#reply + 1] = one.kind.left(one)

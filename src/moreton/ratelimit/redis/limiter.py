@@ -14,6 +14,7 @@ from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.rng import Rng, system_rng
 from moreton.kernel.time import nanos_of
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
+from moreton.ratelimit.core.calendar import CalendarWindow
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.limit import Limit
 from moreton.ratelimit.core.rules.values import FailMode
@@ -25,22 +26,25 @@ from moreton.ratelimit.redis.clients import Clients
 from moreton.ratelimit.redis.outage import ASK_AGAIN_NANOS, Outage
 from moreton.ratelimit.redis.refusals import Refusals
 from moreton.ratelimit.redis.script import (
-    ANY,
+    ALLOWED,
     MOMENTS,
     OTHER_TIME,
-    Script,
     arguments,
     check_supported,
     decision_of,
     moment_arguments,
+    script_for,
     words,
 )
+from moreton.ratelimit.redis.wire import Arguments, Script, arguments_of
 from moreton.ratelimit.turns import WAITING_MAX
 
 _log = logging.getLogger("moreton.ratelimit")
 _ZERO = timedelta(0)
 _BUDGET = timedelta(milliseconds=100)
 _SECOND = timedelta(seconds=1)
+# What is in braces says in which slot of a cluster it is; with a letter, as nothing is no tag.
+_OF_KEY = b"moreton:{k%b}%b"
 _FAILURES = (RedisError, OSError, TimeoutError)
 
 
@@ -54,6 +58,7 @@ class Asked:
     share: float = 1.0
     what: str = "decide"
     taken: tuple[int, ...] = ()
+    brief: bool = False  # why it was allowed nobody wants to know
 
     @property
     def question(self) -> tuple[Any, ...]:
@@ -98,10 +103,15 @@ class RedisLimiter(Limiter):
         self._outage = Outage()
         self._refusals = Refusals(remember)
         self._rng = rng or system_rng()
-        self._slot = name if one_slot else None
+        self._form = b"moreton:{%b}:%%b%%b" % _plain(name) if one_slot else _OF_KEY
         calendar = clock.calendar()
         self._moments = moment_arguments(self.limits, 1)
-        self._suffixes = [f":{name}:{words(one, calendar)[0]}:{one.name}" for one in self.limits]
+        self._any = script_for(self.limits)
+        self._suffixes = [
+            f":{name}:{words(one, calendar)[0]}:{one.name}".encode() for one in self.limits
+        ]
+        self._usual: dict[bool, Arguments] = {}  # of a cost of 1, where they are always the same
+        self._has_calendar = any(isinstance(one, CalendarWindow) for one in self.limits)
         self._degraded = 0
         self._skew = 0  # by how many nanoseconds the server's calendar is ahead of ours
         self._at: Callable[[], int] = lambda: 0  # the time to decide at: that of the server
@@ -109,7 +119,7 @@ class RedisLimiter(Limiter):
     def allow(self, key: str, cost: int = 1) -> bool:
         """As `decide`, without the reasons."""
         check_whole("cost", cost, 0)
-        asked = Asked(self._keys(key), cost)
+        asked = Asked(self._keys(key), cost, brief=True)
         decided = self._before(asked)
         if decided is not None:
             return decided.allowed
@@ -117,8 +127,10 @@ class RedisLimiter(Limiter):
             reply = self._run(asked)
         except _FAILURES as error:
             return self._failed(asked, error).allowed
-        # Why it was allowed nobody asked.
-        return (not reply[0] and self._is_up()) or self._after(asked, reply).allowed
+        if reply == ALLOWED:
+            self._answered()
+            return True
+        return self._after(asked, reply).allowed
 
     def decide(
         self, keys: Keys, cost: int = 1, *, patience: timedelta = _ZERO, share: float = 1.0
@@ -210,10 +222,7 @@ class RedisLimiter(Limiter):
         return reply
 
     def _script(self, asked: Asked) -> Script:
-        return MOMENTS if self._moments and asked.what == "decide" else ANY
-
-    def _is_up(self) -> bool:
-        return not self._outage.is_down
+        return MOMENTS if self._moments and asked.what == "decide" else self._any
 
     def _before(self, asked: Asked) -> Decision | None:
         """What can be said without asking."""
@@ -224,9 +233,12 @@ class RedisLimiter(Limiter):
                 return known
         return None if self._outage.may_ask(now) else self._degrade(asked)
 
-    def _after(self, asked: Asked, reply: Any) -> Decision:
+    def _answered(self) -> None:
         if self._outage.answered():
             _log.warning("the store of rate limits answers again")
+
+    def _after(self, asked: Asked, reply: Any) -> Decision:
+        self._answered()
         decision = decision_of(reply, self.limits, asked.keys, asked.cost)
         if not decision.allowed:
             now = self.clock.monotonic()
@@ -278,43 +290,56 @@ class RedisLimiter(Limiter):
         self._refusals.forget()
         return Asked(decision.keys, amount, what="give", taken=decision.taken)
 
-    def _arguments(self, asked: Asked) -> list[Any]:
+    def _arguments(self, asked: Asked) -> Arguments:
+        at = self._at()
+        if asked.cost != 1 or asked.patience or asked.share < 1 or asked.what != "decide" or at:
+            return arguments_of(self._values(asked, at))
+        usual = self._usual.get(asked.brief)
+        if usual is None:
+            usual = arguments_of(self._values(asked, at))
+            if not self._has_calendar:
+                self._usual[asked.brief] = usual
+        return usual
+
+    def _values(self, asked: Asked, at: int) -> list[Any]:
         if self._moments and asked.what == "decide":
             told = self._moments
             if asked.share < 1:
                 told = moment_arguments(self.limits, asked.share) or told
-            return [asked.cost, asked.patience // 1000, self._at() // 1000, *told]
+            return [asked.cost, asked.patience // 1000, at // 1000, int(asked.brief), *told]
         return arguments(
             self.limits,
-            self._at() or self.clock.calendar() + self._skew,
-            what=asked.what,
+            at or self.clock.calendar() + self._skew,
+            what="ask" if asked.brief else asked.what,
             cost=asked.cost,
             patience=asked.patience,
             share=asked.share,
             taken=asked.taken,
-            at=self._at(),
+            at=at,
         )
 
     def _is_skewed(self, reply: Any) -> bool:
         """Whether windows of the calendar have to be named around the server's time."""
-        if int(reply[0]) != OTHER_TIME:
+        if reply == ALLOWED or int(reply[0]) != OTHER_TIME:
             return False
         self._skew = int(reply[1]) * 1000 - self.clock.calendar()
         return True
 
-    def _names(self, keys: tuple[str, ...]) -> list[str]:
+    def _names(self, keys: tuple[str, ...]) -> list[bytes]:
         """The keys in Redis: in one slot of a cluster if they are to be."""
-        if self._slot is not None:
-            head = f"moreton:{{{self._slot}}}:"
-            return [
-                f"{head}{key}{suffix}" for key, suffix in zip(keys, self._suffixes, strict=True)
-            ]
-        if self._clients.is_cluster and len(set(keys)) > 1:
+        if self._clients.is_cluster and self._form is _OF_KEY and len(set(keys)) > 1:
             raise ValueError(
                 f"the keys {keys} are in several slots of the cluster, so no decision over all of "
                 "them is atomic; give one_slot=True, or one key"
             )
-        # With a letter, as an empty tag would be none.
+        form = self._form
+        # Half a character, as clients send to find out what happens, is a key as any other.
         return [
-            f"moreton:{{k{key}}}{suffix}" for key, suffix in zip(keys, self._suffixes, strict=True)
+            form % (key.encode("utf-8", "surrogatepass"), suffix)
+            for key, suffix in zip(keys, self._suffixes, strict=True)
         ]
+
+
+def _plain(name: str) -> bytes:
+    """*name* within a form."""
+    return name.encode("utf-8", "surrogatepass").replace(b"%", b"%%")

@@ -1,8 +1,9 @@
 -- As decide.lua does, for limits of one moment each alone: shorter, as most limits are.
 --
 -- KEYS  the state of each limit
--- ARGV  the cost, the patience in us, the time in us (0: the server's), and for each limit: what
---       stays for others, the quota, the interval, the tolerance and the queue (all of it in ns)
+-- ARGV  the cost, the patience in us, the time in us (0: the server's), whether nobody wants to know
+--       why it was allowed, and for each limit: what stays for others, the quota, the interval, the
+--       tolerance and the queue (all of it in ns)
 
 local cost, patience, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local own_time = now == 0
@@ -15,7 +16,7 @@ local debts, intervals, wholes, waits = {}, {}, {}, {}
 local delay, retry, refused, never = 0, 0, 0, 0
 
 for number, key in ipairs(KEYS) do
-  local place = 5 * number - 1
+  local place = 5 * number
   local amount = cost + tonumber(ARGV[place])
   local interval, queue = tonumber(ARGV[place + 2]), tonumber(ARGV[place + 4])
   local whole = queue > 0 and queue or tonumber(ARGV[place + 3])
@@ -46,7 +47,8 @@ end
 if never > 0 then retry, refused = -1, never end
 if refused > 0 then delay = 0 end
 
-local reply = {refused, now, delay, retry}
+local brief = refused == 0 and ARGV[4] == '1'
+local reply = brief and 0 or {refused, now, delay, retry}
 for number, key in ipairs(KEYS) do
   local debt, place = debts[number], 3 * number
   if refused == 0 and cost > 0 then
@@ -59,8 +61,10 @@ for number, key in ipairs(KEYS) do
       redis.call('SET', key, state)
     end
   end
-  reply[place + 2] = floor(max(0, wholes[number] - debt) / intervals[number])
-  reply[place + 3] = ceil(debt / 1000)
-  reply[place + 4] = waits[number]
+  if not brief then
+    reply[place + 2] = floor(max(0, wholes[number] - debt) / intervals[number])
+    reply[place + 3] = ceil(debt / 1000)
+    reply[place + 4] = waits[number]
+  end
 end
 return reply

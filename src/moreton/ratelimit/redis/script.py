@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -15,25 +15,32 @@ from moreton.ratelimit.core.gcra import Gcra, LeakyBucket
 from moreton.ratelimit.core.limit import NEVER, Limit
 from moreton.ratelimit.core.rings import AnsweredWindow, Concurrency, SlidingLog
 from moreton.ratelimit.core.windows import FixedWindow, SlidingCounter
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What the server is to do, and what it knows it by."""
-
-    text: str
-    digest: str
+from moreton.ratelimit.redis.wire import Script
 
 
 def _script(name: str) -> Script:
-    text = resources.files("moreton.ratelimit.redis").joinpath(name).read_text("utf-8")
+    return _known(resources.files("moreton.ratelimit.redis").joinpath(name).read_text("utf-8"))
+
+
+def _known(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 ANY = _script("decide.lua")
+_SECTION = re.compile(r"^--- (\w+)\n", re.MULTILINE)
 MOMENTS = _script("moments.lua")
+# The whole of a brief answer, where nothing refuses.
+ALLOWED = 0
 # The server's clock is in no window that was named: they are named anew around its time.
 OTHER_TIME = -2
+
+
+def script_for(limits: Sequence[Limit]) -> Script:
+    """The script that knows the kinds of *limits* alone: the others would be half of its time."""
+    head, *rest = _SECTION.split(ANY.text)
+    wanted = {words(limit, 0)[0] for limit in limits} | {"all"}
+    parts = [text for kind, text in zip(rest[::2], rest[1::2], strict=True) if kind in wanted]
+    return _known("".join([head, *parts]))
 
 
 def check_supported(limit: Limit) -> None:
@@ -110,25 +117,27 @@ def decision_of(
     reply: Sequence[Any], limits: Sequence[Limit], keys: tuple[str, ...], cost: int
 ) -> Decision:
     """What *reply* says."""
-    refused, now = int(reply[0]), int(reply[1]) * 1000
-    delay, retry = int(reply[2]) * 1000, int(reply[3])
-    rows = [reply[place : place + 3] for place in range(4, len(reply), 3)]
+    refused, now, delay, retry = reply[0], int(reply[1]) * 1000, reply[2] * 1000, reply[3]
     standings = tuple(
-        Standing(
-            limit, int(left), int(full) * 1000, NEVER if int(wait) == NEVER else int(wait) * 1000
-        )
-        for limit, (left, full, wait) in zip(limits, rows, strict=True)
+        [
+            Standing(limit, reply[at], reply[at + 1] * 1000, _nanos(reply[at + 2]))
+            for limit, at in zip(limits, range(4, len(reply), 3), strict=True)
+        ]
     )
     taken: tuple[int, ...] = ()
     if not refused:
-        taken = tuple(now + delay if limit.reservable else now for limit in limits)
+        taken = tuple([now + delay if limit.reservable else now for limit in limits])
     return Decision(
         allowed=not refused,
         cost=cost,
         delay_nanos=delay,
-        retry_nanos=NEVER if retry == NEVER else retry * 1000,
+        retry_nanos=_nanos(retry),
         refused_by=limits[refused - 1].name if refused else None,
         standings=standings,
         taken=taken,
         keys=keys,
     )
+
+
+def _nanos(micros: int) -> int:
+    return NEVER if micros == NEVER else micros * 1000

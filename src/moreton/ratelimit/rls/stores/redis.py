@@ -17,7 +17,8 @@ from moreton.ratelimit.core.limit import NEVER, Limit
 from moreton.ratelimit.errors import LimitStoreUnavailable
 from moreton.ratelimit.redis.clients import Clients
 from moreton.ratelimit.redis.outage import Outage
-from moreton.ratelimit.redis.script import ANY, OTHER_TIME, Script, check_supported, words
+from moreton.ratelimit.redis.script import ANY, OTHER_TIME, check_supported, words
+from moreton.ratelimit.redis.wire import Arguments, Script, arguments_of
 from moreton.ratelimit.rls.core.settling import Ask, Settled, Verdict
 from moreton.ratelimit.rls.stores.over import OverLimits
 from moreton.ratelimit.rls.stores.store import Store, identity
@@ -109,7 +110,7 @@ class RedisStore(Store):
             "see that Redis runs and is not overloaded"
         )
 
-    def _arguments(self, asks: Sequence[Ask]) -> list[Any]:
+    def _arguments(self, asks: Sequence[Ask]) -> Arguments:
         at = self._at()
         calendar = at or self.clock.calendar() + self._skew
         found: list[Any] = ["settle", 0, 0, at // 1000]
@@ -117,7 +118,7 @@ class RedisStore(Store):
             kind, numbers = words(ask.limit, calendar)
             flags = [int(one) for one in (ask.shadow, ask.quota, ask.drains, ask.report)]
             found += [kind, ask.cost, ask.patience_nanos // 1000, *flags, len(numbers), *numbers]
-        return found
+        return arguments_of(found)
 
 
 def _settled(reply: Sequence[Any]) -> Settled:
