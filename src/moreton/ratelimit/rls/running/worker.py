@@ -42,7 +42,7 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
     async with _pages(plan, number, Pages(service, followed)) as told:
         await server.start()
         shown = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-        say(f"answers on {shown}, {len(service.domains)} domains{told}")
+        say(f"answers on {shown} for {', '.join(sorted(service.domains))}{told}")
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, ending.set)
