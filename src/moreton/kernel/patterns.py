@@ -87,3 +87,16 @@ def host_matches(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
     return host == pattern
+
+
+def in_words(condition: ValueMatch, value: str | None) -> str:
+    """What *value* is, and what *condition* wants."""
+    had = "is absent" if value is None else f"is {value!r}"
+    wanted = {
+        ValueMatchKind.ABSENT: "must be absent",
+        ValueMatchKind.PRESENT: "must be present",
+        ValueMatchKind.EXACT: f"must be {condition.value!r}",
+        ValueMatchKind.PREFIX: f"must begin with {condition.value!r}",
+        ValueMatchKind.REGEX: f"must match {condition.value!r}",
+    }[condition.kind]
+    return f"{condition.name} {had}, {wanted}"

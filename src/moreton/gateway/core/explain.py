@@ -10,9 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 from moreton.gateway.core.model import Route
 from moreton.gateway.core.routing import Rank, host_patterns, rank
 from moreton.kernel.patterns import (
-    ValueMatch,
-    ValueMatchKind,
     host_matches,
+    in_words,
     path_matches,
     value_matches,
 )
@@ -131,23 +130,11 @@ def lost_conditions(route: Route, request: Request) -> list[str]:
         ("query parameter", match.query, request.query),
     ):
         lost += [
-            f"{kind} {_in_words(condition, values.get(condition.name))}"
+            f"{kind} {in_words(condition, values.get(condition.name))}"
             for condition in conditions
             if not value_matches(condition, values.get(condition.name))
         ]
     return lost
-
-
-def _in_words(condition: ValueMatch, value: str | None) -> str:
-    had = "is absent" if value is None else f"is {value!r}"
-    wanted = {
-        ValueMatchKind.ABSENT: "must be absent",
-        ValueMatchKind.PRESENT: "must be present",
-        ValueMatchKind.EXACT: f"must be {condition.value!r}",
-        ValueMatchKind.PREFIX: f"must begin with {condition.value!r}",
-        ValueMatchKind.REGEX: f"must match {condition.value!r}",
-    }[condition.kind]
-    return f"{condition.name} {had}, {wanted}"
 
 
 def _outranked(winner: tuple[Rank, str, Route], own: Rank) -> str:

@@ -33,7 +33,7 @@ from moreton.ratelimit.core.rules.values import (
 )
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_REDIS_SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
+_REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+cluster")
 
 
 def _digest(value: Any) -> str:

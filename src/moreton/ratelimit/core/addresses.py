@@ -41,7 +41,7 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
 
 def key_of(address: str, v6_bits: int = V6_BITS) -> str:
     """*address* as a key: an IPv6 address stands for its network of *v6_bits*."""
-    parsed = _parse(address)
+    parsed = parse_address(address)
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
@@ -50,11 +50,12 @@ def key_of(address: str, v6_bits: int = V6_BITS) -> str:
 
 
 def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    parsed = _parse(address)
+    parsed = parse_address(address)
     return parsed is not None and any(parsed in network for network in trusted)
 
 
-def _parse(address: str) -> IPv4Address | IPv6Address | None:
+def parse_address(address: str) -> IPv4Address | IPv6Address | None:
+    """*address*, without a port that may be there; `None` for what is none."""
     text = address.strip()
     if text.startswith("["):
         text = text[1:].split("]", 1)[0]
