@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import Lock
+from typing import Protocol
 
 from moreton.kernel.arguments import check_duration, check_kind, check_number
 from moreton.kernel.rng import Rng, system_rng
@@ -15,10 +16,11 @@ from moreton.ratelimit.core.addresses import V6_BITS, client_address, key_of, ne
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER
+from moreton.ratelimit.core.rules.seen import Caller
 from moreton.ratelimit.core.rules.values import Mode
 from moreton.ratelimit.limiter import Keys, Limiter
 from moreton.ratelimit.seeing.core.report import Verdict
-from moreton.resilience.core.headers import read_criticality
+from moreton.resilience.core.headers import Criticality, read_criticality
 from moreton.resilience.layers.adaptive import SHARES
 
 __all__ = [
@@ -27,7 +29,11 @@ __all__ = [
     "Mode",
     "Refusal",
     "Rule",
+    "RuleSource",
     "RuleStatistics",
+    "SaidCost",
+    "Under",
+    "ban_refusal",
     "by_address",
     "by_header",
     "everyone",
@@ -35,7 +41,9 @@ __all__ = [
 ]
 
 _ZERO = timedelta(0)
+_DIGITS_MAX = 18
 PROBLEM = "application/problem+json"
+_BANNED = "banned"
 _TYPES = "https://iana.org/assignments/http-problem-types#"
 
 
@@ -44,16 +52,6 @@ class Excess(StrEnum):
 
     REJECT = "reject"
     DROP = "drop"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A request as rules see it; *headers* has lower-case names."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    address: str
 
 
 KeyOf = Callable[[Caller], Keys | None]
@@ -104,6 +102,49 @@ class Refusal:
     body: bytes
     decision: Decision
     drop: bool = False
+    banned: str = ""  # what is said instead, to those who never pass
+
+    @property
+    def detail(self) -> str:
+        """One line for people."""
+        return self.banned or self.decision.explain()
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """The rules that a request is under, each with its keys; or at once its *refusal*."""
+
+    rules: Sequence[tuple[Rule, Keys]] = ()
+    refusal: Refusal | None = None
+
+
+class RuleSource(Protocol):
+    """Says which rules a request is under: one rule alone, or a book of them."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a request may have to wait for its turn."""
+        ...
+
+    def under(self, caller: Caller) -> Under:
+        """The rules that *caller* is under."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SaidCost:
+    """What a *header* says that a request cost, up to *most*; without it *default*."""
+
+    header: str
+    most: int
+    default: int = 1
+
+    def read(self, header: Callable[[str], str | None]) -> int:
+        """The cost; what is no number says nothing, and more than *most* is *most*."""
+        value = header(self.header) or ""
+        if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX):
+            return self.default
+        return min(int(value), self.most)
 
 
 @dataclass(slots=True)
@@ -128,8 +169,9 @@ class Rule:
     excess: Excess = Excess.REJECT
     status: int = 429
     style: FieldStyle = FieldStyle.DRAFT_10
-    charge: Callable[[int], int] | None = None
+    charge: Callable[[int], int] | SaidCost | None = None
     shed: bool = False
+    criticality: Criticality | None = None  # of all its requests; `None`: as they say
     name: str = ""
     secret: bool = False
     rng: Rng = field(default_factory=system_rng)
@@ -171,7 +213,22 @@ class Rule:
 
     def portion(self, caller: Caller) -> float:
         """The share of the quotas that *caller* may use."""
-        return SHARES[read_criticality(caller.headers)] if self.shed else 1.0
+        if not self.shed:
+            return 1.0
+        return SHARES[self.criticality or read_criticality(caller.headers)]
+
+    def charged(self, status: int, header: Callable[[str], str | None]) -> int:
+        """What an answer with *status* costs yet; *header* tells its fields."""
+        if self.charge is None:
+            return 0
+        if isinstance(self.charge, SaidCost):
+            return self.charge.read(header)
+        return self.charge(status)
+
+    def under(self, caller: Caller) -> Under:
+        """As a `RuleSource`: this rule, unless it is off or does not count *caller*."""
+        keys = None if self.mode is Mode.OFF else self.key(caller)
+        return _UNDER_NONE if keys is None else Under([(self, keys)])
 
     def count(self, decision: Decision, *, acted: bool) -> None:
         """Note what was decided."""
@@ -196,6 +253,34 @@ class Rule:
             *fields_of(decision, self.style),
         ]
         return Refusal(self.status, fields, body, decision)
+
+
+_UNDER_NONE = Under()
+
+
+def ban_refusal(name: str, until: datetime | None = None, *, drop: bool = False) -> Refusal:
+    """The answer to who is banned by *name*."""
+    decision = Decision(
+        allowed=False,
+        cost=1,
+        delay_nanos=0,
+        retry_nanos=NEVER,
+        refused_by=name,
+        standings=(),
+    )
+    if drop:
+        return Refusal(403, [("content-length", "0")], b"", decision, drop=True, banned=_BANNED)
+    detail = _BANNED if until is None else f"{_BANNED} until {until:%Y-%m-%dT%H:%M:%SZ}"
+    problem = {
+        "type": "about:blank",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": detail,
+        "code": "banned",
+    }
+    body = json.dumps(problem).encode()
+    fields = [("content-type", PROBLEM), ("content-length", str(len(body)))]
+    return Refusal(403, fields, body, decision, banned=detail)
 
 
 def problem_of(decision: Decision, status: int) -> dict[str, object]:

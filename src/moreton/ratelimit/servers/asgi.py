@@ -5,10 +5,10 @@ app = RateLimitMiddleware(app, Rule(LocalLimiter(Gcra("100/s")), by_address()))
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from moreton.ratelimit.rules import Caller, Refusal, Rule
+from moreton.ratelimit.rules import Caller, Refusal, RuleSource
 from moreton.ratelimit.servers.dropping import drop_asgi
 from moreton.ratelimit.servers.guard import Guard
 
@@ -16,6 +16,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # For a WebSocket: "try again later", RFC 6455 and the registry of close codes.
 _TRY_AGAIN_LATER = 1013
@@ -30,7 +31,7 @@ class RateLimitMiddleware:
     connection is closed.
     """
 
-    def __init__(self, app: App, *rules: Rule) -> None:
+    def __init__(self, app: App, *rules: RuleSource) -> None:
         self._app = app
         self._guard = Guard(rules)
 
@@ -44,19 +45,27 @@ class RateLimitMiddleware:
             await _refuse(scope, passage.refusal, receive, send)
             return
         status = _FAILED
+        answered: Headers = ()
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], message.get("headers", ())
                 told = [(name.encode(), value.encode()) for name, value in passage.fields]
-                message = {**message, "headers": [*message.get("headers", ()), *told]}
+                message = {**message, "headers": [*answered, *told]}
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         finally:
-            await self._guard.leave_async(passage, status)
+            await self._guard.leave_async(passage, status, lambda name: _header(answered, name))
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    wanted = name.encode()
+    found = (value for raw, value in headers if raw.lower() == wanted)
+    value = next(found, None)
+    return None if value is None else value.decode("latin-1")
 
 
 def _caller(scope: Scope) -> Caller:

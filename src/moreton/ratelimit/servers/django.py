@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 
 from moreton.ratelimit.rules import Caller, Refusal
 from moreton.ratelimit.servers.dropping import drop_wsgi
-from moreton.ratelimit.servers.guard import Guard, Passage
+from moreton.ratelimit.servers.guard import Guard, Passage, no_header
 
 _FAILED = 500
 
@@ -41,12 +41,12 @@ class RateLimitMiddleware:
             if passage.refusal.drop:
                 drop_wsgi(request.META)
             return _refused(passage.refusal)
-        status = _FAILED
+        status, header = _FAILED, no_header
         try:
             response = self._get_response(request)
-            status = response.status_code
+            status, header = response.status_code, response.headers.get
         finally:
-            self._guard.leave(passage, status)
+            self._guard.leave(passage, status, header)
         return _told(response, passage)
 
     async def _serve_async(
@@ -59,12 +59,12 @@ class RateLimitMiddleware:
                 # On a loop Django hands on no way to the connection; a WSGI server forbids this.
                 refused["Connection"] = "close"
             return refused
-        status = _FAILED
+        status, header = _FAILED, no_header
         try:
             response = await get_response(request)
-            status = response.status_code
+            status, header = response.status_code, response.headers.get
         finally:
-            await self._guard.leave_async(passage, status)
+            await self._guard.leave_async(passage, status, header)
         return _told(response, passage)
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import HTTPException, Request, Response
 
-from moreton.ratelimit.rules import Caller, Rule
+from moreton.ratelimit.rules import Caller, RuleSource
 from moreton.ratelimit.servers.dropping import drop_asgi
 from moreton.ratelimit.servers.guard import Guard
 
@@ -21,7 +21,7 @@ _FAILED = 500
 class Limited:
     """Requests to what depends on it pass *rules*; raises `HTTPException`."""
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *rules: RuleSource) -> None:
         self._guard = Guard(rules)
 
     async def __call__(self, request: Request, response: Response) -> AsyncIterator[None]:
@@ -36,7 +36,7 @@ class Limited:
             told = {k: v for k, v in refusal.fields if not k.startswith("content-")}
             if refusal.drop and not await drop_asgi(request.receive, request._send):  # noqa: SLF001
                 told["connection"] = "close"
-            raise HTTPException(refusal.status, refusal.decision.explain(), told)
+            raise HTTPException(refusal.status, refusal.detail, told)
         for name, value in passage.fields:
             response.headers[name] = value
         status = _FAILED
@@ -47,4 +47,4 @@ class Limited:
             status = error.status_code
             raise
         finally:
-            await self._guard.leave_async(passage, status)
+            await self._guard.leave_async(passage, status, response.headers.get)

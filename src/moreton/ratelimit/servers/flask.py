@@ -15,9 +15,9 @@ from typing import Any
 
 from flask import Flask, Response, make_response, request
 
-from moreton.ratelimit.rules import Refusal, Rule
+from moreton.ratelimit.rules import Refusal, RuleSource
 from moreton.ratelimit.servers.dropping import drop_wsgi
-from moreton.ratelimit.servers.guard import Guard
+from moreton.ratelimit.servers.guard import Guard, HeaderOf, no_header
 from moreton.ratelimit.servers.wsgi import RateLimitMiddleware, caller_of
 
 _FAILED = 500
@@ -26,7 +26,7 @@ _FAILED = 500
 class RateLimits:
     """Lets all requests to *app* pass *rules*; more for a view by `limit`."""
 
-    def __init__(self, app: Flask | None = None, *rules: Rule) -> None:
+    def __init__(self, app: Flask | None = None, *rules: RuleSource) -> None:
         self._rules = rules
         Guard(rules)  # refuse here what is no rule
         if app is not None:
@@ -37,7 +37,7 @@ class RateLimits:
         if self._rules:
             app.wsgi_app = RateLimitMiddleware(app.wsgi_app, *self._rules)  # type: ignore[method-assign]
 
-    def limit(self, *rules: Rule) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def limit(self, *rules: RuleSource) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorate a view, below its route: requests to it pass *rules*, too."""
         guard = Guard(rules)
 
@@ -50,11 +50,13 @@ class RateLimits:
                         drop_wsgi(request.environ)
                     return _refused(passage.refusal)
                 status = _FAILED
+                header: HeaderOf = no_header
                 try:
                     response = make_response(view(*args, **kwargs))
                     status = response.status_code
+                    header = lambda name: response.headers.get(name)  # noqa: E731, PLW0108 - typed
                 finally:
-                    guard.leave(passage, status)
+                    guard.leave(passage, status, header)
                 response.headers.extend(passage.fields)
                 return response
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from moreton.ratelimit.rules import Caller, Refusal, Rule
+from moreton.ratelimit.rules import Caller, Refusal, RuleSource
 from moreton.ratelimit.servers.guard import Guard, Passage
 from moreton.resilience.servers.grpc import is_async, wrapped
 
@@ -24,7 +24,7 @@ _OK, _FAILED = 200, 500
 class RateLimitInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Lets calls and streams pass *rules*; `retry-after` and the others are trailing metadata."""
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *rules: RuleSource) -> None:
         self._guard = Guard(rules)
 
     def intercept_service(
@@ -39,7 +39,7 @@ class RateLimitInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grp
 class AioRateLimitInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as above
     """As `RateLimitInterceptor`, for `grpc.aio`."""
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *rules: RuleSource) -> None:
         self._guard = Guard(rules)
 
     async def intercept_service(
@@ -139,7 +139,10 @@ def _address(peer: str) -> str:
 
 def _ending(refusal: Refusal) -> tuple[Any, str, tuple[tuple[str, str], ...]]:
     told = tuple(one for one in refusal.fields if not one[0].startswith("content-"))
-    return grpc.StatusCode.RESOURCE_EXHAUSTED, refusal.decision.explain(), told
+    code = (
+        grpc.StatusCode.PERMISSION_DENIED if refusal.banned else grpc.StatusCode.RESOURCE_EXHAUSTED
+    )
+    return code, refusal.detail, told
 
 
 def _abort(context: Any, refusal: Refusal) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from moreton.kernel.arguments import check_kind
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.fields import fields_of
 from moreton.ratelimit.core.limit import seconds_of
 from moreton.ratelimit.limiter import Keys
-from moreton.ratelimit.rules import Caller, Mode, Refusal, Rule
+from moreton.ratelimit.rules import Caller, Mode, Refusal, Rule, RuleSource
 from moreton.ratelimit.seeing.tally import TALLY, Tally
 from moreton.ratelimit.turns import WAITING_MAX, Queue
 
 _ZERO = timedelta(0)
+HeaderOf = Callable[[str], str | None]
+
+
+def no_header(_: str) -> str | None:
+    """Of an answer that has no fields."""
+    return None
 
 
 @dataclass(slots=True)
@@ -65,18 +70,18 @@ class Guard:
     """
 
     def __init__(
-        self, rules: Sequence[Rule], *, waiting_max: int = WAITING_MAX, tally: Tally = TALLY
+        self, rules: Sequence[RuleSource], *, waiting_max: int = WAITING_MAX, tally: Tally = TALLY
     ) -> None:
         for rule in rules:
-            check_kind("a rule", rule, Rule)
+            if not callable(getattr(rule, "under", None)):
+                raise TypeError(f"a rule is {rule!r}: give a Rule, or a Rulebook")
         self._rules = tuple(rules)
         self._queue = Queue(waiting_max)
         self._tally = tally
-        self._may_wait = any(rule.may_wait for rule in rules)
 
     def enter(self, caller: Caller) -> Passage:
         """Decide about *caller*, and wait for its turn."""
-        with self._queue.place(wanted=self._may_wait) as queued:
+        with self._queue.place(wanted=self._may_wait()) as queued:
             steps = self._steps(caller, queued=queued)
             answer: Decision | None = None
             while True:
@@ -99,7 +104,7 @@ class Guard:
 
     async def enter_async(self, caller: Caller) -> Passage:
         """As `enter`."""
-        with self._queue.place(wanted=self._may_wait) as queued:
+        with self._queue.place(wanted=self._may_wait()) as queued:
             steps = self._steps(caller, queued=queued)
             answer: Decision | None = None
             while True:
@@ -120,29 +125,32 @@ class Guard:
                 await limiter.clock.sleep_async(seconds_of(passage.delay_nanos))
         return passage
 
-    def leave(self, passage: Passage, status: int) -> None:
-        """The request was answered with *status*."""
+    def leave(self, passage: Passage, status: int, header: HeaderOf = no_header) -> None:
+        """The request was answered with *status*; *header* tells the fields of the answer."""
         for rule, decision in passage.passed:
             rule.limiter.release(decision)
-            cost = rule.charge(status) if rule.charge is not None else 0
+            cost = rule.charged(status, header)
             if cost:
                 rule.limiter.charge(decision.keys, cost)
 
-    async def leave_async(self, passage: Passage, status: int) -> None:
+    async def leave_async(
+        self, passage: Passage, status: int, header: HeaderOf = no_header
+    ) -> None:
         """As `leave`."""
         for rule, decision in passage.passed:
             await rule.limiter.release_async(decision)
-            cost = rule.charge(status) if rule.charge is not None else 0
+            cost = rule.charged(status, header)
             if cost:
                 await rule.limiter.charge_async(decision.keys, cost)
 
     def _steps(self, caller: Caller, *, queued: bool) -> Steps:
         """Ask one rule after the other; without a place in the queue none may let it wait."""
         passage = Passage()
-        for rule in self._rules:
-            keys = None if rule.mode is Mode.OFF else rule.key(caller)
-            if keys is None:
-                continue
+        under = [source.under(caller) for source in self._rules]
+        for one in under:
+            if one.refusal is not None:
+                return Passage(refusal=one.refusal)
+        for rule, keys in (each for one in under for each in one.rules):
             patience = rule.wait if queued else _ZERO
             decision = yield Ask(rule, keys, rule.price(caller), patience, rule.portion(caller))
             assert decision is not None
@@ -165,6 +173,9 @@ class Guard:
                 passage.delay_nanos = max(passage.delay_nanos, decision.delay_nanos)
             passage.passed.append((rule, _undone(decision) if rule.charge else decision))
         return passage
+
+    def _may_wait(self) -> bool:
+        return any(rule.may_wait for rule in self._rules)
 
     def _count(self, rule: Rule, decision: Decision, *, acts: bool) -> None:
         rule.count(decision, acted=acts)

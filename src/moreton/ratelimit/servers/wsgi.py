@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
-from moreton.ratelimit.rules import Caller, Rule
+from moreton.ratelimit.rules import Caller, RuleSource
 from moreton.ratelimit.servers.dropping import drop_wsgi
 from moreton.ratelimit.servers.guard import Guard, Passage
 
@@ -26,7 +26,7 @@ class RateLimitMiddleware:
     others: WSGI has no way to close a connection.
     """
 
-    def __init__(self, app: App, *rules: Rule) -> None:
+    def __init__(self, app: App, *rules: RuleSource) -> None:
         self._app = app
         self._guard = Guard(rules)
 
@@ -46,7 +46,7 @@ class RateLimitMiddleware:
         except BaseException:
             self._guard.leave(passage, _FAILED)
             raise
-        return _Body(parts, lambda: self._guard.leave(passage, start.status))
+        return _Body(parts, lambda: self._guard.leave(passage, start.status, start.header))
 
 
 def caller_of(environ: Environ) -> Caller:
@@ -69,12 +69,17 @@ class _Start:
         self._start = start
         self._passage = passage
         self.status = _FAILED
+        self._headers: list[tuple[str, str]] = []
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], *exc_info: Any
     ) -> Callable[[bytes], object]:
-        self.status = int(status.split(" ", 1)[0])
+        self.status, self._headers = int(status.split(" ", 1)[0]), headers
         return self._start(status, [*headers, *self._passage.fields], *exc_info)
+
+    def header(self, name: str) -> str | None:
+        """What the answer says in the field *name*."""
+        return next((value for each, value in self._headers if each.lower() == name), None)
 
 
 class _Body:
