@@ -1,0 +1,1 @@
+"""How gateways divide a limit among themselves: pure, told what happened."""
