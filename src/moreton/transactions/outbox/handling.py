@@ -97,21 +97,21 @@ class Handling:
             dialect = self._place.dialect
             self._place.run(install(dialect, inbox_schema(dialect)))
             self._installed = True
-        return self._place.run(leases.look(self._lease))
+        return self._place.ask(leases.look(self._lease))
 
     def take(self, seen: Seen, holder: str) -> int | None:
         """Take the lease; its token."""
-        token = self._place.run(leases.take(self._lease, holder, seen))
+        token = self._place.ask(leases.take(self._lease, holder, seen))
         _TAKEN()
         return token
 
     def release(self, token: int) -> None:
         """Let the next one have it."""
-        self._place.run(leases.release(self._lease, token))
+        self._place.ask(leases.release(self._lease, token))
 
     def reached(self) -> dict[str, Reached]:
         """How far each topic was read."""
-        return self._place.run(incoming.places(self._inbox.consumer))
+        return self._place.ask(incoming.places(self._inbox.consumer))
 
     def apply(self, token: int, batch: Batch) -> None:
         """Handle *batch* in one transaction; if that fails, each event in one of its own.
@@ -132,12 +132,12 @@ class Handling:
         if now < self._aside_at:
             return self._counted
         consumer = self._inbox.consumer
-        total, dead = self._place.run(incoming.counts(consumer))
+        total, dead = self._place.ask(incoming.counts(consumer))
         if total > dead:
-            while due := self._place.run(incoming.due(self._place.dialect, consumer)):
+            while due := self._place.ask(incoming.due(self._place.dialect, consumer)):
                 for one in due:
                     self._again(token, one)
-            total, dead = self._place.run(incoming.counts(consumer))
+            total, dead = self._place.ask(incoming.counts(consumer))
         if now >= self._forget_at:
             self._forget(token)
             self._forget_at = now + _FORGET_EVERY

@@ -10,6 +10,7 @@ from moreton.kernel.arguments import check_kind
 from moreton.kernel.ids import new_id
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Clock, SystemClock
+from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.outbox.core.event import EVENT_BYTES_MAX, Event, Extension, encode
 from moreton.transactions.outbox.errors import EventRefused, EventTooLarge
 from moreton.transactions.outbox.tables import outgoing, schema
@@ -17,6 +18,7 @@ from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.writers import writer_of, writer_of_async
 
 TABLE = "moreton_outbox"
+_WRITING, _WRITTEN = Failpoint("outbox.writing"), Failpoint("outbox.written")
 _TOPIC = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
@@ -86,7 +88,9 @@ class Outbox:
         rows = self._rows(events)
         if rows:
             writer = writer_of(connection)
+            _WRITING()
             writer.run(outgoing.add(writer.dialect, self.table, rows))
+            _WRITTEN()
 
     async def add_many_async(self, connection: Any, events: Iterable[Event]) -> None:
         """As `add_many`, with an asynchronous connection."""

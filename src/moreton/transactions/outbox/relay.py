@@ -171,15 +171,15 @@ class Relay:
                 if not self._installed:
                     place.run(install(dialect, self._outbox.schema(dialect)))
                     self._installed = True
-                return core.LeaseSeen(place.run(leases.look(self._lease)))
+                return core.LeaseSeen(place.ask(leases.look(self._lease)))
             case core.Take(seen):
-                token = place.run(leases.take(self._lease, self._holder, seen))
+                token = place.ask(leases.take(self._lease, self._holder, seen))
                 _TAKEN()
                 return core.Fenced() if token is None else core.LeaseTaken(token)
             case core.Read(limit):
-                return core.RowsRead(place.run(outgoing.unsent(table, limit)))
+                return core.RowsRead(place.ask(outgoing.unsent(table, limit)))
             case core.Beat(token):
-                return _answer(place.run(leases.beat(dialect, self._lease, token, self._ttl)))
+                return _answer(place.ask(leases.beat(dialect, self._lease, token, self._ttl)))
             case core.Mark(token, rows):
                 return self._mark(token, rows)
             case core.Prune(token):
@@ -218,7 +218,7 @@ class Relay:
         token = self._tenure.token
         if token is not None:
             with contextlib.suppress(MoretonError):
-                await self._on_thread(self._place.run, leases.release(self._lease, token))
+                await self._on_thread(self._place.ask, leases.release(self._lease, token))
         await self._on_thread(self._place.close)
         await self._broker.close()
         self._thread.shutdown(wait=False)

@@ -81,7 +81,7 @@ class TableBroker:
 
     def _ask(self, script: Script[T]) -> T:
         self._install()
-        return self._place.run(script)
+        return self._place.ask(script)
 
     def _install(self) -> None:
         if not self._installed:

@@ -52,3 +52,7 @@ class Place(ABC):
         """*script* in a transaction of its own."""
         with self.begin() as work:
             return work.run(script)
+
+    def ask(self, script: Script[T]) -> T:
+        """*script*, each of whose statements may be a transaction of its own: cheaper."""
+        return self.run(script)

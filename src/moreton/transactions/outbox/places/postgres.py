@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar
 
 import psycopg
 
@@ -16,7 +17,9 @@ from moreton.transactions.databases.postgres import (
 )
 from moreton.transactions.outbox.places.place import Place, Work
 from moreton.transactions.outbox.tables.dialect import POSTGRES
-from moreton.transactions.outbox.tables.script import Batch, Rows
+from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
+
+T = TypeVar("T")
 
 
 class PostgresPlace(Place):
@@ -38,6 +41,14 @@ class PostgresPlace(Place):
             with connection.transaction():
                 yield Work(connection, lambda batch: execute(connection, batch))
         except psycopg.OperationalError as error:
+            raise translated(error, self.name) from error
+
+    def ask(self, script: Script[T]) -> T:
+        """As `Place.ask`."""
+        connection = self._connected()
+        try:
+            return drive(script, lambda batch: execute(connection, batch))
+        except psycopg.Error as error:
             raise translated(error, self.name) from error
 
     def works(self) -> bool:

@@ -6,14 +6,15 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from moreton.transactions.databases.sqlite import BUSY_SECONDS_MAX, translated
 from moreton.transactions.outbox.errors import TransactionEnded
 from moreton.transactions.outbox.places.place import Place, Work
 from moreton.transactions.outbox.tables.dialect import SQLITE
-from moreton.transactions.outbox.tables.script import Batch, Rows
+from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
 
+T = TypeVar("T")
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     # A commit is on disk; fullfsync matters on macOS alone.
@@ -69,6 +70,14 @@ class SqlitePlace(Place):
         except BaseException:
             _undo(connection)
             raise
+
+    def ask(self, script: Script[T]) -> T:
+        """As `Place.ask`."""
+        try:
+            connection = self._connected()
+            return drive(script, lambda batch: execute(connection, batch))
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
 
     def works(self) -> bool:
         """As `Place.works`."""
