@@ -25,6 +25,7 @@ from moreton.transactions.barrier.core import (
     judge,
 )
 from moreton.transactions.barrier.errors import BarrierMissing, NotInTransaction
+from moreton.transactions.failpoints import Failpoint
 
 # A result is to be read again with the row; what is larger belongs into a table of its own.
 RESULT_CHARS_MAX = 64 * 1024
@@ -38,6 +39,7 @@ _PLACEHOLDERS = {
     "psycopg2": "%s",
 }
 _UNDEFINED_TABLE = "42P01"
+_passed = Failpoint("barrier.passed")
 _IDLE = 0  # libpq's PQTRANS_IDLE, the same in psycopg and psycopg2
 
 
@@ -97,6 +99,7 @@ def enter_by(run: Run, call: Call) -> Passage:
         try:
             ask = steps.send(Answer(cursor.rowcount, cursor.fetchone() if _reads(ask) else None))
         except StopIteration as end:
+            _passed()
             return Passage(call, end.value, run)
 
 
@@ -118,6 +121,7 @@ async def enter_async(connection: Any, call: Call) -> Passage:
         try:
             ask = steps.send(Answer(cursor.rowcount, row))
         except StopIteration as end:
+            _passed()
             return Passage(call, end.value, run)
 
 

@@ -1,0 +1,1 @@
+"""How a TCC transaction goes on: pure."""

@@ -1,0 +1,1 @@
+"""What to do with transactions in doubt: pure."""
