@@ -7,7 +7,6 @@ it. Where neither is there the caller answers with nothing and asks for the conn
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import socket
@@ -56,7 +55,7 @@ async def drop_asgi(receive: Receive, send: Send) -> bool:
     return True
 
 
-def _transport_behind(send: Send) -> asyncio.WriteTransport | None:
+def _transport_behind(send: Send) -> Any:
     looked: set[int] = set()
     coming: deque[Any] = deque([send])
     while coming and len(looked) < _LOOKS_MAX:
@@ -65,14 +64,15 @@ def _transport_behind(send: Send) -> asyncio.WriteTransport | None:
             continue
         looked.add(id(one))
         transport = getattr(one, "transport", None)
-        if isinstance(transport, asyncio.WriteTransport):
+        # Those of uvloop are of no class of asyncio's.
+        if callable(getattr(transport, "abort", None)):
             return transport
         coming.extend(_behind(one))
     return None
 
 
 def _behind(one: Any) -> Iterator[Any]:
-    """What a method is bound to, and what a function has of those around it."""
+    """What a method is bound to, what a function has around it, and what an object sends by."""
     if isinstance(one, functools.partial):
         yield one.func
         yield from one.args
@@ -83,3 +83,9 @@ def _behind(one: Any) -> Iterator[Any]:
         # Of one that was never set, or deleted, reading fails.
         with contextlib.suppress(ValueError):
             yield cell.cell_contents
+    if not callable(one):
+        # Of hypercorn: a stream sends by its protocol, that by its server, and that has a writer.
+        for name in ("send", "writer"):
+            found = getattr(one, name, None)
+            if found is not None:
+                yield found
