@@ -22,10 +22,14 @@ _AWAY = ("tell", "open", "closed")
 
 def serve(  # noqa: PLR0913 - one option for each property of the service
     path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="A file of descriptors, or a folder of *.yaml."),
-    ],
+        Path | None,
+        typer.Argument(metavar="[PATH]", help="A file of descriptors, or a folder of *.yaml."),
+    ] = None,
     *,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A moreton.yaml whose rules in scope exact are held."),
+    ] = None,
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where Envoys ask; unix:/PATH for a socket.")
     ] = "127.0.0.1:8081",
@@ -98,12 +102,15 @@ def serve(  # noqa: PLR0913 - one option for each property of the service
             f"{headers!r} is no style of header fields; write one of {', '.join(FieldStyle)}"
         )
     _check_listen(listen, processes)
+    if path is None and rules is None:
+        raise typer.BadParameter("nothing to serve; give a PATH of descriptors, or --rules FILE")
     plan = Plan(
         path,
         listen,
         store,
         processes,
         metrics,
+        rules=rules,
         merge=merge_domains,
         away=_away(on_outage),
         budget=_budget(budget),

@@ -9,6 +9,7 @@ from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.compile.actions import envoy_route, preflight_route
 from moreton.gateway.compile.hosts import Compiled, RouteTable
 from moreton.gateway.compile.http import COLLECTOR, Tracing, collector
+from moreton.gateway.compile.limits.exact import ASKED_KEY, asked_cluster
 from moreton.gateway.compile.limits.held import HeldLimits
 from moreton.gateway.compile.limits.local import fractions
 from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
@@ -21,7 +22,9 @@ from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFil
 from moreton.gateway.core.routing import host_patterns, rank
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.patterns import ANY_HOST
-from moreton.ratelimit.core.rules.values import Clients, LimitRule
+from moreton.ratelimit.core.rules.values import Clients, Counters, LimitRule
+
+_COUNTERS = Counters()
 
 
 class TlsUnreadable(MoretonError):
@@ -55,8 +58,15 @@ class GatewayCompiler:
     as if only the last values had ever been put. Not for several threads at once.
     """
 
-    def __init__(self, tracing: Tracing | None = None, *, read: ReadFile = read_file) -> None:
+    def __init__(
+        self,
+        tracing: Tracing | None = None,
+        *,
+        read: ReadFile = read_file,
+        asked_at: str = "limits.sock",
+    ) -> None:
         self._tracing = tracing
+        self._asked_at = asked_at
         self._read = read
         self._gateways: dict[str, Gateway] = {}
         self._tables: dict[str, RouteTable] = {}
@@ -200,9 +210,9 @@ class GatewayCompiler:
             self._weights.remove_fractions(f"limits:{name}")
             self._limits_changed(rule)
 
-    def put_clients(self, clients: Clients) -> None:
-        """How clients are told apart from now on."""
-        self._limits.clients = clients
+    def put_clients(self, clients: Clients, counters: Counters = _COUNTERS) -> None:
+        """How clients are told apart, and where counts are, from now on."""
+        self._limits.clients, self._limits.budget = clients, counters.budget
         self._limits_changed()
 
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
@@ -223,6 +233,10 @@ class GatewayCompiler:
 
     def _limits_changed(self, *rules: LimitRule | None) -> None:
         """The filters anew; the routes only when one of *rules* is about some of them."""
+        if self._limits.asks:
+            self._put(asked_cluster(self._asked_at))
+        else:
+            self._drop(ASKED_KEY)
         for name in self._gateways:
             for one in self._limits.chains(name):
                 self._put(one)

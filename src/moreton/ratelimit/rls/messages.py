@@ -13,6 +13,7 @@ from google.protobuf import struct_pb2, unknown_fields, wrappers_pb2
 from moreton.envoy.wire import delimited, serialize
 from moreton.ratelimit.core.limit import NEVER
 from moreton.ratelimit.rls.core.answers import Answer, Descriptor, Override, Status
+from moreton.ratelimit.rls.core.facts import TAKEN
 from moreton.ratelimit.rls.core.tree import COUNT_MAX, Unit
 
 _OK, _OVER = 1, 2
@@ -103,6 +104,8 @@ def write(answer: Answer) -> bytes:
     if answer.delay_nanos:
         millis = -(-answer.delay_nanos // 1_000_000)
         message.request_headers_to_add.add(key=DELAY_FIELD, value=str(millis))
+    if answer.moment:
+        message.request_headers_to_add.add(key=TAKEN, value=str(answer.moment))
     if answer.body:
         message.raw_body = answer.body
     if answer.metadata:

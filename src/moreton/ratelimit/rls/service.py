@@ -6,15 +6,12 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 from moreton.kernel.arguments import check_whole
-from moreton.kernel.quantities import Rate
 from moreton.kernel.rng import Rng, system_rng
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER, Limit
 from moreton.ratelimit.core.scaling import scaled
-from moreton.ratelimit.core.windows import FixedWindow
 from moreton.ratelimit.errors import LimitStoreUnavailable
 from moreton.ratelimit.rls.core.answers import (
     UNLIMITED,
@@ -24,16 +21,19 @@ from moreton.ratelimit.rls.core.answers import (
     decision_of,
     merged,
     status_of,
+    tightest,
 )
+from moreton.ratelimit.rls.core.facts import DOMAIN, facts_of
 from moreton.ratelimit.rls.core.settling import Ask, Settled, Verdict, is_refused
-from moreton.ratelimit.rls.core.tree import SECONDS, Match, Node, Threshold, find
+from moreton.ratelimit.rls.core.tree import Node, Threshold
 from moreton.ratelimit.rls.counts import Counts
+from moreton.ratelimit.rls.exact import ExactRules
+from moreton.ratelimit.rls.meeting import Met, key_of, meet
 from moreton.ratelimit.rls.stores.local import LocalStore
 from moreton.ratelimit.rls.stores.store import Store
 from moreton.ratelimit.rules import PROBLEM, problem_of
 from moreton.ratelimit.turns import WAITING_MAX
 
-_KEY_CHARS_MAX = 1024
 _NOTHING = Settled((), refused=False)
 _BANNED = Verdict(over=True, left_before=0, left=0, reset_nanos=0, wait_nanos=NEVER)
 # Asked again so soon when the store is away.
@@ -61,36 +61,54 @@ class Answering:
 
 
 @dataclass(slots=True)
-class _Met:
-    """What one descriptor meets: the place of its ask, or nothing to ask about."""
-
-    match: Match
-    cost: int
-    place: int | None = None
-
-
-@dataclass(slots=True)
 class RateLimitService:
-    """Decides by the descriptors of *domains*, which may be exchanged at any time."""
+    """Decides by the descriptors of *domains*, and by *rules* for gateways that tell facts.
+
+    Both may be exchanged at any time.
+    """
 
     domains: Mapping[str, Node]
     store: Store
     answering: Answering = field(default_factory=Answering)
     counts: Counts = field(default_factory=Counts)
     rng: Rng = field(default_factory=system_rng)
+    rules: ExactRules | None = None
     _alone: LocalStore | None = None
-    _ends: deque[int] = field(default_factory=deque)
+    _ends: dict[str, deque[int]] = field(default_factory=dict)
 
     async def decide(self, domain: str, descriptors: Sequence[Descriptor], cost: int = 1) -> Answer:
         """Whether a request passes that has *descriptors*, each of *cost* unless it says more.
 
         Raises `LimitStoreUnavailable` where a threshold leaves that to the asker.
         """
+        if domain == DOMAIN and self.rules is not None:
+            return await self._decide_by_rules(self.rules, descriptors, cost)
         root = self.domains.get(domain)
         if root is None:
             self.counts.unknown(domain)
             return Answer(refused=False, statuses=(Status(),) * len(descriptors))
-        met = self._replaced([_met(domain, root, one, cost) for one in descriptors])
+        met = self._replaced([meet(domain, root, one, cost) for one in descriptors])
+        return replace(await self._decide(domain, met), moment=0)
+
+    async def _decide_by_rules(
+        self, rules: ExactRules, descriptors: Sequence[Descriptor], cost: int
+    ) -> Answer:
+        """As `decide`, of descriptors that tell facts; each has one status for all its rules."""
+        now = self.store.clock.calendar()
+        each = [
+            rules.meet(facts_of(one.entries), cost if one.cost is None else one.cost, now)
+            for one in descriptors
+        ]
+        answer = await self._decide(DOMAIN, [met for found in each for met in found])
+        statuses, begin = [], 0
+        for found in each:
+            statuses.append(tightest(answer.statuses[begin : begin + len(found)]))
+            begin += len(found)
+        reported = any(met.reported for found in each for met in found)
+        moment = (answer.moment or now) if reported and not answer.refused else 0
+        return replace(answer, statuses=tuple(statuses), moment=moment)
+
+    async def _decide(self, domain: str, met: Sequence[Met | None]) -> Answer:
         asks = self._asks(domain, met)
         try:
             settled = await self._settle(domain, met, asks)
@@ -99,7 +117,7 @@ class RateLimitService:
             settled = self._degraded(met, asks)
         return self._answer(met, asks, settled)
 
-    def _replaced(self, met: list[_Met | None]) -> list[_Met | None]:
+    def _replaced(self, met: list[Met | None]) -> list[Met | None]:
         """*met* without those that another one replaces."""
         gone = {name for one in met if one is not None for name in one.match.threshold.replaces}
         if not gone:
@@ -108,14 +126,14 @@ class RateLimitService:
             None if one is not None and one.match.threshold.name in gone else one for one in met
         ]
 
-    def _asks(self, domain: str, met: Sequence[_Met | None]) -> list[Ask]:
+    def _asks(self, domain: str, met: Sequence[Met | None]) -> list[Ask]:
         """What the store is asked, one for each count: two descriptors may have the same."""
         asks: list[Ask] = []
         places: dict[tuple[str, str], int] = {}
         for one in met:
             if one is None or one.match.threshold.limit is None:
                 continue
-            ask = self._ask(domain, one.match, one.cost)
+            ask = self._ask(domain, one)
             place = places.setdefault((ask.limit.name, ask.key), len(asks))
             if place == len(asks):
                 asks.append(ask)
@@ -124,24 +142,24 @@ class RateLimitService:
             one.place = place
         return asks
 
-    def _ask(self, domain: str, match: Match, cost: int) -> Ask:
-        threshold = match.threshold
+    def _ask(self, domain: str, one: Met) -> Ask:
+        threshold = one.match.threshold
         assert threshold.limit is not None
         held = threshold.share >= 1 or self.rng.random() < threshold.share
         return Ask(
             threshold.limit,
-            _key(domain, match),
-            cost,
+            key_of(domain, one.match),
+            one.cost,
             shadow=threshold.shadow or not held,
             quota=threshold.quota or self.answering.quota,
             drains=threshold.drains,
             report=threshold.report,
             patience_nanos=threshold.patience_nanos,
+            reserve=one.reserve,
+            taken=one.taken,
         )
 
-    async def _settle(
-        self, domain: str, met: Sequence[_Met | None], asks: Sequence[Ask]
-    ) -> Settled:
+    async def _settle(self, domain: str, met: Sequence[Met | None], asks: Sequence[Ask]) -> Settled:
         if self._banned(met):
             # Nothing is charged, and the store is not asked: it may be many that are.
             return Settled(tuple(_untouched(ask) for ask in asks), refused=True)
@@ -151,7 +169,7 @@ class RateLimitService:
             return await self._settle_each(domain, asks)
         return await self.store.settle(domain, asks)
 
-    def _banned(self, met: Sequence[_Met | None]) -> bool:
+    def _banned(self, met: Sequence[Met | None]) -> bool:
         banned = [one.match.threshold for one in met if one is not None]
         return any(
             one.banned and not (one.shadow or one.quota or self.answering.quota) for one in banned
@@ -169,7 +187,7 @@ class RateLimitService:
         delay = 0 if refused else max((one.delay_nanos for one in found), default=0)
         return Settled(verdicts, refused, delay)
 
-    def _degraded(self, met: Sequence[_Met | None], asks: Sequence[Ask]) -> Settled:
+    def _degraded(self, met: Sequence[Met | None], asks: Sequence[Ask]) -> Settled:
         """What is said while the store is away, as each threshold has it."""
         thresholds: dict[int, Threshold] = {
             one.place: one.match.threshold
@@ -203,7 +221,7 @@ class RateLimitService:
         # One by one: what waits here would wait again where it counts.
         return self._alone.settle_nowait([replace(ask, limit=limit, patience_nanos=0)]).verdicts[0]
 
-    def _answer(self, met: Sequence[_Met | None], asks: Sequence[Ask], settled: Settled) -> Answer:
+    def _answer(self, met: Sequence[Met | None], asks: Sequence[Ask], settled: Settled) -> Answer:
         statuses: list[Status] = []
         found: list[tuple[Threshold, Verdict]] = []
         roles = []
@@ -224,14 +242,18 @@ class RateLimitService:
             self.counts.note(one.match, verdict, one.cost, shadowed=shadow)
         refused = is_refused(roles) or settled.refused
         delay = settled.delay_nanos
-        if delay and not refused and not self._wait(delay):
+        if delay and not refused and not self._wait(delay, _waited_for(found)):
             refused = True
         if refused and self.answering.shadow:
             self.counts.shadowed += 1
             refused = False
         return self._told(
             Answer(
-                refused, tuple(statuses), 0 if refused else delay, metadata=_passed(met, statuses)
+                refused,
+                tuple(statuses),
+                0 if refused else delay,
+                metadata=_passed(met, statuses),
+                moment=settled.moment,
             ),
             found,
             sum(ask.cost for ask in asks),
@@ -244,66 +266,44 @@ class RateLimitService:
         decision = decision_of(
             found, refused=answer.refused, delay_nanos=answer.delay_nanos, cost=cost
         )
-        fields = fields_of(decision, self.answering.style)
+        fields = fields_of(decision, self._style(answer, found))
         if not answer.refused or not self.answering.problem:
             return replace(answer, fields=fields)
         body = json.dumps(problem_of(decision, 429)).encode()
         return replace(answer, fields=[("content-type", PROBLEM), *fields], body=body)
 
-    def _wait(self, delay: int) -> bool:
-        """Whether one more request may be made to wait *delay*."""
+    def _style(self, answer: Answer, found: Sequence[tuple[Threshold, Verdict]]) -> FieldStyle:
+        """In which words a client is told: those of the limit that refused, or has least left."""
+        told = [one for one in found if one[0].style is not None]
+        if not told:
+            return self.answering.style
+        by = min(told, key=lambda one: (answer.refused and not one[1].over, one[1].left))
+        return by[0].style or self.answering.style
+
+    def _wait(self, delay: int, threshold: Threshold) -> bool:
+        """Whether one more request may be made to wait *delay* for *threshold*."""
         now = self.store.clock.monotonic()
-        ends = self._ends
+        ends = self._ends.setdefault(threshold.name, deque())
         while ends and ends[0] <= now:
             ends.popleft()
-        if len(ends) >= self.answering.waiting_max:
+        most = self.answering.waiting_max if threshold.queue is None else threshold.queue
+        if len(ends) >= min(most, self.answering.waiting_max):
             return False
         # Nearly in order; one that ends early keeps its place until those before it have ended.
         ends.append(now + delay)
         return True
 
 
-def _met(domain: str, root: Node, descriptor: Descriptor, cost: int) -> _Met | None:
-    price = cost if descriptor.cost is None else descriptor.cost
-    if descriptor.override is not None:
-        return _Met(_overridden(domain, descriptor), price)
-    match = find(domain, root, descriptor.entries)
-    return None if match is None else _Met(match, price)
-
-
-def _overridden(domain: str, descriptor: Descriptor) -> Match:
-    """The limit that the asker brought, in place of any that is configured."""
-    brought = descriptor.override
-    assert brought is not None
-    entries = descriptor.entries
-    told = ".".join(f"{key}_{value}" if value else key for key, value in entries)
-    seconds = SECONDS[brought.unit] * brought.multiplier
-    limit = None
-    if brought.count:
-        limit = FixedWindow(Rate(brought.count, timedelta(seconds=seconds)), name=told)
-    threshold = Threshold(limit, brought.count, brought.unit, brought.multiplier)
-    return Match(threshold, f"{domain}.{told}", (*entries, ("", str(seconds))))
-
-
-def _key(domain: str, match: Match) -> str:
-    """What the count of *match* is known by; other entries have another key."""
-    parts = [domain, *(part for entry in match.counted for part in entry)]
-    key = "".join(f"{len(part)}:{part}" for part in parts)
-    return key if len(key) <= _KEY_CHARS_MAX else shortened(key)
-
-
-def shortened(key: str) -> str:
-    """A long *key* in a few characters."""
-    import hashlib  # noqa: PLC0415 - few need it
-
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
+def _waited_for(found: Sequence[tuple[Threshold, Verdict]]) -> Threshold:
+    """The threshold whose turn is the latest."""
+    return max(found, key=lambda one: one[1].wait_nanos)[0]
 
 
 def _untouched(ask: Ask) -> Verdict:
     return Verdict(over=False, left_before=ask.limit.quota, left=ask.limit.quota, reset_nanos=0)
 
 
-def _passed(met: Sequence[_Met | None], statuses: Sequence[Status]) -> dict[str, object]:
+def _passed(met: Sequence[Met | None], statuses: Sequence[Status]) -> dict[str, object]:
     """The metadata of the descriptors that were not over."""
     return merged(
         [

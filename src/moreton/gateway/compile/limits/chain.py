@@ -15,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
 
-from moreton.envoy.core.resources import Resource, TypeUrl
+from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.messages import extension, over_ads, resource
 from moreton.envoy.wire import serialize
 from moreton.gateway.compile.limits.filter_chain import CHAIN_TYPE, filter_chain
@@ -45,10 +45,14 @@ def _slot(name: str) -> manager_pb2.HttpFilter:
     return out
 
 
-def chain(name: str, filters: Sequence[extension_pb2.TypedExtensionConfig]) -> Resource:
-    """The resource *name*, that has *filters*."""
+def chain(
+    name: str,
+    filters: Sequence[extension_pb2.TypedExtensionConfig],
+    needs: Iterable[ResourceKey] = (),
+) -> Resource:
+    """The resource *name*, that has *filters*, which need what *needs* names."""
     out = extension_pb2.TypedExtensionConfig(name=name, typed_config=filter_chain(filters))
-    return resource(TypeUrl.EXTENSION, name, serialize(out))
+    return resource(TypeUrl.EXTENSION, name, serialize(out), frozenset(needs))
 
 
 def limit_filters(

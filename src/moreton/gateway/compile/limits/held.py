@@ -10,9 +10,11 @@ from moreton.envoy.core.resources import Resource
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import serialize
 from moreton.gateway.compile.limits.chain import chain, limit_filters
+from moreton.gateway.compile.limits.exact import ASKED_KEY, exact_filters, exact_rules
 from moreton.gateway.compile.limits.requests import METADATA, YES
 from moreton.gateway.core.limits import (
     chain_name,
+    is_for_gateway,
     is_for_route,
     is_of_routes,
     kept_by_proxies,
@@ -20,7 +22,7 @@ from moreton.gateway.core.limits import (
     route_chain_name,
 )
 from moreton.gateway.core.model import Route
-from moreton.ratelimit.core.rules.values import Clients, LimitRule
+from moreton.ratelimit.core.rules.values import Clients, Counters, LimitRule
 
 
 class HeldLimits:
@@ -28,7 +30,13 @@ class HeldLimits:
 
     def __init__(self) -> None:
         self.clients = Clients()
+        self.budget = Counters().budget
         self._rules: dict[str, LimitRule] = {}
+
+    @property
+    def asks(self) -> bool:
+        """Whether the service is asked about requests."""
+        return bool(exact_rules(self._rules.values()))
 
     def get(self, name: str) -> LimitRule | None:
         """The rule *name*."""
@@ -47,8 +55,12 @@ class HeldLimits:
         rules = limits_of(self._rules.values(), gateway)
         of_all = [rule for rule in rules if not is_of_routes(rule)]
         of_routes = [rule for rule in rules if is_of_routes(rule)]
+        asked = [one for one in exact_rules(self._rules.values()) if is_for_gateway(one, gateway)]
+        # After those of the proxy itself: what they refuse nobody is asked about.
+        asking = list(exact_filters(asked, self.clients, gateway, self.budget))
+        needs = [ASKED_KEY] if asking else []
         return [
-            chain(chain_name(gateway), limit_filters(of_all, self.clients)),
+            chain(chain_name(gateway), [*limit_filters(of_all, self.clients), *asking], needs),
             chain(route_chain_name(gateway), limit_filters(of_routes, self.clients)),
         ]
 

@@ -66,10 +66,10 @@ def descriptors(rule: LimitRule, clients: Clients, *, of_routes: bool) -> list[D
     counts, all together.
     """
     base = _membership(rule.name) if of_routes else NOTHING
-    conditions = list(_headers_of(rule.match, network_tag(rule.name, "match")))
+    conditions = list(headers_of(rule.match, network_tag(rule.name, "match")))
     base += _when(conditions)
     if rule.unless is not None:
-        excepted = list(_headers_of(rule.unless, network_tag(rule.name, "except")))
+        excepted = list(headers_of(rule.unless, network_tag(rule.name, "except")))
         base += _when(excepted, expected=False)
         if rule.unless.hours:
             base += _in_hours(rule.unless.hours, rule, inside=False)
@@ -108,7 +108,8 @@ def _when(
     return Descriptor((action,), ((match.descriptor_key, YES),))
 
 
-def _headers_of(match: Match, tag: str) -> Iterator[routes_pb2.HeaderMatcher]:
+def headers_of(match: Match, tag: str) -> Iterator[routes_pb2.HeaderMatcher]:
+    """What of *match* headers show; *tag* is what tells of its networks."""
     if match.methods:
         header = routes_pb2.HeaderMatcher(name=":method")
         one_of(header.string_match, match.methods)

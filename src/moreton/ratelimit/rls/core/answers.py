@@ -45,7 +45,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """*refused* or not; *delay_nanos* is how long the request is to wait before it goes on."""
+    """*refused* or not; *delay_nanos* is how long the request is to wait before it goes on.
+
+    *moment* is when it was let in, where its end is to be reported.
+    """
 
     refused: bool
     statuses: tuple[Status, ...]
@@ -53,6 +56,7 @@ class Answer:
     fields: Sequence[tuple[str, str]] = ()
     body: bytes = b""
     metadata: dict[str, Any] = field(default_factory=dict)
+    moment: int = 0
 
 
 UNLIMITED = Status(left=COUNT_MAX)
@@ -63,6 +67,12 @@ def status_of(threshold: Threshold, verdict: Verdict, *, shadow: bool) -> Status
     left = min(COUNT_MAX, verdict.left)
     over = verdict.over and not shadow
     return Status(over, threshold, 0 if verdict.over else left, verdict.reset_nanos)
+
+
+def tightest(statuses: Sequence[Status]) -> Status:
+    """The one of *statuses* that says most: that is over, or has least left."""
+    known = [one for one in statuses if one.threshold is not None]
+    return min(known, key=lambda one: (not one.over, one.left), default=Status())
 
 
 def decision_of(

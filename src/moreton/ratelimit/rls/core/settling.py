@@ -6,7 +6,7 @@ A request that one of them refuses is counted by none of the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moreton.ratelimit.core.limit import NEVER, Cells, Limit
 from moreton.ratelimit.core.windows import Windowed
@@ -16,7 +16,8 @@ from moreton.ratelimit.core.windows import Windowed
 class Ask:
     """What one descriptor asks of *limit* for *key*; a *cost* below 0 gives back, 0 only looks.
 
-    The rest is as of a `Threshold`.
+    So much as *reserve* has to be left beside it, and is not charged. What is given back was
+    charged at *taken*, if that is known. The rest is as of a `Threshold`.
     """
 
     limit: Limit
@@ -27,6 +28,8 @@ class Ask:
     drains: bool = False
     report: bool = False
     patience_nanos: int = 0
+    reserve: int = 0
+    taken: int = 0
 
     @property
     def bearable(self) -> int:
@@ -52,11 +55,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The verdict of each, whether the request is *refused*, and after what *delay* it goes on."""
+    """The verdict of each, whether the request is *refused*, and after what *delay* it goes on.
+
+    *moment* is when it was let in, of the clock by which limits count work under way.
+    """
 
     verdicts: tuple[Verdict, ...]
     refused: bool
     delay_nanos: int = 0
+    moment: int = field(default=0, compare=False)
 
 
 def is_refused(roles: Sequence[tuple[bool, bool, bool]]) -> bool:
@@ -75,7 +82,7 @@ def settle(asks: Sequence[Ask], states: Sequence[Cells], nows: Sequence[int]) ->
     Over all *asks* no limit and key may come twice.
     """
     waits = [
-        0 if ask.report or ask.cost < 0 else ask.limit.wait(cells, now, ask.cost)
+        0 if ask.report or ask.cost < 0 else ask.limit.wait(cells, now, ask.cost + ask.reserve)
         for ask, cells, now in zip(asks, states, nows, strict=True)
     ]
     overs = [is_over(ask, wait) for ask, wait in zip(asks, waits, strict=True)]
@@ -84,8 +91,8 @@ def settle(asks: Sequence[Ask], states: Sequence[Cells], nows: Sequence[int]) ->
     )
     delay = 0
     if not refused:
-        plain = zip(asks, waits, overs, strict=True)
-        delay = max((wait for ask, wait, over in plain if not (over or ask.shadow)), default=0)
+        each = zip(asks, waits, overs, strict=True)
+        delay = max((wait for ask, wait, over in each if not (over or ask.shadow)), default=0)
     verdicts = []
     for ask, cells, now, wait, over in zip(asks, states, nows, waits, overs, strict=True):
         before = ask.limit.left(cells, now)
@@ -93,7 +100,9 @@ def settle(asks: Sequence[Ask], states: Sequence[Cells], nows: Sequence[int]) ->
         _charge(ask, cells, now, ahead, counted=is_counted(ask, over=over, refused=refused))
         left = ask.limit.left(cells, now)
         verdicts.append(Verdict(over, before, left, reset_of(ask.limit, cells, now), wait))
-    return Settled(tuple(verdicts), refused, delay)
+    plain = zip(asks, nows, strict=True)
+    moment = max((now for ask, now in plain if not ask.limit.on_calendar), default=0)
+    return Settled(tuple(verdicts), refused, delay, moment)
 
 
 def is_over(ask: Ask, wait: int) -> bool:
@@ -119,6 +128,6 @@ def _charge(ask: Ask, cells: Cells, now: int, ahead: int, *, counted: bool) -> N
     if not counted or not ask.cost:
         return
     if ask.cost < 0:
-        ask.limit.give(cells, now, -ask.cost, now)
+        ask.limit.give(cells, now, -ask.cost, ask.taken or now)
     else:
         ask.limit.take(cells, now + ahead, ask.cost)

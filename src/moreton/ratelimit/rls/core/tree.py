@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from moreton.ratelimit.core.fields import FieldStyle
 from moreton.ratelimit.core.limit import Limit
 from moreton.ratelimit.rls.core.wildcards import Wildcard
 
@@ -63,7 +64,8 @@ class Threshold:
     name does not count for the threshold of that *name*. *patience_nanos* is how long a request may
     be made to wait for its turn. One that *drains* counts what it refuses, too; a *report* counts
     what has happened already, and refuses nothing. A *share* in [0, 1] of the requests is held to
-    it. Without *away* the asker hears that the store is away while it is.
+    it. Without *away* the asker hears that the store is away while it is. *style* is in which words
+    clients are told, where it is not as for all; at most *queue* requests of its *name* wait.
     """
 
     limit: Limit | None
@@ -80,8 +82,10 @@ class Threshold:
     drains: bool = True
     report: bool = False
     patience_nanos: int = 0
+    queue: int | None = None
     share: float = 1.0
     away: Away | None = None
+    style: FieldStyle | None = None
 
     @property
     def banned(self) -> bool:

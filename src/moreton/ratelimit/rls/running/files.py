@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moreton.config import ConfigRefused
+from moreton.config import ConfigRefused, Fault
 from moreton.config.document import files_of
+from moreton.ratelimit.config import load_limits
 from moreton.ratelimit.rls.core.tree import Away, Node
+from moreton.ratelimit.rls.exact import ExactRules
 from moreton.ratelimit.rls.imports import load
+from moreton.ratelimit.rls.stores import Store
 
 _log = logging.getLogger("moreton.ratelimit")
 Seen = tuple[tuple[str, int, int], ...]
@@ -18,9 +21,12 @@ Seen = tuple[tuple[str, int, int], ...]
 
 @dataclass(slots=True)
 class Followed:
-    """The descriptors of *path*; *loaded* counts how often they were, *refused* how often not."""
+    """The descriptors of *path*; *loaded* counts how often they were, *refused* how often not.
 
-    path: Path
+    Without a path there are none.
+    """
+
+    path: Path | None
     merge: bool = False
     away: Away | None = None
     loaded: int = 0
@@ -29,6 +35,8 @@ class Followed:
 
     def read(self) -> Mapping[str, Node]:
         """The domains of the files as they are; raises `ConfigRefused`."""
+        if self.path is None:
+            return {}
         self._seen = _seen(self.path)
         imported = load(self.path, merge=self.merge)
         for note in imported.notes:
@@ -40,7 +48,7 @@ class Followed:
 
     def read_if_changed(self) -> Mapping[str, Node] | None:
         """As `read`, when a file is another one than before; `None` for what is refused, too."""
-        if _seen(self.path) == self._seen:
+        if self.path is None or _seen(self.path) == self._seen:
             return None
         try:
             domains = self.read()
@@ -51,6 +59,48 @@ class Followed:
             return None
         _log.warning("the descriptors of %s are served as they are now", self.path)
         return domains
+
+
+@dataclass(slots=True)
+class FollowedRules:
+    """The rules of *path*, a `moreton.yaml` or a folder, that gateways ask for.
+
+    Only its sections about limits are looked at.
+    """
+
+    path: Path
+    store: Store
+    refused: int = 0
+    loaded: int = 0
+    _seen: Seen = ()
+
+    def read(self) -> ExactRules:
+        """The rules as they are; raises `ConfigRefused`."""
+        self._seen = _seen(self.path)
+        found = ExactRules(load_limits(self.path))
+        for threshold in found.thresholds():
+            if threshold.limit is None:
+                continue
+            try:
+                self.store.check(threshold.limit)
+            except TypeError as error:
+                raise ConfigRefused([Fault(str(error), "take another limit")]) from error
+        self.loaded += 1
+        return found
+
+    def read_if_changed(self) -> ExactRules | None:
+        """As `read`, when a file is another one than before; `None` for what is refused, too."""
+        if _seen(self.path) == self._seen:
+            return None
+        try:
+            found = self.read()
+        except ConfigRefused as refused:
+            self.refused += 1
+            # The control plane tells its user of every fault; here it is enough to say so.
+            _log.error("%s; the rules of before are held", refused.faults[0])
+            return None
+        _log.warning("the rules of %s are held as they are now", self.path)
+        return found
 
 
 def _with_away(node: Node, away: Away) -> Node:

@@ -21,16 +21,19 @@ DEFAULT_LISTEN = "127.0.0.1:8081"
 class Plan:
     """*path* has the descriptors, *listen* where Envoys ask, *store* where the counts are.
 
+    *rules* is a `moreton.yaml` whose rules in scope exact are held for its gateways.
+
     A store is an address of Redis, a path of a file that processes of this machine share, or empty:
     then in this process, or among the *processes* if they are several. *pages* is where metrics and
     health are, and the next port for each further process.
     """
 
-    path: Path
+    path: Path | None
     listen: str = DEFAULT_LISTEN
     store: str = ""
     processes: int = 1
     pages: str = ""
+    rules: Path | None = None
     merge: bool = False
     away: Away | None = None
     budget: timedelta = timedelta(milliseconds=50)
@@ -47,7 +50,7 @@ def open_store(plan: Plan) -> Store:
     if plan.store or plan.processes > 1:
         from moreton.ratelimit.rls.stores.shared import SharedStore  # noqa: PLC0415 - few need it
 
-        return SharedStore(plan.store or _own_file(plan))
+        return SharedStore(plan.store or _own_file(plan), alone=plan.processes == 1)
     return LocalStore()
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 import uvicorn
 
 from moreton.ratelimit.errors import RateLimitServerNotStarted
-from moreton.ratelimit.rls.running.files import Followed
+from moreton.ratelimit.rls.running.files import Followed, FollowedRules
 from moreton.ratelimit.rls.running.pages import Pages
 from moreton.ratelimit.rls.running.plan import Plan, open_store
 from moreton.ratelimit.rls.server import RateLimitServer
@@ -34,7 +34,11 @@ def run_worker(plan: Plan, say: Say, *, number: int = 0, parent: int | None = No
 async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = None) -> None:
     """As `run_worker`, in this loop; raises `ConfigRefused` and `RateLimitServerNotStarted`."""
     followed = Followed(plan.path, plan.merge, plan.away)
-    service = RateLimitService(followed.read(), open_store(plan), plan.answering)
+    store = open_store(plan)
+    service = RateLimitService(followed.read(), store, plan.answering)
+    rules = None if plan.rules is None else FollowedRules(plan.rules, store)
+    if rules is not None:
+        service.rules = rules.read()
     server = RateLimitServer(service, shares_port=plan.processes > 1)
     address = _address(plan.listen, number)
     port = server.listen(address)
@@ -42,7 +46,8 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
     async with _pages(plan, number, Pages(service, followed)) as told:
         await server.start()
         shown = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-        say(f"answers on {shown} for {', '.join(sorted(service.domains))}{told}")
+        names = [*service.domains, *(service.rules.names if service.rules is not None else ())]
+        say(f"answers on {shown} for {', '.join(sorted(names)) or 'nothing yet'}{told}")
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, ending.set)
@@ -53,6 +58,7 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
                 changed = followed.read_if_changed()
                 if changed is not None:
                     service.domains = changed
+                service.rules = (rules and rules.read_if_changed()) or service.rules
         finally:
             await server.stop()
 

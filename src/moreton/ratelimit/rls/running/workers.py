@@ -13,6 +13,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from moreton.ratelimit.config import load_limits
 from moreton.ratelimit.errors import RateLimitServerNotStarted
 from moreton.ratelimit.rls.running.files import Followed
 from moreton.ratelimit.rls.running.plan import Plan
@@ -33,6 +34,8 @@ def run(plan: Plan, say: Say) -> None:
         return
     # Before any process: what is wrong is said once, and ends all.
     Followed(plan.path, plan.merge, plan.away).read()
+    if plan.rules is not None:
+        load_limits(plan.rules)
     _check_free(plan.listen)
     _Crew(plan, say).run()
 

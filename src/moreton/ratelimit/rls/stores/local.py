@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from moreton.kernel.arguments import check_whole
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
+from moreton.ratelimit.core.limit import Cells
 from moreton.ratelimit.rls.core.settling import Ask, Settled, settle
 from moreton.ratelimit.rls.stores.store import KEYS_MAX, Store, identity
 from moreton.ratelimit.tables import RowTable
@@ -27,12 +28,13 @@ class LocalStore(Store):
     def settle_nowait(self, asks: Sequence[Ask]) -> Settled:
         """As `settle`."""
         nows = self.nows(asks)
-        states = [self._table(ask).state(ask.key, now) for ask, now in zip(asks, nows, strict=True)]
+        states = [self.cells(ask, now) for ask, now in zip(asks, nows, strict=True)]
         return settle(asks, states, nows)
 
-    def _table(self, ask: Ask) -> RowTable:
+    def cells(self, ask: Ask, now: int) -> Cells:
+        """The state that *ask* is about."""
         name = identity(ask.limit)
         table = self._tables.get(name)
         if table is None:
             table = self._tables[name] = RowTable(ask.limit, self._keys_max)
-        return table
+        return table.state(ask.key, now)

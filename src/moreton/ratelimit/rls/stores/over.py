@@ -19,7 +19,7 @@ class OverLimits:
 
     def __init__(self) -> None:
         # Until when it is remembered, until when that cost is too much, and which cost.
-        self._until: dict[tuple[str, str], tuple[int, int, int]] = {}
+        self._until: dict[tuple[str, str, str], tuple[int, int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._until)
@@ -42,18 +42,19 @@ class OverLimits:
         for ask, verdict in zip(asks, settled.verdicts, strict=True):
             if not verdict.over or verdict.left or verdict.wait_nanos in {0, NEVER}:
                 continue
-            if ask.shadow or ask.quota or ask.cost <= 0:
+            if ask.shadow or ask.quota or ask.cost + ask.reserve <= 0:
                 continue
             end = now + verdict.wait_nanos - ask.bearable - _EARLY_NANOS
             if len(self._until) >= REMEMBERED_MAX:
                 self._until = {key: one for key, one in self._until.items() if one[0] > now}
             if len(self._until) < REMEMBERED_MAX:
                 until = min(end, now + REMEMBERED_NANOS_MAX)
-                self._until[domain, ask.key] = until, end, ask.cost
+                self._until[domain, ask.limit.name, ask.key] = until, end, ask.cost + ask.reserve
 
     def _known(self, domain: str, ask: Ask, now: int) -> int:
         """Until when *ask* is over; 0 when it is not known to be."""
-        if ask.cost <= 0 or ask.shadow or ask.quota:
+        amount = ask.cost + ask.reserve
+        if amount <= 0 or ask.shadow or ask.quota:
             return 0
-        found = self._until.get((domain, ask.key))
-        return found[1] if found and now < found[0] and ask.cost >= found[2] else 0
+        found = self._until.get((domain, ask.limit.name, ask.key))
+        return found[1] if found and now < found[0] and amount >= found[2] else 0

@@ -117,7 +117,8 @@ class RedisStore(Store):
         for ask in asks:
             kind, numbers = words(ask.limit, calendar)
             flags = [int(one) for one in (ask.shadow, ask.quota, ask.drains, ask.report)]
-            found += [kind, ask.cost, ask.patience_nanos // 1000, *flags, len(numbers), *numbers]
+            told = [kind, ask.cost, ask.reserve, ask.patience_nanos // 1000]
+            found += [*told, *flags, ask.taken // 1000, len(numbers), *numbers]
         return arguments_of(found)
 
 
@@ -133,4 +134,4 @@ def _settled(reply: Sequence[Any]) -> Settled:
         )
         for before, left, reset, wait, over in rows
     )
-    return Settled(verdicts, bool(int(reply[0])), int(reply[2]) * 1000)
+    return Settled(verdicts, bool(int(reply[0])), int(reply[2]) * 1000, int(reply[1]) * 1000)

@@ -2,20 +2,22 @@
 --
 -- KEYS  the state of each limit
 -- ARGV  "settle", 0, 0, the time in us (0: the server's), and for each limit: its kind, the cost
---       (below 0 gives back), the patience in us, whether it is shadow, quota, drains and a report,
---       how many numbers follow, and these
+--       (below 0 gives back), what has to be left beside it, the patience in us, whether it is
+--       shadow, quota, drains and a report, when what is given back was taken (0: now), how many
+--       numbers follow, and these
 -- What is before this is that of decide.lua, the kinds of limits. The rest is as
 -- moreton.ratelimit.rls.core.settling, which says why it is so.
 
 local asks, place = {}, 5
 for number, key in ipairs(KEYS) do
   local one = {key = key, kind = kinds[ARGV[place]], cost = tonumber(ARGV[place + 1])}
-  patience = tonumber(ARGV[place + 2])
-  one.shadow, one.in_quota = ARGV[place + 3] == '1', ARGV[place + 4] == '1'
-  one.drains, one.report = ARGV[place + 5] == '1', ARGV[place + 6] == '1'
-  local count = tonumber(ARGV[place + 7])
-  for offset = 1, count do one[offset] = tonumber(ARGV[place + 7 + offset]) end
-  place = place + 8 + count
+  one.amount, patience = one.cost + tonumber(ARGV[place + 2]), tonumber(ARGV[place + 3])
+  one.shadow, one.in_quota = ARGV[place + 4] == '1', ARGV[place + 5] == '1'
+  one.drains, one.report = ARGV[place + 6] == '1', ARGV[place + 7] == '1'
+  one.taken = tonumber(ARGV[place + 8])
+  local count = tonumber(ARGV[place + 9])
+  for offset = 1, count do one[offset] = tonumber(ARGV[place + 9 + offset]) end
+  place = place + 10 + count
   one.quota = one[1]
   if one.kind.load(one) == false then return {-2, string.format('%.0f', now)} end
   asks[number] = one
@@ -25,10 +27,10 @@ local refused, delay, quotas, empty = 0, 0, 0, 0
 for _, one in ipairs(asks) do
   one.waits, one.over = 0, false
   if not one.report and one.cost >= 0 then
-    if one.cost > one.quota then
+    if one.amount > one.quota then
       one.waits, one.over = NEVER, true
     else
-      one.waits = one.kind.wait(one, one.cost)
+      one.waits = one.kind.wait(one, one.amount)
       one.over = one.waits > (one.reservable and one.bearable or 0)
     end
   end
@@ -59,7 +61,7 @@ for _, one in ipairs(asks) do
   if counted and one.cost ~= 0 then
     if one.cost < 0 then
       cost = -one.cost
-      one.kind.give(one, now)
+      one.kind.give(one, one.taken > 0 and one.taken or now)
     else
       cost = one.cost
       local ahead = one.shadow and one.waits or delay

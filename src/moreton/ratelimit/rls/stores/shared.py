@@ -8,8 +8,9 @@ from pathlib import Path
 
 from moreton.kernel.arguments import check_whole
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
-from moreton.ratelimit.core.limit import Limit
+from moreton.ratelimit.core.limit import Cells, Limit
 from moreton.ratelimit.rls.core.settling import Ask, Settled, settle
+from moreton.ratelimit.rls.stores.local import LocalStore
 from moreton.ratelimit.rls.stores.store import KEYS_MAX, Store, identity
 from moreton.ratelimit.shared.file import EVICTED, HEADER_BYTES, SharedFile
 
@@ -25,14 +26,21 @@ class SharedStore(Store):
     """All processes count together which give the same *path*; exact, under one lock.
 
     About *keys_max* keys have room. One is forgotten when its quota is there again, and earlier
-    only when all sixteen places that it may have are taken by keys that owe.
+    only when all sixteen places that it may have are taken by keys that owe. A process that is
+    *alone* keeps limits, too, that remember more than three numbers a key, in its own memory.
     """
 
     def __init__(
-        self, path: str | Path, *, keys_max: int = KEYS_MAX, clock: LimitClock = SYSTEM
+        self,
+        path: str | Path,
+        *,
+        keys_max: int = KEYS_MAX,
+        alone: bool = False,
+        clock: LimitClock = SYSTEM,
     ) -> None:
         super().__init__(clock)
         check_whole("keys_max", keys_max, 1, why="no key could be remembered")
+        self._alone = LocalStore(keys_max=keys_max, clock=clock) if alone else None
         self._rows = max(2, -(-keys_max * _SPARE // _ROW))
         size = self._rows * _ROW * _WIDTH
         self._file = SharedFile(Path(path), (), f"descriptors {self._rows}", size)
@@ -46,6 +54,7 @@ class SharedStore(Store):
     def settle_nowait(self, asks: Sequence[Ask]) -> Settled:
         """As `settle`; waits for the lock, microseconds."""
         hashed = [self._hashed(ask) for ask in asks]
+        own = self._alone
         words, lock = self._words, self._file.lock
         try:
             # Who held it may have been killed: what it left is whole, each word for itself.
@@ -55,9 +64,11 @@ class SharedStore(Store):
             places: list[int] = []
             for mark, rows in hashed:
                 places.append(self._find(mark, rows, monotonic, places))
-            states = [
+            states: list[Cells] = [
                 words[at + 2 : at + 2 + ask.limit.width]
-                for at, ask in zip(places, asks, strict=True)
+                if own is None or ask.limit.width <= _CELLS
+                else own.cells(ask, now)
+                for at, ask, now in zip(places, asks, nows, strict=True)
             ]
             settled = settle(asks, states, nows)
             for at, verdict in zip(places, settled.verdicts, strict=True):
@@ -68,7 +79,7 @@ class SharedStore(Store):
 
     def check(self, limit: Limit) -> None:
         """See `Store.check`: none that remembers more than three numbers."""
-        if limit.width > _CELLS:
+        if limit.width > _CELLS and self._alone is None:
             raise TypeError(
                 f"{limit.name} remembers {limit.width} numbers a key, which is too many for counts "
                 "that processes share: take a Gcra, or a window"
