@@ -35,6 +35,7 @@ def check(
     """
     from moreton.config import ConfigRefused  # noqa: PLC0415 - help needs it not
     from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - as above
+    from moreton.ratelimit.config import notes_of  # noqa: PLC0415 - as above
 
     config = option or config  # as `moreton up` takes it
     try:
@@ -49,11 +50,17 @@ def check(
         "services": len(settings.services),
         "routes": len(settings.routes),
     }
+    limits = settings.limits
+    if limits.rules:
+        counts["limits"] = len(limits.rules)
+    notes = notes_of(limits)
     if as_json:
-        print_json({"valid": True, "faults": [], **counts})
-    else:
-        found = ", ".join(f"{count} {what}" for what, count in counts.items())
-        print_line(f"{config}: {found}; no faults")
+        print_json({"valid": True, "faults": [], "notes": notes, **counts})
+        return
+    found = ", ".join(f"{count} {what}" for what, count in counts.items())
+    print_line(f"{config}: {found}; no faults")
+    for note in notes:
+        print_line(f"note: {note}")
 
 
 def schema(

@@ -21,7 +21,6 @@ _COMMANDS = {
     "up": ("moreton.cli.up", "up", "Run"),
     "run": ("moreton.cli.run", "run", "Run"),
     "cluster": ("moreton.cli.cluster", "cluster", "Run"),
-    "limits": ("moreton.cli.limits", "limits", "Run"),
     "drain": ("moreton.cli.leaving.drain", "drain", "Move"),
     "rollout": ("moreton.cli.leaving.rollout", "rollout", "Move"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
@@ -32,6 +31,7 @@ _COMMANDS = {
     "routes": ("moreton.cli.looking.listings", "routes", "Look"),
     "services": ("moreton.cli.looking.services", "services", "Look"),
     "instances": ("moreton.cli.looking.instances", "instances", "Look"),
+    "limits": ("moreton.cli.limits", "limits", "Look"),
     "watch": ("moreton.cli.looking.events", "watch", "Look"),
     "events": ("moreton.cli.looking.events", "events", "Look"),
 }

@@ -54,6 +54,7 @@ def test_check_counts_what_a_good_file_has(file: Path) -> None:
     assert json.loads(result.output) == {
         "valid": True,
         "faults": [],
+        "notes": [],
         "gateways": 1,
         "services": 2,
         "routes": 2,

@@ -29,6 +29,7 @@ from moreton.controlplane.errors import (
     UnknownObject,
     WeightsNotValid,
 )
+from moreton.controlplane.limits.api import limits_router
 from moreton.controlplane.problems import install_problems
 from moreton.controlplane.rollouts.api import rollouts_router
 from moreton.controlplane.rollouts.errors import NoRollout, NothingToRestart, NotRestartable
@@ -89,5 +90,6 @@ def describe(parts: ApiParts) -> FastAPI:
     app.include_router(leaving)
     app.include_router(rollouts_router(parts.rollouts))
     app.include_router(history_router(parts.history))
+    app.include_router(limits_router(parts.settings, parts.routes, parts.limit_orders))
     app.include_router(talkers_router(parts.talkers, time.monotonic_ns))
     return app

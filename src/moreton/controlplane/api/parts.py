@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from moreton.controlplane.api.events import Events
 from moreton.controlplane.api.notices import Notices
 from moreton.controlplane.drains import Drains
+from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.views import Views
 from moreton.controlplane.rollouts import Rollouts
+from moreton.controlplane.settings import Settings
+from moreton.gateway.core.model import Route
 from moreton.ratelimit.seeing.core.board import Board
 from moreton.registry import InstanceView, Registry
 from moreton.registry.history import History
@@ -60,3 +63,6 @@ class ApiParts:
     metrics: Callable[[], Awaitable[bytes]]
     explain: Callable[[Request], Document]
     talkers: Board
+    settings: Callable[[], Settings]
+    routes: Callable[[], Iterable[Route]]
+    limit_orders: LimitOrders

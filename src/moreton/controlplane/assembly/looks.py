@@ -65,6 +65,9 @@ def application(
         metrics=looks.metrics,
         explain=looks.explain,
         talkers=plane.talkers,
+        settings=lambda: plane.settings,
+        routes=plane.desired.routes,
+        limit_orders=plane.limit_orders,
     )
     return create_app(parts, token=token)
 

@@ -17,6 +17,7 @@ from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.drains import Drains
+from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
 from moreton.controlplane.objects.views import Views
@@ -72,6 +73,7 @@ class Plane:
     instructions: Instructions = field(init=False)
     rollouts: Rollouts = field(init=False)
     history: History = field(init=False)
+    limit_orders: LimitOrders = field(init=False)
 
     def __post_init__(self) -> None:
         self.views = Views(self.control, self.discovery.view)
@@ -81,6 +83,7 @@ class Plane:
         self.instructions = Instructions(self.store)
         self.rollouts = Rollouts(self.store, self.registry, self.instructions)
         self.history = History(self.store)
+        self.limit_orders = LimitOrders(self.store)
 
     def apply(self, settings: Settings) -> int:
         """Put *settings* in force; how many objects they change."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from moreton.controlplane.cluster.joining import Membership, join, reach, shown_url
 from moreton.controlplane.following import in_background, keep_following
@@ -25,6 +26,7 @@ GROUP = "moreton"
 # What `load` needs; gRPC and protobuf are the most of it.
 ASSEMBLY = "moreton.controlplane.assembly.editing"
 _CERTIFICATES_SECONDS = 1.0
+Follow: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 _LOG = logging.getLogger("moreton.controlplane")
 
 
@@ -65,9 +67,7 @@ async def _serve_last_good(settings: Settings, binary: Path) -> bool:
     return True
 
 
-def _following_instructions(plane: Plane) -> AbstractAsyncContextManager[None]:
-    follow = plane.instructions.follow
-    what = "following instructions"
+def _following(plane: Plane, follow: Follow, what: str) -> AbstractAsyncContextManager[None]:
     return in_background(keep_following(follow, what=what, troubles=plane.troubles), name=what)
 
 
@@ -106,7 +106,9 @@ async def load(
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
     plane.drains.watch(envoy)
     await stack.enter_async_context(plane.drains.running())
-    await stack.enter_async_context(_following_instructions(plane))
+    instructions, orders = plane.instructions.follow, plane.limit_orders.follow
+    await stack.enter_async_context(_following(plane, instructions, "following instructions"))
+    await stack.enter_async_context(_following(plane, orders, "following bans"))
     saving = keep_last_good(plane, state / "envoy", group=GROUP)
     editor = Editor(plane)
     edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, timedelta, tzinfo
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from moreton.config import Duration, Name, Percentage, Section
 from moreton.config.words import Condition, HostText, PathText, read_header_name, text
@@ -22,6 +22,7 @@ from moreton.ratelimit.config.words import (
     StatusText,
     Written,
     ZoneText,
+    read_off,
 )
 from moreton.ratelimit.core.fields import FieldStyle
 from moreton.ratelimit.core.rules.bounds import AdmissionBound, Bound
@@ -217,8 +218,10 @@ class LimitModel(Section):
     wait: Duration | None = None
     queue: Annotated[int, Field(ge=1, le=100_000)] | None = None
     status: Literal[429, 503] = 429
-    headers: Literal["draft-10", "draft-03", "legacy", "off"] = "draft-10"
-    mode: Literal["enforce", "shadow", "off"] = "enforce"
+    headers: Annotated[
+        Literal["draft-10", "draft-03", "legacy", "off"], BeforeValidator(read_off)
+    ] = "draft-10"
+    mode: Annotated[Literal["enforce", "shadow", "off"], BeforeValidator(read_off)] = "enforce"
     percent: Percentage = 1.0
     at: Literal["gateway", "service"] = "gateway"
     scope: Literal["local", "machine", "quota", "exact"] = "local"

@@ -46,6 +46,11 @@ class Written:
         return {"anyOf": [*self._forms, handler(schema)]}
 
 
+def read_off(value: Any) -> Any:
+    """`off`, which YAML reads as false."""
+    return "off" if value is False else value
+
+
 class OneOrMany:
     """For a list: one item may stand without its brackets."""
 
@@ -152,8 +157,10 @@ def read_statuses(value: Any) -> tuple[int, int]:
 
 def read_country(value: Any) -> str:
     """`DE`, as ISO 3166 writes it."""
+    if value is False:  # YAML's reading of NO
+        return "NO"
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]{2}", value):
-        raise ValueError(f"{value!r} is not a country; write two letters, like DE (in quotes: NO)")
+        raise ValueError(f"{value!r} is not a country; write two letters, like DE")
     return value.upper()
 
 
@@ -169,18 +176,25 @@ def read_who(value: Any) -> tuple[Part, str]:
     """Whom a ban is for: `192.0.2.0/24`, `api-key=acme`, `country=XX`, `header:user-agent=Bot`."""
     name, equals, rest = str(value).partition("=")
     if not equals:
-        return Part(Trait.ADDRESS), str(read_network(value))
+        return Part(Trait.ADDRESS), _network_text(value)
     part = read_part(name.strip())
     rest = rest.strip()
     if part.trait not in _BANNED_BY or not rest:
         known = ", ".join(sorted(one for one in _BANNED_BY))
         raise ValueError(f"{value!r} is nobody who could be banned; use one of {known}, =, a value")
     read: dict[Trait, Callable[[Any], object]] = {
-        Trait.ADDRESS: read_network,
+        Trait.ADDRESS: _network_text,
         Trait.COUNTRY: read_country,
         Trait.ASN: read_asn,
     }
     return part, str(read.get(part.trait, str)(rest))
+
+
+def _network_text(value: Any) -> str:
+    """A network; of one address, the address."""
+    network = read_network(value)
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if single else network)
 
 
 def read_moment(value: Any) -> datetime:

@@ -62,7 +62,8 @@ def follow_control_plane(
     book = Rulebook(limits, service=service)
     asker = RulesAsker(Finder(api=api, token=token), book, every.total_seconds())
     asker.ask()
-    book.watch(asker.start)
+    asker.start()
+    book.watch(asker.start)  # in a process that was forked from this one
     return book
 
 
