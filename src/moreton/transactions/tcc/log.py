@@ -178,6 +178,10 @@ class TccLog:
             self.now_ms() - older_than // timedelta(milliseconds=1),
         )
 
+    def close(self) -> None:
+        """Let go of the database. May be called again."""
+        self._database.close()
+
     def now_ms(self) -> int:
         """The calendar time: what is kept outlives a process, and its monotonic clock."""
         return int(self._clock.wall().timestamp() * 1000)

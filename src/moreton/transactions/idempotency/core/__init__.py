@@ -1,0 +1,1 @@
+"""What an idempotency key means for a request: pure."""

@@ -1,0 +1,1 @@
+"""Idempotency keys around what a service answers: one module for each kind of server."""
