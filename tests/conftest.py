@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from support.postgres_server import PostgresServer
 
 pytest_plugins = ["moreton.testing.plugin"]
 
@@ -13,3 +19,12 @@ settings.register_profile("patient", deadline=None)
 # One push must not fail for what another found: new examples are for people, and `make soak`.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable" if os.environ.get("CI") else "patient")
+
+
+@pytest.fixture(scope="session")
+def postgres_of_session() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests of a worker; each takes a `new_database` of it."""
+    from support.postgres_server import running_postgres  # noqa: PLC0415 - few tests need it
+
+    with running_postgres() as server:
+        yield server

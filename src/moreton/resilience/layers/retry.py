@@ -220,6 +220,10 @@ class Retry(Layer):
 
         return retrying
 
+    def covers(self, error: BaseException) -> bool:
+        """Whether *error* is one to try again after, as far as its kind goes."""
+        return self._on(error)
+
     def begin(self) -> None:
         """A call begins: it adds to the budget."""
         if self._deposit is not None:

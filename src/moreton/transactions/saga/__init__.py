@@ -1,0 +1,1 @@
+"""Sagas: business that several services do together, step by step, each undone if one fails."""
