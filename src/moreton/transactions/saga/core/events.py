@@ -24,6 +24,7 @@ class Status(StrEnum):
 
     READY = "ready"  # a worker may take it
     RUNNING = "running"  # a worker has it
+    QUEUED = "queued"  # behind another saga that has its lock
     WAITING = "waiting"  # for a signal, a child, a time
     PARKED = "parked"  # a person has to decide
     COMPLETED = "completed"

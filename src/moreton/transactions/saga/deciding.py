@@ -1,0 +1,46 @@
+"""What a person decides about a saga, written into its log from outside a worker."""
+
+from __future__ import annotations
+
+from moreton.kernel.rng import Rng
+from moreton.kernel.time import Instant
+from moreton.transactions.saga.core.errors import DecisionRefused
+from moreton.transactions.saga.core.events import Append, Status, Told
+from moreton.transactions.saga.core.machine import SagaMachine
+from moreton.transactions.saga.core.plan import Plan
+from moreton.transactions.saga.core.records import Decision
+from moreton.transactions.saga.core.rows import from_row, to_row
+from moreton.transactions.saga.errors import SagaUnknown
+from moreton.transactions.saga.ledgers.port import Ledger, SagaRow
+
+_TRIES_MAX = 5
+
+
+def decide(
+    ledger: Ledger, row: SagaRow, decision: Decision, note: str, *, plan: Plan, rng: Rng,
+    now: Instant,
+) -> None:  # fmt: skip
+    """Write *decision*; a worker that has the saga is fenced off, another goes on by it.
+
+    Raises `DecisionRefused` when it does not fit the state that the saga is in.
+    """
+    for _ in range(_TRIES_MAX):
+        records = [from_row(one) for one in ledger.log(row.number)]
+        started = Instant(row.started * 1000)
+        machine = SagaMachine(plan, started=started, rng=rng, records=records)
+        if decision is Decision.COMPENSATE and row.status == Status.COMPENSATED:
+            raise DecisionRefused(decision=decision, why="everything of it is undone already")
+        if row.status == Status.COMPLETED and not plan.can_be_undone:
+            raise DecisionRefused(decision=decision, why="it completed, and cannot be undone")
+        first = machine.handle(Told(decision, note), now)[0]
+        assert isinstance(first, Append)
+        rows = [to_row(first.record, now)]
+        if ledger.interject(row, len(records), rows, Status.READY, 0):
+            return
+        found = ledger.at(row.number)
+        if found is None:
+            raise SagaUnknown(saga_id=row.id, where=ledger.where)
+        row = found
+    raise DecisionRefused(
+        decision=decision, why="it changes faster than that could be written; try again"
+    )

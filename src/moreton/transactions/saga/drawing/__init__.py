@@ -1,0 +1,1 @@
+"""Sagas as pictures: before they ran, and what happened when they did."""

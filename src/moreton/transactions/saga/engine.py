@@ -1,0 +1,292 @@
+"""The engine: begins sagas, drives them to their end, and goes on with what others left."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from moreton.kernel.arguments import check_duration, check_kind, check_whole
+from moreton.kernel.rng import system_rng
+from moreton.transactions.saga.codec import PAYLOAD_BYTES_MAX, Codec
+from moreton.transactions.saga.core.events import Rest, Status
+from moreton.transactions.saga.core.plan import Act
+from moreton.transactions.saga.core.records import Decision
+from moreton.transactions.saga.deciding import decide
+from moreton.transactions.saga.definition import Saga
+from moreton.transactions.saga.errors import EngineClosed, SagaUnknown, SignalRefused
+from moreton.transactions.saga.handle import Handle
+from moreton.transactions.saga.hosting.dispatch import Dispatcher
+from moreton.transactions.saga.hosting.job import Job, Turn
+from moreton.transactions.saga.hosting.workshop import Workshop
+from moreton.transactions.saga.ledgers.opening import open_ledger
+from moreton.transactions.saga.ledgers.port import SagaRow
+from moreton.transactions.saga.outcome import Outcome
+from moreton.transactions.saga.registering import by_name, register
+from moreton.transactions.saga.waits import Child
+
+PENDING_MAX = 1_000_000
+_LEASE = timedelta(seconds=30)
+
+
+class Sagas:
+    """Runs *sagas*, whose log is at *url*: `sqlite:///file` or `postgresql://user@host/database`.
+
+    Use it in `with` or in `async with`; on SQLite one process at a time, on PostgreSQL as many as
+    you like. Give it every definition of which sagas may still run, also old versions. *workers*:
+    how many sagas it takes at a time. *lease*: how long a worker that vanished keeps its sagas from
+    the others (PostgreSQL). *name*: who this is, for people. *pending_max*: how many sagas may wait
+    for a worker before `start` raises `SagasFull`.
+
+    Raises `SagaChanged` when a definition is not the one that running sagas began with.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *sagas: Saga,
+        workers: int = 16,
+        name: str = "",
+        lease: timedelta = _LEASE,
+        pending_max: int = PENDING_MAX,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+    ) -> None:
+        check_kind("url", url, str)
+        check_whole("workers", workers, 1, 1000)
+        check_duration("lease", lease)
+        check_whole("pending_max", pending_max, 1)
+        check_whole("payload_bytes_max", payload_bytes_max, 1024)
+        for saga in sagas:
+            check_kind("sagas", saga, Saga, "what `Saga(...)` made")
+        self.url, self._workers, self._lease = url, workers, lease
+        self._name = name or socket.gethostname()
+        self._pending_max, self._payload_bytes_max = pending_max, payload_bytes_max
+        self._sagas = by_name(_with_children(sagas))
+        self._open: Workshop | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    def open(self) -> None:
+        """Take the log, and begin to go on with what is due."""
+        ledger = open_ledger(self.url, lease=self._lease)
+        try:
+            register(ledger, list(self._sagas.values()))
+            shop = Workshop(
+                ledger, self._sagas, workers=self._workers, name=self._name,
+                payload_bytes_max=self._payload_bytes_max, pending_max=self._pending_max,
+                lease_micros=ledger.lease_micros,
+            )  # fmt: skip
+        except BaseException:
+            ledger.close()
+            raise
+        self._open = shop
+        self._dispatcher = Dispatcher(
+            shop, poll_seconds=ledger.poll_seconds, lease_seconds=self._lease.total_seconds()
+        )
+
+    def close(self) -> None:
+        """Let steps that are under way end; the sagas go on after the next `open`."""
+        shop, self._open = self._open, None
+        if shop is not None and self._dispatcher is not None:
+            self._dispatcher.close()
+            shop.close()
+            shop.ledger.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        self._begin_work()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.open)
+        self._shop.use_loop(asyncio.get_running_loop())
+        self._begin_work()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if self._open is not None:
+            await self._open.finish()
+        await asyncio.to_thread(self.close)
+
+    def start(
+        self,
+        saga: Saga,
+        input: object = None,  # noqa: A002 - its name in `Saga` too
+        *,
+        id: str | None = None,  # noqa: A002 - what it is
+        priority: int = 0,
+    ) -> Handle:
+        """Begin a saga of *input*; once this returns, it comes to an end whatever happens.
+
+        *id*: yours, so that beginning twice begins once; it is found by it. Those of higher
+        *priority* go first when there are more than workers. Raises `SagaExists` when *id* is that
+        of something else, `NotSerialisable`, `PayloadTooLarge`, `SagasFull`.
+        """
+        shop = self._shop
+        begin, job, turn = shop.prepare(saga, input, id, priority, own=self._has_room())
+        shop.ledger.commit(begin)
+        return self._started(saga, job, turn, mine=shop.begun(begin, job), number=begin.number)
+
+    async def start_async(
+        self,
+        saga: Saga,
+        input: object = None,  # noqa: A002 - its name in `Saga` too
+        *,
+        id: str | None = None,  # noqa: A002 - what it is
+        priority: int = 0,
+    ) -> Handle:
+        """As `start`."""
+        shop = self._shop
+        begin, job, turn = shop.prepare(saga, input, id, priority, own=self._has_room())
+        await shop.committer.commit(begin)
+        mine = shop.begun(begin, job)
+        return self._started(saga, job, turn, mine=mine, number=begin.number)
+
+    def run(
+        self,
+        saga: Saga,
+        input: object = None,  # noqa: A002 - its name in `Saga` too
+        *,
+        id: str | None = None,  # noqa: A002 - what it is
+        priority: int = 0,
+    ) -> Outcome:
+        """Begin a saga and return its outcome: completed, compensated, or parked.
+
+        Plain functions are called in this thread.
+        """
+        if saga.is_async:
+            return self.start(saga, input, id=id, priority=priority).wait()
+        shop = self._shop
+        begin, job, turn = shop.prepare(saga, input, id, priority, own=True)
+        shop.ledger.commit(begin)
+        rest = None
+        if shop.begun(begin, job):
+            shop.enter(job)
+            rest = shop.drive(job, turn)
+        elif turn.rest is not None and not begin.existed:
+            rest = turn.rest
+        return _outcome(job, rest) or Handle(shop, saga, job.id, begin.number).wait()
+
+    async def run_async(
+        self,
+        saga: Saga,
+        input: object = None,  # noqa: A002 - its name in `Saga` too
+        *,
+        id: str | None = None,  # noqa: A002 - what it is
+        priority: int = 0,
+    ) -> Outcome:
+        """As `run`; coroutines run on this loop."""
+        shop = self._shop
+        begin, job, turn = shop.prepare(saga, input, id, priority, own=True)
+        await shop.committer.commit(begin)
+        rest = None
+        if shop.begun(begin, job):
+            shop.enter(job)
+            if saga.is_async or not job.machine.plan.steps:
+                rest = await shop.drive_async(job, turn)
+            else:
+                rest = await asyncio.to_thread(shop.drive, job, turn)
+        elif turn.rest is not None and not begin.existed:
+            rest = turn.rest
+        found = _outcome(job, rest)
+        return found or await Handle(shop, saga, job.id, begin.number).wait_async()
+
+    def find(self, id: str) -> Handle:  # noqa: A002 - as in `start`
+        """The saga that was begun with *id*; raises `SagaUnknown`."""
+        row = self._row(id)
+        return Handle(self._shop, self._sagas[row.name, row.version], row.id, row.number)
+
+    def signal(self, id: str, name: str, value: object = None) -> None:  # noqa: A002
+        """Tell the saga *id* that *name* happened: its step of that name is done, with *value*.
+
+        May come before the step waits for it. The first one counts; the same again does nothing.
+        Raises `SignalRefused` for a signal that the saga does not know, or another value.
+        """
+        row = self._row(id)
+        saga = self._sagas.get((row.name, row.version))
+        step = None if saga is None else saga.steps.get(name)
+        if saga is not None and (step is None or step.act is not Act.SIGNAL):
+            known = [one.name for one in saga.steps.values() if one.act is Act.SIGNAL]
+            why = f"it waits for {', '.join(known) or 'no signal at all'}"
+            raise SignalRefused(saga_id=id, signal=name, why=why)
+        text = Codec().encode(f'signal "{name}"', value, bytes_max=self._payload_bytes_max)
+        shop = self._shop
+        if Status(row.status).is_final:
+            raise SignalRefused(saga_id=id, signal=name, why=f"it is {row.status} already")
+        if not shop.ledger.signal(row.number, name, text):
+            before = shop.ledger.signalled(row.number, name)
+            if before != text:
+                raise SignalRefused(saga_id=id, signal=name, why=f"it came before, as {before}")
+        shop.bell.set()
+
+    def decide(self, id: str, decision: Decision | str, *, note: str = "") -> None:  # noqa: A002
+        """As a person: `retry`, `skip`, `compensate` or `resume` the saga *id*.
+
+        Raises `DecisionRefused` when that does not fit the state it is in.
+        """
+        row = self._row(id)
+        saga, shop = self._sagas[row.name, row.version], self._shop
+        decide(
+            shop.ledger, row, Decision(decision), note,
+            plan=saga.plan, rng=system_rng(), now=shop.clock.now(),
+        )  # fmt: skip
+        shop.bell.set()
+
+    def counts(self) -> dict[Status, int]:
+        """How many sagas are in each status."""
+        return {Status(name): count for name, count in self._shop.ledger.counts().items()}
+
+    def forget(self, older_than: timedelta, *, most: int = 10_000) -> int:
+        """Delete up to *most* sagas that ended so long ago; how many were."""
+        check_duration("older_than", older_than, zero=True)
+        before = self._shop.clock.now().nanos // 1000 - older_than // timedelta(microseconds=1)
+        return self._shop.ledger.forget(before, most)
+
+    @property
+    def _shop(self) -> Workshop:
+        if self._open is None:
+            raise EngineClosed
+        return self._open
+
+    def _begin_work(self) -> None:
+        assert self._dispatcher is not None
+        self._dispatcher.start()
+
+    def _has_room(self) -> bool:
+        return len(self._shop.active) < self._workers
+
+    def _started(self, saga: Saga, job: Job, turn: Turn, *, mine: bool, number: int) -> Handle:
+        shop = self._shop
+        handle = Handle(shop, saga, job.id, number)
+        if mine:
+            shop.launch(job, turn)
+        elif len(shop.active) < self._workers:
+            shop.bell.set()
+        return handle
+
+    def _row(self, saga_id: str) -> SagaRow:
+        row = self._shop.ledger.find(saga_id)
+        if row is None:
+            raise SagaUnknown(saga_id=saga_id, where=self._shop.ledger.where)
+        return row
+
+
+def _outcome(job: Job, rest: Rest | None) -> Outcome | None:
+    if rest is None:
+        return None
+    return Outcome(job.id, rest.status, rest.reason, job.machine.history.results)
+
+
+def _with_children(sagas: tuple[Saga, ...]) -> Iterator[Saga]:
+    for saga in sagas:
+        yield saga
+        children = [step.saga for step in saga.steps.values() if isinstance(step, Child)]
+        yield from _with_children(tuple(children))

@@ -1,0 +1,1 @@
+"""The hosts that drive sagas: threads and coroutines over the same machine."""

@@ -1,0 +1,86 @@
+"""Takes what is due, in one loop: new sagas, timers, those of workers that vanished."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Thread
+
+from moreton.transactions.saga.hosting.workshop import LedgerTrouble, Workshop
+
+_log = logging.getLogger("moreton.transactions.saga")
+_TROUBLE_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
+_PENDING_COUNTED_MAX = 2_000_000
+
+
+class Dispatcher:
+    """A thread that looks every *poll_seconds*, and when the workshop's bell rings."""
+
+    def __init__(self, workshop: Workshop, *, poll_seconds: float, lease_seconds: float) -> None:
+        self._shop = workshop
+        self._poll_seconds = poll_seconds
+        self._renew_seconds = lease_seconds / 3
+        self._names = list(workshop.sagas)
+        self._looked = self._renewed = time.monotonic()
+        self._well = True
+        self._thread = Thread(target=self._run, name="moreton-sagas", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take sagas."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more."""
+        self._shop.closing.set()
+        self._shop.bell.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        shop = self._shop
+        while not shop.closing.is_set():
+            try:
+                taken = self._take()
+                self._look_after()
+            except LedgerTrouble as error:
+                if self._well:
+                    _log.warning("%s", error)
+                self._well = False
+                shop.closing.wait(_TROUBLE_SECONDS)
+                continue
+            if not self._well:
+                _log.warning("the log of sagas in %s is back", shop.ledger.where)
+            self._well = True
+            if not taken:
+                shop.bell.wait(self._poll_seconds)
+            shop.bell.clear()
+
+    def _take(self) -> bool:
+        """Claim as many as there is room for, with as many again that wait for a thread."""
+        shop = self._shop
+        room = 2 * shop.workers - len(shop.active)
+        if room < shop.workers or not self._names:
+            shop.bell.wait(self._poll_seconds)
+            return False
+        now = shop.clock.now().nanos // 1000
+        rows = shop.ledger.claim(shop.owner, self._names, room, now)
+        if not rows:
+            return False
+        logs = shop.ledger.logs([row.number for row in rows])
+        for row in rows:
+            shop.resume(row, logs.get(row.number, []))
+        return True
+
+    def _look_after(self) -> None:
+        """Leases, what was put aside while the ledger failed, and how much waits."""
+        shop, now = self._shop, time.monotonic()
+        if now - self._renewed >= self._renew_seconds:
+            self._renewed = now
+            if numbers := list(shop.active):
+                shop.ledger.renew(shop.owner, numbers)
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            if stranded := list(shop.stranded):
+                shop.ledger.release(shop.owner, stranded)
+                shop.stranded.difference_update(stranded)
+            shop.backlog = shop.ledger.pending(_PENDING_COUNTED_MAX)

@@ -1,0 +1,20 @@
+"""From an address to a ledger."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from moreton.transactions.saga.errors import UnknownLedgerUrl
+from moreton.transactions.saga.ledgers.port import Ledger
+
+_SQLITE = "sqlite:///"
+
+
+def open_ledger(url: str, *, lease: timedelta, owner: bool = True) -> Ledger:  # noqa: ARG001
+    """The ledger at *url*; *owner*: as an engine, else to look at it and to decide."""
+    if url.startswith(_SQLITE) and url != _SQLITE:
+        from moreton.transactions.saga.ledgers.sqlite import SqliteLedger  # noqa: PLC0415 - if used
+
+        return SqliteLedger(Path(url.removeprefix(_SQLITE)), owner=owner)
+    raise UnknownLedgerUrl(url=url)

@@ -1,0 +1,125 @@
+"""Bad input and trouble, on every database that keeps sagas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from moreton.transactions.saga import Run, Saga, Sagas, Status, pivot, step
+from moreton.transactions.saga.errors import (
+    EngineClosed,
+    NotSerialisable,
+    PayloadTooLarge,
+    SagaChanged,
+    SagaNotRegistered,
+    UnknownLedgerUrl,
+)
+from support.saga_shop import Shop, break_down
+
+FIG = {"article": "fig"}
+MEGABYTE = 1024 * 1024
+
+
+def returning(value: object) -> tuple[Saga, list[object]]:
+    undone: list[object] = []
+
+    @step
+    def give(_: Run[Any]) -> object:
+        return value
+
+    @give.undo
+    def take(_: Run[Any], found: object) -> None:
+        undone.append(found)
+
+    return Saga("give", give), undone
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(object(), "has no form as JSON"), (float("nan"), "nan"), ("x" * 10 * MEGABYTE, "10,485,7")],
+)
+def test_result_that_cannot_be_kept_is_undone_and_says_why(
+    url: str, value: object, why: str
+) -> None:
+    saga, undone = returning(value)
+    with Sagas(url, saga) as sagas:
+        outcome = sagas.run(saga)
+    assert outcome.status is Status.COMPENSATED
+    assert why in outcome.reason
+    assert undone == [None]
+
+
+def test_ten_megabytes_are_kept_by_who_says_so(url: str) -> None:
+    saga, _ = returning("x" * 10 * MEGABYTE)
+    with Sagas(url, saga, payload_bytes_max=16 * MEGABYTE) as sagas:
+        assert sagas.run(saga, "y" * 10 * MEGABYTE)
+
+
+def test_input_that_cannot_be_kept_begins_nothing(url: str) -> None:
+    saga, _ = returning(1)
+    with Sagas(url, saga) as sagas:
+        with pytest.raises(NotSerialisable, match="the input of saga"):
+            sagas.start(saga, {1, 2})
+        with pytest.raises(PayloadTooLarge, match="raise payload_bytes_max"):
+            sagas.start(saga, "x" * 10 * MEGABYTE)
+        assert sagas.counts() == {}
+
+
+def test_input_comes_back_as_what_it_was(url: str) -> None:
+    @dataclass(frozen=True)
+    class Order:
+        article: str
+        within: timedelta
+
+    seen = []
+
+    @pivot
+    def look(run: Run[Order]) -> None:
+        seen.append(run.input)
+
+    saga = Saga("typed", look, input=Order)
+    order = Order("fig", timedelta(days=2))
+    with Sagas(url, saga) as sagas:
+        assert sagas.run(saga, order)
+    assert seen == [order]
+
+
+def test_definition_that_changed_under_running_sagas_is_refused(url: str) -> None:
+    shop = Shop()
+    shop.fails["pay"] = break_down
+    changed = Saga("order", shop.stock, shop.pay)
+    with Sagas(url, shop.order) as sagas:
+        sagas.run(shop.order, FIG, id="a")
+    with pytest.raises(SagaChanged, match="1 of it are not at their end") as caught:
+        Sagas(url, changed).open()
+    assert "stock, money, courier, pay, mail" in str(caught.value)
+    newer = Saga("order", shop.stock, shop.pay, version=2)
+    shop.fails.clear()
+    with Sagas(url, newer, shop.order) as sagas:
+        assert sagas.run(newer, FIG, id="b")
+        sagas.decide("a", "retry")
+        assert sagas.find("a").wait(timedelta(seconds=30))
+    Sagas(url, changed).open()  # nothing runs by the old one any more
+
+
+def test_engine_refuses_what_it_does_not_know_and_what_cannot_be_meant(url: str) -> None:
+    saga, _ = returning(1)
+    other, _ = returning(2)
+    with pytest.raises(ValueError, match="two sagas are called"):
+        Sagas(url, saga, other)
+    with Sagas(url, saga) as sagas:
+        with pytest.raises(SagaNotRegistered, match="knows give version 1"):
+            sagas.start(other)
+        with pytest.raises(ValueError, match="id is ''"):
+            sagas.start(saga, id="")
+    with pytest.raises(EngineClosed):
+        sagas.start(saga)
+    with pytest.raises(UnknownLedgerUrl, match="mysql"):
+        Sagas("mysql://host/db", saga).open()
+    with pytest.raises(ValueError, match="workers is 0"):
+        Sagas(url, saga, workers=0)
+    with pytest.raises(TypeError, match="sagas is"):
+        Sagas(url, returning)  # type: ignore[arg-type]

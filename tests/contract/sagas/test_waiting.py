@@ -1,0 +1,202 @@
+"""Signals, pauses, children and locks of sagas, on every database that keeps them."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from moreton.transactions.saga import (
+    Child,
+    Declined,
+    Pause,
+    Run,
+    Saga,
+    Sagas,
+    Signal,
+    Status,
+    pivot,
+    step,
+)
+from moreton.transactions.saga.errors import SagaIllDefined, SagaUnknown, SignalRefused
+from support.saga_shop import QUICK, Shop, break_down, decline
+
+FIG = {"article": "fig"}
+PATIENCE = timedelta(seconds=30)
+APPROVAL = Signal("approval", timeout=timedelta(hours=1))
+
+
+class Approved:
+    def __init__(self, approval: Signal = APPROVAL) -> None:
+        self.calls: list[object] = []
+        calls = self.calls
+
+        @step
+        def ask(_: Run[Any]) -> None:
+            calls.append("ask")
+
+        @ask.undo
+        def forget(_: Run[Any], __: object) -> None:
+            calls.append("forget")
+
+        @pivot
+        def act(run: Run[Any]) -> None:
+            calls.append(run[approval])
+
+        self.saga = Saga("approved", ask, approval, act)
+
+
+def wait_status(sagas: Sagas, saga_id: str, status: Status) -> None:
+    found = None
+    while found is not status:
+        with contextlib.suppress(SagaUnknown):  # a child, before it is begun
+            found = sagas.find(saga_id).status()
+
+
+def test_saga_waits_for_a_signal_also_over_a_restart(url: str) -> None:
+    made = Approved()
+    with Sagas(url, made.saga) as sagas:
+        sagas.start(made.saga, id="a")
+        wait_status(sagas, "a", Status.WAITING)
+    with Sagas(url, made.saga) as sagas:
+        sagas.signal("a", "approval", {"by": "anna"})
+        assert sagas.find("a").wait(PATIENCE)
+    assert made.calls == ["ask", {"by": "anna"}]
+
+
+def test_signal_may_come_before_the_saga_waits_and_counts_once(url: str) -> None:
+    made = Approved()
+    with Sagas(url, made.saga, workers=1) as sagas:
+        handle = sagas.start(made.saga, id="a")
+        sagas.signal("a", "approval", "yes")
+        if not handle.status().is_final:
+            with pytest.raises(SignalRefused, match="came before"):
+                sagas.signal("a", "approval", "no")
+        assert handle.wait(PATIENCE)
+        with pytest.raises(SignalRefused, match="completed already"):
+            sagas.signal("a", "approval", "yes")
+        with pytest.raises(SignalRefused, match="waits for approval"):
+            sagas.signal("a", "aproval", "yes")
+
+
+def test_saga_goes_back_when_nobody_approves_in_time(url: str) -> None:
+    made = Approved(Signal("approval", timeout=timedelta(milliseconds=20)))
+    with Sagas(url, made.saga) as sagas:
+        outcome = sagas.start(made.saga).wait(PATIENCE)
+    assert outcome.status is Status.COMPENSATED
+    assert outcome.reason == "approval: nothing came in its time"
+    assert made.calls == ["ask", "forget"]
+
+
+def test_pause_is_sat_out_or_put_down(url: str) -> None:
+    for length in (timedelta(milliseconds=5), timedelta(milliseconds=1050)):
+        saga = Saga("rest", Pause("rest", length))
+        with Sagas(url, saga) as sagas:
+            handle = sagas.start(saga)
+            if length > timedelta(seconds=1):
+                wait_status(sagas, handle.id, Status.WAITING)
+            assert handle.wait(PATIENCE)
+
+
+class Family:
+    def __init__(self) -> None:
+        self.shop = Shop()
+        shop = self.shop
+
+        @step
+        def pack(run: Run[Any]) -> str:
+            return shop.do(run)
+
+        @pack.undo(retry=QUICK)
+        def unpack(run: Run[Any], found: str | None) -> None:
+            shop.undo(run, found)
+
+        @pivot
+        def leave(run: Run[Any]) -> str:
+            return shop.do(run)
+
+        self.parcel = Saga("parcel", pack)
+        self.trip = Saga("trip", shop.stock, Child(self.parcel), leave)
+
+
+def test_child_runs_to_its_end_before_its_parent_goes_on(url: str) -> None:
+    family = Family()
+    with Sagas(url, family.trip) as sagas:
+        assert sagas.run(family.trip, FIG, id="a")
+        assert sagas.find("a/parcel").status() is Status.COMPLETED
+    assert family.shop.calls == ["stock", "pack", "leave"]
+
+
+def test_child_that_went_back_sends_its_parent_back(url: str) -> None:
+    family = Family()
+    family.shop.fails["pack"] = decline
+    with Sagas(url, family.trip) as sagas:
+        outcome = sagas.run(family.trip, FIG, id="a")
+    assert outcome.status is Status.COMPENSATED
+    assert "no more figs" in outcome.reason
+    assert family.shop.calls == ["stock", "pack", "un-stock"]
+
+
+def test_child_that_completed_is_compensated_when_its_parent_goes_back(url: str) -> None:
+    family = Family()
+    family.shop.fails["leave"] = decline
+    with Sagas(url, family.trip) as sagas:
+        assert sagas.run(family.trip, FIG, id="a").status is Status.COMPENSATED
+        assert sagas.find("a/parcel").status() is Status.COMPENSATED
+    assert family.shop.calls == ["stock", "pack", "leave", "un-pack", "un-stock"]
+
+
+def test_parent_waits_while_its_child_is_parked(url: str) -> None:
+    family = Family()
+    family.shop.fails |= {"leave": decline, "un-pack": break_down}
+    with Sagas(url, family.trip) as sagas:
+        handle = sagas.start(family.trip, FIG, id="a")
+        wait_status(sagas, "a/parcel", Status.COMPLETED)
+        wait_status(sagas, "a/parcel", Status.PARKED)
+        wait_status(sagas, "a", Status.WAITING)
+        sagas.decide("a/parcel", "skip")
+        assert handle.wait(PATIENCE).status is Status.COMPENSATED
+
+
+def test_child_that_could_not_be_undone_is_refused() -> None:
+    @pivot
+    def leave(run: Run[Any]) -> None:
+        pass
+
+    with pytest.raises(SagaIllDefined, match="passes a point of no return"):
+        Child(Saga("parcel", leave))
+
+
+def test_lock_lets_one_saga_in_at_a_time_in_the_order_of_their_beginning(url: str) -> None:
+    seen: list[str] = []
+    approval = Signal("go")
+
+    @step
+    def enter(run: Run[Any]) -> None:
+        seen.append(f"{run.id} enters")
+
+    @enter.undo
+    def leave(run: Run[Any], _: object) -> None:
+        seen.append(f"{run.id} leaves")
+
+    @pivot
+    def end(run: Run[Any]) -> None:
+        if run[approval] == "no":
+            raise Declined("no")
+        seen.append(f"{run.id} ends")
+
+    saga = Saga("locked", enter, approval, end, locks=lambda order: [order["customer"]])
+    with Sagas(url, saga) as sagas:
+        mine = [sagas.start(saga, {"customer": "anna"}, id=name) for name in "abc"]
+        other = sagas.start(saga, {"customer": "ben"}, id="other")
+        sagas.signal("other", "go")
+        assert other.wait(PATIENCE)
+        assert seen.count("b enters") == 0
+        for handle, word in zip(mine, ("yes", "no", "yes"), strict=True):
+            sagas.signal(handle.id, "go", word)
+        ends = [handle.wait(PATIENCE).status for handle in mine]
+    assert ends == [Status.COMPLETED, Status.COMPENSATED, Status.COMPLETED]
+    ours = [line for line in seen if "other" not in line]
+    assert ours == ["a enters", "a ends", "b enters", "b leaves", "c enters", "c ends"]
