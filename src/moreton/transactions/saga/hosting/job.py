@@ -106,6 +106,7 @@ class Job:
             ended=now.nanos // 1000 if final else None,
             parent=self.parent if final else None,
             signal=f"{self.id}={rest.status}",
+            locked=self.saga.locks is not None,
         )
 
     def run(self, call: Attempt | Undo) -> Run[Any]:

@@ -261,6 +261,7 @@ class Workshop:
         """*job* cannot be driven on: how it rests, if that could be written."""
         if isinstance(error, Fenced):
             _log.warning("%s", Fenced(saga_id=job.id))
+            self.stranded.add(job.number)  # should it be ours all the same
             return None
         if isinstance(error, LedgerTrouble):
             _log.warning("saga %s is put aside: %s", job.id, error)

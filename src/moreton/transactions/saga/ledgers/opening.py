@@ -9,12 +9,17 @@ from moreton.transactions.saga.errors import UnknownLedgerUrl
 from moreton.transactions.saga.ledgers.port import Ledger
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
-def open_ledger(url: str, *, lease: timedelta, owner: bool = True) -> Ledger:  # noqa: ARG001
+def open_ledger(url: str, *, lease: timedelta, owner: bool = True) -> Ledger:
     """The ledger at *url*; *owner*: as an engine, else to look at it and to decide."""
     if url.startswith(_SQLITE) and url != _SQLITE:
         from moreton.transactions.saga.ledgers.sqlite import SqliteLedger  # noqa: PLC0415 - if used
 
         return SqliteLedger(Path(url.removeprefix(_SQLITE)), owner=owner)
+    if url.startswith(_POSTGRES):
+        from moreton.transactions.saga.ledgers.postgres import PostgresLedger  # noqa: PLC0415
+
+        return PostgresLedger(url, lease_micros=lease // timedelta(microseconds=1))
     raise UnknownLedgerUrl(url=url)

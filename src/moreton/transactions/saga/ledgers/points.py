@@ -16,10 +16,10 @@ _SINGLE = (
 class Points:
     """Those of the ledger called *name*; each is a point of the process's failpoints."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *more: str) -> None:
         self._points = {
             kind: (Failpoint(f"{name}.{kind}.before"), Failpoint(f"{name}.{kind}.after"))
-            for kind in (*_SINGLE, *KINDS)
+            for kind in (*_SINGLE, *KINDS, *more)
         }
 
     def before(self, kind: str) -> None:

@@ -46,6 +46,7 @@ class Settle:
     awaits: Sequence[str] = ()  # signals: should one be there by now, it is due at once
     parent: int | None = None  # of a saga that ended: it gets *signal*, and is woken
     signal: str = ""
+    locked: bool = False  # it may hold locks
 
 
 @dataclass(slots=True)
@@ -103,11 +104,7 @@ class Ledger(Protocol):
 
     lease_micros: int  # how long a worker has a saga without renewing
     poll_seconds: float  # how often to look for what is due
-
-    @property
-    def where(self) -> str:
-        """The database, for messages; without a password."""
-        ...
+    where: str  # the database, for messages; without a password
 
     def now_nanos(self) -> int:
         """The calendar of the database."""

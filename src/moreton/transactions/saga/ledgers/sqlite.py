@@ -62,17 +62,13 @@ class SqliteLedger:
             if owner:
                 os.close(self._lock)
             raise
+        self.where = str(self.path)
         self._group = GroupCommit[Write](self._write_all)
         self.commit = self._group.commit
         self.commit_all = self._group.commit_all
         if owner:
             with self._change() as db:  # whoever had them is gone
                 db.execute("UPDATE sagas SET due = 0 WHERE due > 0 AND status = 'running'")
-
-    @property
-    def where(self) -> str:
-        """As `Ledger.where`."""
-        return str(self.path)
 
     def now_nanos(self) -> int:
         """As `Ledger.now_nanos`."""
