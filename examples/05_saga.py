@@ -9,7 +9,7 @@ def stock(run: Run[dict[str, int]]) -> str:
 
 
 @stock.undo
-def put_back(run: Run[dict[str, int]], aside: str | None) -> None:
+def put_back(_: Run[dict[str, int]], aside: str | None) -> None:
     print(f"   put back: {aside}")
 
 

@@ -20,6 +20,7 @@ class Points:
         self._points = {
             kind: (Failpoint(f"{name}.{kind}.before"), Failpoint(f"{name}.{kind}.after"))
             for kind in (*_SINGLE, *KINDS, *more)
+            if kind != "decided"  # a part of `interject`
         }
 
     def before(self, kind: str) -> None:

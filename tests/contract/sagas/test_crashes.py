@@ -1,0 +1,72 @@
+"""A real process is killed at every boundary of a durable write, and the next one goes on."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moreton.transactions.failpoints import failpoints
+from moreton.transactions.saga import Sagas
+from support.forking import Forks
+from support.saga_worker import PLOT, TOTAL, Bank, World
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    forks = Forks("support.saga_worker")
+    yield forks
+    forks.close()
+
+
+def check(url: str, world: World, rounds: int) -> None:
+    """Every saga is where its plot ends; each effect that should be there is, once."""
+    assert world.total() == TOTAL
+    with Sagas(url, *Bank(world).all) as sagas:
+        for number in range(rounds):
+            for name, (_, _, end, effects) in PLOT.items():
+                saga_id = f"{name}-{number}"
+                assert sagas.find(saga_id).status() is end, saga_id
+                assert world.in_force(saga_id) == effects, saga_id
+
+
+def kill_at_each(points: list[str], url: str, world: World, forks: Forks) -> None:
+    world.make()
+    order = {"url": url, "world": str(world.path)}
+    for number, point in enumerate(points):
+        status = forks.run(**order, failpoint=point, round=number)
+        assert status == -signal.SIGKILL, f"{point} was never passed"
+        assert world.total() == TOTAL, f"killed at {point}"
+    assert forks.run(**order, failpoint="", round=len(points)) == 0
+    check(url, world, len(points) + 1)
+
+
+def points_of(url: str) -> list[str]:
+    kind = "sqlite" if url.startswith("sqlite") else "postgres"
+    return failpoints(f"saga.{kind}.")
+
+
+def lives(points: list[str]) -> Iterator[str]:
+    """Where each life ends; that a saga was taken over is noted if the life before got further."""
+    for point in points:
+        if ".took-over." in point:
+            yield point.rsplit(".", 2)[0] + ".step-done.after"
+        yield point
+
+
+def test_few_kills_lose_nothing(url: str, tmp_path: Path, forks: Forks) -> None:
+    few = [p for p in points_of(url) if p.rsplit(".", 2)[1] in {"claim", "step-undone", "rest"}]
+    kill_at_each(few, url, World(tmp_path / "world"), forks)
+
+
+@pytest.mark.soak
+def test_kill_at_every_boundary_of_a_write_loses_nothing(
+    url: str, tmp_path: Path, forks: Forks
+) -> None:
+    points = points_of(url)
+    print(f"{len(points)} failpoints", file=sys.stderr)
+    assert len(points) >= 30
+    kill_at_each(list(lives(points)), url, World(tmp_path / "world"), forks)
