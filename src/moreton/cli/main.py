@@ -24,6 +24,7 @@ _COMMANDS = {
     "drain": ("moreton.cli.leaving.drain", "drain", "Move"),
     "rollout": ("moreton.cli.leaving.rollout", "rollout", "Move"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
+    "saga": ("moreton.cli.saga", "saga", "Look"),
     "ring": ("moreton.cli.ring", "ring", "Look"),
     "history": ("moreton.cli.history", "history", "Look"),
     "status": ("moreton.cli.looking.status", "status", "Look"),

@@ -1,0 +1,92 @@
+"""What a person decides about a saga; a running engine goes by it within a moment."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from moreton.cli.output import AsJson, print_json, print_line
+from moreton.cli.saga.log import DEFAULT_AT, At, SagaId, found, opened, plan_for
+from moreton.kernel.rng import system_rng
+
+Note: TypeAlias = Annotated[str, typer.Option("--note", help="Why; kept in the saga's log.")]
+
+
+def retry(
+    saga_id: SagaId, *, note: Note = "", at: At = DEFAULT_AT, as_json: AsJson = False
+) -> None:
+    """Try again what is stuck, under the same key."""
+    _decide("retry", saga_id, note, at, as_json=as_json)
+
+
+def skip(saga_id: SagaId, *, note: Note = "", at: At = DEFAULT_AT, as_json: AsJson = False) -> None:
+    """Count what is stuck as done, or as undone: it was done by hand, or need not be."""
+    _decide("skip", saga_id, note, at, as_json=as_json)
+
+
+def compensate(
+    saga_id: SagaId, *, note: Note = "", at: At = DEFAULT_AT, as_json: AsJson = False
+) -> None:
+    """Let a saga go back, if it has not passed its point of no return."""
+    _decide("compensate", saga_id, note, at, as_json=as_json)
+
+
+def resume(
+    saga_id: SagaId, *, note: Note = "", at: At = DEFAULT_AT, as_json: AsJson = False
+) -> None:
+    """Let a saga go on that was halted, after the cause is gone."""
+    _decide("resume", saga_id, note, at, as_json=as_json)
+
+
+def signal(
+    saga_id: SagaId,
+    name: Annotated[str, typer.Argument(help="The signal's name.")],
+    value: Annotated[str, typer.Argument(help="Its value, as JSON.")] = "null",
+    *,
+    at: At = DEFAULT_AT,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a saga that something happened: a person approved, a parcel arrived."""
+    from moreton.transactions.saga.core.plan import Act  # noqa: PLC0415 - for help
+    from moreton.transactions.saga.errors import SignalRefused  # noqa: PLC0415 - as above
+
+    try:
+        text = json.dumps(json.loads(value), separators=(",", ":"), ensure_ascii=False)
+    except ValueError as error:
+        raise typer.BadParameter(f"{value!r} is not JSON; write text as '\"text\"'") from error
+    with opened(at) as ledger:
+        row = found(ledger, saga_id)
+        waits = [step.name for step in plan_for(ledger, row).steps if step.act is Act.SIGNAL]
+        if name not in waits:
+            why = f"it waits for {', '.join(waits) or 'no signal at all'}"
+            raise SignalRefused(saga_id=saga_id, signal=name, why=why)
+        if row.ended is not None:
+            raise SignalRefused(saga_id=saga_id, signal=name, why=f"it is {row.status} already")
+        is_new = ledger.signal(row.number, name, text)
+    document = {"id": saga_id, "signal": name, "new": is_new}
+    _say(document, f"{saga_id}: {name} was told", as_json=as_json)
+
+
+def _decide(decision: str, saga_id: str, note: str, at: str, *, as_json: bool) -> None:
+    from moreton.transactions.saga.clock import LogClock  # noqa: PLC0415 - for help
+    from moreton.transactions.saga.core.records import Decision  # noqa: PLC0415 - as above
+    from moreton.transactions.saga.deciding import decide  # noqa: PLC0415 - as above
+
+    with opened(at) as ledger:
+        row = found(ledger, saga_id)
+        decide(
+            ledger, row, Decision(decision), ": ".join(filter(None, (getpass.getuser(), note))),
+            plan=plan_for(ledger, row), rng=system_rng(), now=LogClock(ledger.now_nanos()).now(),
+        )  # fmt: skip
+    sentence = f"{saga_id}: {decision} is written; the engine goes on by it"
+    _say({"id": saga_id, "decided": decision}, sentence, as_json=as_json)
+
+
+def _say(document: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        print_line(sentence)
