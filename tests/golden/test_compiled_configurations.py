@@ -32,6 +32,8 @@ DEFAULTS = {
     "services": "services: {shop: {addresses: ['127.0.0.1:8000']}, catalogue: {discover: true}, "
     "audit: {discover: true}}",
 }
+# Of limits on connections, empty without any.
+PLACES = ("arrivals/", "connections/")
 SHOWN = {
     "routes": {TypeUrl.ROUTES},
     "services": {TypeUrl.CLUSTER, TypeUrl.ENDPOINTS},
@@ -72,6 +74,8 @@ def compiled(settings: Settings) -> list[Resource]:
 
 def shown(command: Command, settings: Settings) -> Iterator[Resource]:
     for resource in compiled(settings):
+        if resource.key.name.startswith(PLACES) and "connections" not in command.input:
+            continue
         is_own = command.name != "gateways" or resource.key.name not in settings.services
         if resource.key.type_url in SHOWN[command.name] and is_own:
             yield resource

@@ -59,7 +59,10 @@ def as_text(resources: Iterable[Resource], *, whole: bool = False) -> str:
 
 
 def _shorten_listener(document: Any) -> None:
+    """Without the places of limits, and the answers to what they refuse."""
+    document.pop("listener_filters")
     for chain in document["filter_chains"]:
+        chain["filters"] = [one for one in chain["filters"] if "config_discovery" not in one]
         for part in chain["filters"]:
             part["typed_config"].pop("local_reply_config", None)
 

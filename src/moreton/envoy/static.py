@@ -141,8 +141,11 @@ def _listener(resource: Resource, snapshot: Snapshot) -> Any:
     from envoy.config.listener.v3 import listener_pb2  # noqa: PLC0415 - as above
 
     listener = listener_pb2.Listener.FromString(resource.body)
+    for one in listener.listener_filters:
+        _inline_filter(one, snapshot)
     for chain in listener.filter_chains:
         for part in chain.filters:
+            _inline_filter(part, snapshot)
             if part.typed_config.type_url == _MANAGER and not _inline_routes(part, snapshot):
                 return None
         if chain.transport_socket.typed_config.type_url == _TLS:

@@ -9,11 +9,10 @@ from moreton.controlplane.core.objects import Kind, ObjectKey, Value
 from moreton.controlplane.publishing.ports import Compiler
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
 from moreton.gateway.core.limits import (
-    chain_name,
+    filter_resources,
     is_for_gateway,
     is_of_routes,
     kept_by_proxies,
-    route_chain_name,
 )
 from moreton.gateway.core.model import Destination, Endpoint, Gateway, Route, Service
 from moreton.ratelimit.core.rules.values import LimitRule
@@ -108,11 +107,14 @@ class Compiled:
         if not kept_by_proxies(rule):
             return []
         names = [name for name in sorted(self._gateways) if is_for_gateway(rule, name)]
-        of_routes = is_of_routes(rule)
-        chain = route_chain_name if of_routes else chain_name
-        filters = [ResourceKey(TypeUrl.EXTENSION, chain(name)) for name in names]
-        tables = [ResourceKey(TypeUrl.ROUTES, name) for name in names] if of_routes else []
-        return [*filters, *tables, WEIGHTS]
+        found = [
+            ResourceKey(TypeUrl.EXTENSION, one)
+            for name in names
+            for one in filter_resources(rule, name)
+        ]
+        if is_of_routes(rule):
+            found += [ResourceKey(TypeUrl.ROUTES, name) for name in names]
+        return [*found, WEIGHTS]
 
     def _put_endpoints(self, service: Service) -> None:
         self.members[service.name] = members = self.endpoints_of(service)

@@ -11,7 +11,7 @@ from moreton.gateway.compile.hosts import Compiled, RouteTable
 from moreton.gateway.compile.http import COLLECTOR, Tracing, collector
 from moreton.gateway.compile.limits.exact import ASKED_KEY, asked_cluster
 from moreton.gateway.compile.limits.held import HeldLimits
-from moreton.gateway.compile.limits.local import fractions
+from moreton.gateway.compile.limits.local import runtime_values
 from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
 from moreton.gateway.compile.paths import plan
 from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
@@ -200,14 +200,14 @@ class GatewayCompiler:
         if rule == before:
             return
         self._limits.put(rule)
-        self._weights.put_fractions(f"limits:{rule.name}", fractions(rule))
+        self._weights.put_values(f"limits:{rule.name}", runtime_values(rule))
         self._limits_changed(rule, before)
 
     def remove_limit(self, name: str) -> None:
         """Take a rule out; nothing when it is not there."""
         rule = self._limits.remove(name)
         if rule is not None:
-            self._weights.remove_fractions(f"limits:{name}")
+            self._weights.remove_values(f"limits:{name}")
             self._limits_changed(rule)
 
     def put_clients(self, clients: Clients, counters: Counters = _COUNTERS) -> None:

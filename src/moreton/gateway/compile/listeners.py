@@ -12,6 +12,7 @@ from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.messages import any_of, over_ads, resource, socket_address
 from moreton.envoy.wire import serialize
 from moreton.gateway.compile.http import COLLECTOR, Tracing, manager
+from moreton.gateway.compile.limits.connections import add_places
 from moreton.gateway.core.model import Gateway, TlsFiles
 
 _BUFFER_BYTES = 32 * 1024
@@ -35,6 +36,7 @@ def listeners(gateway: Gateway, tracing: Tracing | None) -> Iterator[Resource]:
         message.per_connection_buffer_limit_bytes.value = _BUFFER_BYTES
         message.stat_prefix = gateway.name
         chain = message.filter_chains.add()
+        add_places(message, gateway.name)
         if gateway.max_connections < _PROXY_CONNECTIONS_MAX:
             limit = connection_limit_pb2.ConnectionLimit(stat_prefix=gateway.name)
             limit.max_connections.value = gateway.max_connections

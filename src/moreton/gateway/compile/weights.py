@@ -60,15 +60,15 @@ class Weights:
             self._routes[service].add(route)
         self._serialize([route])
 
-    def put_fractions(self, owner: str, fractions: Mapping[str, float]) -> None:
-        """The *fractions* in [0, 1] of requests, by their keys, that *owner* speaks of."""
-        part = b"".join(_fraction(key, share) for key, share in sorted(fractions.items()))
+    def put_values(self, owner: str, values: Mapping[str, float | bool]) -> None:
+        """What *owner* says, by key: shares in [0, 1] of the requests, or yes and no."""
+        part = b"".join(_said(key, value) for key, value in sorted(values.items()))
         if self._parts.get(owner) != (part, digest(part)):
             self._parts.update({owner: (part, digest(part))})
             self._changed = True
 
-    def remove_fractions(self, owner: str) -> None:
-        """Forget what *owner* spoke of."""
+    def remove_values(self, owner: str) -> None:
+        """Forget what *owner* said."""
         if owner in self._parts:
             self._parts.update({}, [owner])
             self._changed = True
@@ -115,9 +115,12 @@ class Weights:
         return {name: 0 if name in self._empty else share for name, share in shares.items()}
 
 
-def _fraction(key: str, share: float) -> bytes:
+def _said(key: str, said: float | bool) -> bytes:  # noqa: FBT001 - a value, not a switch
     value = struct_pb2.Value()
-    value.struct_value.update({"numerator": round(share * _MILLION), "denominator": "MILLION"})
+    if isinstance(said, bool):
+        value.bool_value = said
+    else:
+        value.struct_value.update({"numerator": round(said * _MILLION), "denominator": "MILLION"})
     return delimited(_FIELDS, delimited(1, key.encode()) + delimited(2, serialize(value)))
 
 

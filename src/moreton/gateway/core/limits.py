@@ -54,6 +54,25 @@ def route_chain_name(gateway: str) -> str:
     return f"route-limits/{gateway}"
 
 
+def arrivals_name(gateway: str) -> str:
+    """The name of the filter for the connections that come to *gateway*."""
+    return f"arrivals/{gateway}"
+
+
+def connections_name(gateway: str) -> str:
+    """The name of the filter for the connections that *gateway* has."""
+    return f"connections/{gateway}"
+
+
+def filter_resources(rule: LimitRule, gateway: str) -> list[str]:
+    """The names of the filters that carry *rule* at *gateway*."""
+    if not rule.connections:
+        return [route_chain_name(gateway) if is_of_routes(rule) else chain_name(gateway)]
+    rates = any(isinstance(one, RateBound) for one in rule.bounds)
+    counts = any(isinstance(one, WorkBound) for one in rule.bounds)
+    return [arrivals_name(gateway)] * rates + [connections_name(gateway)] * counts
+
+
 def kept_by_proxies(rule: LimitRule) -> bool:
     """Whether each proxy keeps *rule* by itself."""
     return rule.at is Place.GATEWAY and rule.scope is Scope.LOCAL
@@ -62,6 +81,11 @@ def kept_by_proxies(rule: LimitRule) -> bool:
 def is_of_routes(rule: LimitRule) -> bool:
     """Whether *rule* is for some routes or services, or not for some."""
     return any(one.routes or one.services for one in (rule.match, rule.unless) if one is not None)
+
+
+def is_shedding(rule: LimitRule) -> bool:
+    """Whether *rule* bounds work under way, or answers that fail, rather than requests."""
+    return any(isinstance(one, WorkBound | AdmissionBound) for one in rule.bounds)
 
 
 def is_for_gateway(rule: LimitRule, gateway: str) -> bool:
@@ -116,7 +140,7 @@ def _problems(rule: LimitRule) -> Iterator[tuple[str, str]]:
         yield _unknown("the criticality of a request")
     for bound in rule.bounds:
         yield from _problems_of_bound(bound)
-    if any(isinstance(one, WorkBound | AdmissionBound) for one in rule.bounds):
+    if is_shedding(rule):
         yield from _problems_of_shedding(rule)
 
 
@@ -164,6 +188,8 @@ def _problems_of_connections(rule: LimitRule) -> Iterator[tuple[str, str]]:
                 f"a proxy counts connections by gateway, not by {had.pop()}",
                 "match gateways alone",
             )
+    if rule.is_ban:
+        yield "no connection at all would be taken", "remove the listener, or give a rate"
     if rule.by:
         yield "a gateway counts all its connections together", "remove `by`, or count requests"
     if rule.mode is Mode.SHADOW or rule.share < 1:

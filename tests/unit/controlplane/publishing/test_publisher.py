@@ -269,7 +269,9 @@ async def test_publisher_is_settled_once_everything_was_acknowledged(
     wanted = {
         TypeUrl.LISTENER: [],
         TypeUrl.RUNTIME: ["weights"],
-        TypeUrl.EXTENSION: ["limits/public", "route-limits/public"],
+        TypeUrl.EXTENSION: [
+            f"{kind}/public" for kind in ("limits", "route-limits", "arrivals", "connections")
+        ],
     }
     for kind, asked in wanted.items():
         assert not stage.publisher.settled

@@ -21,7 +21,8 @@ from moreton.envoy.wire import serialize
 from moreton.gateway.compile.limits.filter_chain import CHAIN_TYPE, filter_chain
 from moreton.gateway.compile.limits.local import local_filters
 from moreton.gateway.compile.limits.requests import NETWORKS_HEADER, network_tag
-from moreton.gateway.core.limits import chain_name, route_chain_name
+from moreton.gateway.compile.limits.shedding import shedding_filters
+from moreton.gateway.core.limits import chain_name, is_shedding, route_chain_name
 from moreton.ratelimit.core.addresses import Network
 from moreton.ratelimit.core.rules.values import Clients, LimitRule
 
@@ -61,7 +62,11 @@ def limit_filters(
     """The filters of *rules*, which the proxies keep for one gateway, in their order."""
     rules = list(rules)
     tagging = _networks(rules)
-    found = [one for rule in rules for one in local_filters(rule, clients)]
+    found = [
+        one
+        for rule in rules
+        for one in (shedding_filters(rule) if is_shedding(rule) else local_filters(rule, clients))
+    ]
     return [*([] if tagging is None else [tagging]), *found]
 
 

@@ -10,13 +10,17 @@ from moreton.envoy.core.resources import Resource
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import serialize
 from moreton.gateway.compile.limits.chain import chain, limit_filters
+from moreton.gateway.compile.limits.connections import connection_resources
 from moreton.gateway.compile.limits.exact import ASKED_KEY, exact_filters, exact_rules
+from moreton.gateway.compile.limits.local import filter_name
 from moreton.gateway.compile.limits.requests import METADATA, YES
+from moreton.gateway.compile.limits.shedding import not_skipped
 from moreton.gateway.core.limits import (
     chain_name,
     is_for_gateway,
     is_for_route,
     is_of_routes,
+    is_shedding,
     kept_by_proxies,
     limits_of,
     route_chain_name,
@@ -51,8 +55,9 @@ class HeldLimits:
         return self._rules.pop(name, None)
 
     def chains(self, gateway: str) -> list[Resource]:
-        """The filters of *gateway*: those of all requests, and those of some routes."""
-        rules = limits_of(self._rules.values(), gateway)
+        """The filters of *gateway*: of all requests, of some routes, of connections."""
+        kept = limits_of(self._rules.values(), gateway)
+        rules = [rule for rule in kept if not rule.connections]
         of_all = [rule for rule in rules if not is_of_routes(rule)]
         of_routes = [rule for rule in rules if is_of_routes(rule)]
         asked = [one for one in exact_rules(self._rules.values()) if is_for_gateway(one, gateway)]
@@ -62,6 +67,7 @@ class HeldLimits:
         return [
             chain(chain_name(gateway), [*limit_filters(of_all, self.clients), *asking], needs),
             chain(route_chain_name(gateway), limit_filters(of_routes, self.clients)),
+            *connection_resources(gateway, [rule for rule in kept if rule.connections]),
         ]
 
     def on_here(self, route: Route, gateways: Iterable[str]) -> bytes:
@@ -71,14 +77,17 @@ class HeldLimits:
         there before all routes were told counts nobody yet.
         """
         wanted = [
-            rule.name
+            rule
             for rule in self._rules.values()
             if kept_by_proxies(rule) and is_of_routes(rule) and is_for_route(rule, route)
         ]
         if not wanted:
             return b""
         out = routes_pb2.Route()
-        out.metadata.filter_metadata[METADATA].update(dict.fromkeys(wanted, YES))
+        names = [rule.name for rule in wanted]
+        out.metadata.filter_metadata[METADATA].update(dict.fromkeys(names, YES))
+        for rule in filter(is_shedding, wanted):
+            out.typed_per_filter_config[filter_name(rule.name)].CopyFrom(not_skipped())
         on = routes_pb2.FilterConfig()
         on.config.SetInParent()
         for gateway in gateways:

@@ -13,7 +13,7 @@ from moreton.envoy.messages import extension
 from moreton.gateway.compile.limits.answers import LIMIT_HEADER, header_options, refusal_fields
 from moreton.gateway.compile.limits.buckets import bottomless, bucket
 from moreton.gateway.compile.limits.requests import Descriptor, descriptors
-from moreton.gateway.core.limits import is_of_routes
+from moreton.gateway.core.limits import is_of_routes, is_shedding
 from moreton.kernel.quantities import Rate
 from moreton.ratelimit.core.rules.bounds import RateBound
 from moreton.ratelimit.core.rules.values import Clients, LimitRule, Mode
@@ -55,8 +55,10 @@ def enforced_key(rule: str) -> str:
     return f"limits.{rule}:enforced"
 
 
-def fractions(rule: LimitRule) -> dict[str, float]:
-    """The runtime values of *rule*."""
+def runtime_values(rule: LimitRule) -> dict[str, float | bool]:
+    """The runtime values of *rule*: shares of requests, or whether it sheds load at all."""
+    if rule.connections or is_shedding(rule):
+        return {enabled_key(rule.name): rule.mode is Mode.ENFORCE}
     return {
         enabled_key(rule.name): 0.0 if rule.mode is Mode.OFF else 1.0,
         enforced_key(rule.name): rule.share if rule.mode is Mode.ENFORCE else 0.0,
