@@ -56,6 +56,7 @@ KINDS: dict[str, list[Limit]] = {
     "leaky bucket": [LeakyBucket("3/s", queue=2)],
     "token bucket": [TokenBucket(5, 2, timedelta(milliseconds=300))],
     "fixed": [FixedWindow("4/s")],
+    "two fixed": [FixedWindow("4/s"), FixedWindow("6/2s")],
     "calendar": [CalendarWindow(6, "hour", zone=ZoneInfo("Asia/Kathmandu"))],
     "counter": [SlidingCounter("5/s")],
     "log": [SlidingLog("6/2s")],

@@ -29,11 +29,13 @@ from moreton.ratelimit.redis.script import (
     ALLOWED,
     MOMENTS,
     OTHER_TIME,
+    WINDOWS,
     arguments,
     check_supported,
     decision_of,
     moment_arguments,
     script_for,
+    window_arguments,
     words,
 )
 from moreton.ratelimit.redis.wire import Arguments, Script, arguments_of
@@ -106,6 +108,7 @@ class RedisLimiter(Limiter):
         self._form = b"moreton:{%b}:%%b%%b" % _plain(name) if one_slot else _OF_KEY
         calendar = clock.calendar()
         self._moments = moment_arguments(self.limits, 1)
+        self._windows = window_arguments(self.limits, 1)
         self._any = script_for(self.limits)
         self._suffixes = [
             f":{name}:{words(one, calendar)[0]}:{one.name}".encode() for one in self.limits
@@ -222,7 +225,9 @@ class RedisLimiter(Limiter):
         return reply
 
     def _script(self, asked: Asked) -> Script:
-        return MOMENTS if self._moments and asked.what == "decide" else self._any
+        if asked.what != "decide":
+            return self._any
+        return MOMENTS if self._moments else WINDOWS if self._windows else self._any
 
     def _before(self, asked: Asked) -> Decision | None:
         """What can be said without asking."""
@@ -307,6 +312,11 @@ class RedisLimiter(Limiter):
             if asked.share < 1:
                 told = moment_arguments(self.limits, asked.share) or told
             return [asked.cost, asked.patience // 1000, at // 1000, int(asked.brief), *told]
+        if self._windows and asked.what == "decide":
+            told = self._windows
+            if asked.share < 1:
+                told = window_arguments(self.limits, asked.share) or told
+            return [asked.cost, at // 1000, int(asked.brief), *told]
         return arguments(
             self.limits,
             at or self.clock.calendar() + self._skew,

@@ -29,6 +29,7 @@ def _known(text: str) -> Script:
 ANY = _script("decide.lua")
 _SECTION = re.compile(r"^--- (\w+)\n", re.MULTILINE)
 MOMENTS = _script("moments.lua")
+WINDOWS = _script("windows.lua")
 # The whole of a brief answer, where nothing refuses.
 ALLOWED = 0
 # The server's clock is in no window that was named: they are named anew around its time.
@@ -99,6 +100,17 @@ def arguments(
         kind, numbers = words(limit, calendar)
         moment = taken[number] // 1000 if taken else 0
         found += [kind, reserved(limit, share), moment, len(numbers), *numbers]
+    return found
+
+
+def window_arguments(limits: Sequence[Limit], share: float) -> list[int] | None:
+    """What the script for fixed windows is told of *limits*; `None` where another is needed."""
+    found: list[int] = []
+    for limit in limits:
+        if type(limit) is not FixedWindow:
+            return None
+        _, numbers = words(limit, 0)
+        found += [reserved(limit, share), *numbers]
     return found
 
 
