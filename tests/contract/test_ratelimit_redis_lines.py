@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -199,3 +200,48 @@ def test_a_question_is_an_array_of_strings() -> None:
     command = evaluate(script_for([Gcra("1/s")]), [b"k"], arguments_of(["give", 0, 0, 0]))
     assert command.startswith(b"*8\r\n$4\r\nEVAL\r\n$")
     assert command.endswith(b"$1\r\n1\r\n$1\r\nk\r\n$4\r\ngive\r\n" + 3 * b"$1\r\n0\r\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (b"4.0.9", "Redis 4.0.9 is too old, 6.2 or later is needed: Write commands"),
+        (b"7.2.4", "the store of rate limits failed: Write commands"),
+    ],
+)
+async def test_a_server_that_is_too_old_is_said_to_be(
+    version: bytes, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {
+        b"EVALSHA": b"-NOSCRIPT No matching script\r\n",
+        b"EVAL": b"-ERR Write commands not allowed after non deterministic commands\r\n",
+        b"INFO": b"$%d\r\nredis_version:%b\r\n\r\n" % (16 + len(version), version),
+    }
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n"):
+                words = []
+                for _ in range(int(head[1:])):
+                    size = int((await reader.readuntil(b"\r\n"))[1:])
+                    words.append((await reader.readexactly(size + 2))[:-2])
+                writer.write(answers.get(words[0], b"+OK\r\n"))
+        writer.close()
+
+    other = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    one = RedisLimiter(
+        f"redis://127.0.0.1:{port}", Gcra("9/d"), fail=FailMode.closed(), budget=PATIENT
+    )
+    assert not await one.decide_async("ada")
+    assert told in caplog.text
+    caplog.clear()
+    two = RedisLimiter(
+        f"redis://127.0.0.1:{port}", Gcra("9/d"), fail=FailMode.closed(), budget=PATIENT
+    )
+    assert not await asyncio.to_thread(two.allow, "ada")
+    assert told in caplog.text
+    two.close()
+    await one.aclose()
+    other.close()
+    await other.wait_closed()

@@ -78,7 +78,8 @@ def test_what_has_reasons_and_what_has_none_count_together() -> None:
 
     in_threads(ask)
     assert limiter.decide("ada", 0).left == 6000 - sum(admitted)
-    assert sum(admitted) > 5000
+    # What all four hold to give it back may be lacking for the others.
+    assert sum(admitted) >= 6000 - 4 * 300
 
 
 def test_tasks_count_together() -> None:

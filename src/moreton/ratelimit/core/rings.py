@@ -21,6 +21,8 @@ from moreton.resilience.core.limits import ConcurrencyLimit, Gradient2
 
 RING_MAX = 100_000
 _HOLD = timedelta(minutes=1)
+# How soon a cost above the present estimate may be asked for again.
+_GROW_NANOS = 100_000_000
 
 
 class SlidingLog(Limit):
@@ -182,8 +184,11 @@ class AdaptiveConcurrency(Concurrency):
 
     def wait(self, cells: Cells, now: int, cost: int) -> int:
         """See `Limit.wait`."""
-        if cost > self.estimator.limit:
+        if cost > self.estimator.highest:
             return NEVER
+        if cost > self.estimator.limit:
+            # Not now, even with nothing under way; the estimate may grow.
+            return _GROW_NANOS
         return super().wait(cells, now, cost + self.quota - self.estimator.limit)
 
     def left(self, cells: Cells, now: int) -> int:

@@ -42,7 +42,7 @@ class AsyncLine:
             text = str(answer)
             if text.startswith(_NO_SCRIPT):
                 raise NoScriptError(text)
-            raise ResponseError(text)
+            raise ResponseError(text.removeprefix("ERR "))
         return answer
 
     async def aclose(self) -> None:

@@ -12,12 +12,21 @@ from urllib.parse import urlsplit
 from redis import ConnectionPool, Redis, RedisCluster
 from redis import asyncio as aio
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from moreton.ratelimit.redis.async_line import AsyncLine
 from moreton.ratelimit.redis.lines import Lines
-from moreton.ratelimit.redis.wire import Arguments, Key, Script, evalsha, evaluate
+from moreton.ratelimit.redis.wire import (
+    VERSION_MIN,
+    Arguments,
+    Key,
+    Script,
+    evalsha,
+    evaluate,
+    info_of_server,
+    is_too_old,
+)
 
 CLUSTER = "redis+cluster"
 _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", CLUSTER)
@@ -67,7 +76,11 @@ class Clients:
         try:
             return lines.ask(evalsha(script, keys, arguments))
         except NoScriptError:
+            pass
+        try:
             return lines.ask(evaluate(script, keys, arguments))
+        except ResponseError as error:
+            raise _explained(error, lines.ask(info_of_server())) from error
 
     async def run_async(self, script: Script, keys: Sequence[Key], arguments: Arguments) -> Any:
         """As `run`; raises `TimeoutError` when all connections are busy for too long, too."""
@@ -81,7 +94,11 @@ class Clients:
         try:
             return await line.ask(evalsha(script, keys, arguments))
         except NoScriptError:
+            pass
+        try:
             return await line.ask(evaluate(script, keys, arguments))
+        except ResponseError as error:
+            raise _explained(error, await line.ask(info_of_server())) from error
 
     def delete(self, keys: Sequence[Key]) -> None:
         """Delete *keys*."""
@@ -141,3 +158,12 @@ class Clients:
             # Of the third version nothing is used, and it begins with one question more.
             protocol=2,
         )
+
+
+def _explained(error: ResponseError, info: bytes) -> ResponseError:
+    """*error* of a script that the server sees for the first time, by what it says of itself."""
+    version = is_too_old(info)
+    if not version:
+        return error
+    least = ".".join(map(str, VERSION_MIN))
+    return ResponseError(f"Redis {version} is too old, {least} or later is needed: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +10,9 @@ from typing import Any
 
 _HEADS_MAX = 256
 Key = bytes | str
+# Valkey tells the version of Redis that it is compatible with.
+VERSION_MIN = (6, 2)
+_VERSION = re.compile(rb"^redis_version:(\d+\.\d+[\d.]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,19 @@ def evaluate(script: Script, keys: Sequence[Key], arguments: Arguments) -> bytes
     """EVAL, with all of the script."""
     head = _head("EVAL", script.text, len(keys), len(arguments.values))
     return b"".join((head, packed(keys), arguments.packed))
+
+
+def info_of_server() -> bytes:
+    """INFO, about the server alone."""
+    return b"*2\r\n" + packed(["INFO", "server"])
+
+
+def is_too_old(info: bytes) -> str:
+    """The version that *info* tells, where it is before the first that will do; else nothing."""
+    found = _VERSION.search(info)
+    if found is None or tuple(map(int, found[1].split(b".")[:2])) >= VERSION_MIN:
+        return ""
+    return found[1].decode()
 
 
 def packed(words: Sequence[Any]) -> bytes:
