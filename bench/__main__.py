@@ -17,6 +17,7 @@ NAMES = (
     "gateway",
     "hitless",
     "linearizability",
+    "outbox",
     "propagation",
     "ratelimit",
     "registry",

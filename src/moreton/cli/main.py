@@ -21,6 +21,7 @@ _COMMANDS = {
     "up": ("moreton.cli.up", "up", "Run"),
     "run": ("moreton.cli.run", "run", "Run"),
     "cluster": ("moreton.cli.cluster", "cluster", "Run"),
+    "outbox": ("moreton.cli.outbox", "outbox", "Run"),
     "drain": ("moreton.cli.leaving.drain", "drain", "Move"),
     "rollout": ("moreton.cli.leaving.rollout", "rollout", "Move"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
