@@ -24,6 +24,7 @@ NAMES = (
     "resilience",
     "rollout",
     "routes",
+    "saga",
     "startup",
 )
 

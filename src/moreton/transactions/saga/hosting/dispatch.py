@@ -60,10 +60,12 @@ class Dispatcher:
         shop = self._shop
         room = 2 * shop.workers - len(shop.active)
         if room < shop.workers or not self._names:
+            shop.more = True
             shop.bell.wait(self._poll_seconds)
             return False
         now = shop.clock.now().nanos // 1000
         rows = shop.ledger.claim(shop.owner, self._names, room, now)
+        shop.more = len(rows) == room
         if not rows:
             return False
         logs = shop.ledger.logs([row.number for row in rows])

@@ -57,6 +57,7 @@ class Workshop:
         self.clock = LogClock(ledger.now_nanos())
         self.closing = Flag()
         self.bell = Flag()  # there may be something to take
+        self.more = True  # that there may be more to take than there was room for
         self.active: dict[int, Job] = {}
         self.stranded: set[int] = set()  # given up as the ledger failed
         self.backlog = 0
@@ -142,7 +143,7 @@ class Workshop:
         handle = self.ended.get(job.number)
         if handle is not None and rest is not None:
             handle.tell(rest.status, rest.reason, dict(job.machine.history.results))
-        if len(self.active) < self.workers:
+        if self.more and len(self.active) < self.workers:
             self.bell.set()
 
     def drive(self, job: Job, turn: Turn | None = None) -> Rest | None:
