@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.postgres_server import running_postgres
-
 from bench.processes import need, running, stop
 from moreton.kernel.ports import free_port
 
@@ -75,6 +73,10 @@ def contenders(database: str, folder: Path, *, quick: bool) -> Iterator[list[Con
                 stack.enter_context(running(command, log=folder / "temporal.log", port=port))
                 add("temporal", "temporal_worker", f"127.0.0.1:{port}")
         else:
+            # The server that tests use, with a disk that is waited for.
+            sys.path.append(str(Path(__file__).parents[2] / "tests"))
+            from support.postgres_server import running_postgres  # noqa: PLC0415 - as above
+
             server = stack.enter_context(running_postgres(fsync=True))
             add("moreton", "ours", server.new_database())
             add("dbos", "dbos_worker", server.new_database())

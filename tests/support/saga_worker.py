@@ -104,6 +104,7 @@ class Bank:
 
     def __init__(self, world: World) -> None:
         self.sagas: Sagas | None = None
+        self.gate: Path | None = None
 
         def act(run: Run[Transfer]) -> None:
             fault = run.input.get(run.step)
@@ -112,6 +113,9 @@ class Bank:
             if fault == "once" and run.attempt == 1:
                 raise RuntimeError("once")
             world.do(run.do_key, "anna", "ben")
+            if self.gate is not None:
+                self.gate.touch()
+                wait_until(lambda: not self.is_taken(run.id))
             if fault == "fence":  # whoever has it is fenced off
                 assert self.sagas is not None
                 self.sagas.decide(run.id, "compensate")
@@ -145,6 +149,13 @@ class Bank:
         self.odd = Saga("odd", undoable("odd-debit"), input=int)
         self.all = [self.transfer, self.outer, self.late, self.slow, self.odd]
 
+    def is_taken(self, saga_id: str) -> bool:
+        """Whether another worker has the saga by now."""
+        assert self.sagas is not None
+        shop = self.sagas._shop
+        row = shop.ledger.find(saga_id)
+        return row is not None and row.owner != shop.owner
+
 
 # name -> (saga, input, how it ends, what of it is in force then)
 ALL = {"debit", "fee", "credit", "settle", "tell"}
@@ -166,8 +177,11 @@ PLOT: dict[str, tuple[str, Any, Status, set[str]]] = {
 
 def play(order: Mapping[str, Any]) -> None:
     """One life: the sagas of its round, and what earlier lives left; then it ends well."""
-    logging.disable()
     bank = Bank(World(Path(order["world"])))
+    if "gate" in order:
+        be_fenced(bank, order)
+        return
+    logging.disable()
     if order["failpoint"]:
         failpoints.arm(order["failpoint"])
     number = order["round"]
@@ -185,6 +199,20 @@ def play(order: Mapping[str, Any]) -> None:
         # So that leases were renewed and what was fenced off is let go.
         sagas.run(bank.slow, {}, id=f"last-{number}")
         wait_until(lambda: sagas._shop.stranded)
+
+
+def be_fenced(bank: Bank, order: Mapping[str, Any]) -> None:
+    """Make the gate within a step, be frozen there, and find that another has the saga."""
+    warned: list[str] = []
+    watch = logging.Handler()
+    watch.emit = lambda record: warned.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("moreton.transactions.saga").addHandler(watch)
+    bank.gate = Path(order["gate"])
+    lease = timedelta(seconds=order["lease"])
+    with Sagas(order["url"], *bank.all, workers=1, lease=lease) as sagas:
+        bank.sagas = sagas
+        sagas.start(bank.transfer, {}, id="gated")
+        wait_until(lambda: not any("another worker's" in line for line in warned))
 
 
 def finish_round(sagas: Sagas, bank: Bank, number: int) -> None:

@@ -15,21 +15,21 @@ VARIABLE = "MORETON_FAILPOINT"
 class Failpoint:
     """One boundary, made once where its module is loaded, passed by calling it."""
 
-    __slots__ = ("left", "name")
+    __slots__ = ("_left", "name")
 
     def __init__(self, name: str) -> None:
         if name in _KNOWN:
             raise ValueError(f"failpoint {name!r} is there already: each boundary has its own name")
         self.name = name
         wanted, _, count = os.environ.get(VARIABLE, "").partition(":")
-        self.left = int(count or 1) if wanted == name else 0
+        self._left = int(count or 1) if wanted == name else 0
         _KNOWN[name] = self
 
     def __call__(self) -> None:
         """Die here if it is this one's turn."""
-        if self.left:
-            self.left -= 1
-            if not self.left:
+        if self._left:
+            self._left -= 1
+            if not self._left:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -39,7 +39,6 @@ _KNOWN: dict[str, Failpoint] = {}
 def arm(name: str, passage: int = 1) -> None:
     """Let this process die at that passage of *name*, counted from now; `KeyError` for no point."""
     _KNOWN[name]._left = passage  # noqa: SLF001 - the same module
-    _KNOWN[name].left = passage
 
 
 def failpoints(prefix: str = "") -> list[str]:

@@ -71,7 +71,7 @@ def test_signal_may_come_before_the_saga_waits_and_counts_once(url: str) -> None
     with Sagas(url, made.saga, workers=1) as sagas:
         handle = sagas.start(made.saga, id="a")
         sagas.signal("a", "approval", "yes")
-        with pytest.raises(SignalRefused, match="came before|completed already"):
+        with pytest.raises(SignalRefused, match=r"came before|completed already"):
             sagas.signal("a", "approval", "no")
         assert handle.wait(PATIENCE)
         with pytest.raises(SignalRefused, match="completed already"):
