@@ -219,7 +219,8 @@ async def test_a_server_that_is_too_old_is_said_to_be(
     }
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        serving.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n"):
                 words = []
                 for _ in range(int(head[1:])):
@@ -228,6 +229,7 @@ async def test_a_server_that_is_too_old_is_said_to_be(
                 writer.write(answers.get(words[0], b"+OK\r\n"))
         writer.close()
 
+    serving: list[Any] = []
     other = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = other.sockets[0].getsockname()[1]
     one = RedisLimiter(
@@ -243,5 +245,6 @@ async def test_a_server_that_is_too_old_is_said_to_be(
     assert told in caplog.text
     two.close()
     await one.aclose()
+    await asyncio.gather(*serving)
     other.close()
     await other.wait_closed()
