@@ -12,6 +12,7 @@ from moreton.gateway.core.limits import proxy_problems
 from moreton.gateway.core.model import Gateway, Route, Service
 from moreton.gateway.core.routing import bucket_keys, can_clash, clashes
 from moreton.ratelimit.core.rules.values import LimitRule
+from moreton.ratelimit.rls.core.facts import asked_problems
 
 Locate = Callable[..., Location | None]
 
@@ -79,10 +80,10 @@ def clash_fault(first: str, second: str, locate: Locate) -> Fault:
 def check_proxy_limits(
     rules: Mapping[str, LimitRule], locate: Callable[[Sequence[str | int]], Location | None]
 ) -> Iterator[Fault]:
-    """Limits of which a proxy by itself cannot keep what they say."""
+    """Limits of which a proxy by itself, or by asking, cannot keep what they say."""
     for name, rule in rules.items():
         place = locate(("limits", name))
-        for what, todo in proxy_problems(rule):
+        for what, todo in [*proxy_problems(rule), *asked_problems(rule)]:
             yield Fault(f"limit {name!r}: {what}", todo, place, "the rule is not in force")
 
 

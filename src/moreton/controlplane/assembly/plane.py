@@ -17,6 +17,7 @@ from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.drains import Drains
+from moreton.controlplane.life.asking import asked_socket
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
@@ -94,7 +95,7 @@ class Plane:
         self.compiler.put_tracing(
             None if tracing is None else Tracing(tracing.otlp, tracing.sample)
         )
-        self.compiler.put_clients(settings.limits.clients)
+        self.compiler.put_clients(settings.limits.clients, settings.limits.counters)
         self.touch(changed)
         self.edited.set()
         self.edited = asyncio.Event()
@@ -173,7 +174,7 @@ def put_together(
     registry = Registry(store)
     troubles = Troubles()
     discovery = Discovery(registry, desired, troubles=troubles, tell=tell)
-    compiler = GatewayCompiler()
+    compiler = GatewayCompiler(asked_at=str(asked_socket(settings)))
     both = WithProxyless(compiler, lambda known: xds.publish(PROXYLESS, known))
     compiled = Compiled(both, discovery.endpoints_of)
     publisher = Publisher(

@@ -12,11 +12,13 @@ from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origi
 from moreton.controlplane.settings import Settings, parse_route, parse_service
 from moreton.gateway.core.limits import kept_by_proxies
 from moreton.gateway.core.model import Route
+from moreton.ratelimit.rls.core.facts import is_asked_for
 
 
 def definitions(settings: Settings) -> dict[ObjectKey, Definition]:
     """What *settings* define, with their places."""
-    kept = {name: one for name, one in settings.limits.rules.items() if kept_by_proxies(one)}
+    rules = settings.limits.rules.items()
+    kept = {name: one for name, one in rules if kept_by_proxies(one) or is_asked_for(one)}
     sections: tuple[tuple[Kind, str, Mapping[str, Value]], ...] = (
         (Kind.GATEWAY, "gateways", settings.gateways),
         (Kind.SERVICE, "services", settings.services),

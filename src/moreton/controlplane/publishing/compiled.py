@@ -9,6 +9,7 @@ from moreton.controlplane.core.objects import Kind, ObjectKey, Value
 from moreton.controlplane.publishing.ports import Compiler
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
 from moreton.gateway.core.limits import (
+    chain_name,
     filter_resources,
     is_for_gateway,
     is_of_routes,
@@ -16,6 +17,7 @@ from moreton.gateway.core.limits import (
 )
 from moreton.gateway.core.model import Destination, Endpoint, Gateway, Route, Service
 from moreton.ratelimit.core.rules.values import LimitRule
+from moreton.ratelimit.rls.core.facts import is_asked_for
 
 WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
 
@@ -104,9 +106,11 @@ class Compiled:
 
     def _names_of_limit(self, rule: LimitRule) -> list[ResourceKey]:
         """Its filters, whether they act, and the routes that turn them on."""
+        names = [name for name in sorted(self._gateways) if is_for_gateway(rule, name)]
+        if is_asked_for(rule):
+            return [ResourceKey(TypeUrl.EXTENSION, chain_name(name)) for name in names]
         if not kept_by_proxies(rule):
             return []
-        names = [name for name in sorted(self._gateways) if is_for_gateway(rule, name)]
         found = [
             ResourceKey(TypeUrl.EXTENSION, one)
             for name in names

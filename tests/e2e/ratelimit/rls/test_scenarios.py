@@ -224,8 +224,11 @@ def test_a_quota_of_what_answers_cost_refuses_after_more_than_it_was_used(
         assert door.passes("/tokens") == [True]
         wait_until_reported(limits, before + number)
     assert door.passes("/tokens") == [False]
+    # A proxy reports what was refused, too, where it does not ask for more than it knows then.
+    wait_until_reported(limits, before + 4)
     limits.clock.advance(60)
     assert door.passes("/tokens") == [True]
+    wait_until_reported(limits, before + 5)
 
 
 def test_a_request_goes_to_the_service_that_has_quota_left(door: Gateway, limits: Limits) -> None:
@@ -238,6 +241,7 @@ def test_a_request_goes_to_the_service_that_has_quota_left(door: Gateway, limits
     assert door.passes("/places") == [False]
     limits.clock.advance(60)
     assert door.ask("/places").body == "this is small"
+    wait_until_reported(limits, before + 6)
 
 
 def test_without_the_service_requests_pass_or_not_as_the_filter_says(

@@ -272,6 +272,7 @@ class Limits:
     path: Path
     clock: ManualClock = field(default_factory=ManualClock)
     port: int = 0
+    listen: str = ""
 
     def __post_init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -286,7 +287,7 @@ class Limits:
     async def start(self) -> None:
         """Answer, on the port of before if there was one."""
         self.server = RateLimitServer(self.service)
-        self.port = self.server.listen(f"127.0.0.1:{self.port}")
+        self.port = self.server.listen(self.listen or f"127.0.0.1:{self.port}")
         await self.server.start()
 
     async def stop(self) -> None:

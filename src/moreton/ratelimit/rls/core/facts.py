@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from moreton.ratelimit.core.rules.bounds import WorkBound
 from moreton.ratelimit.core.rules.seen import Caller
-from moreton.ratelimit.core.rules.values import Clients, LimitRule, Part, Place, Scope, Trait
+from moreton.ratelimit.core.rules.values import (
+    Clients,
+    LimitRule,
+    Part,
+    Place,
+    Scope,
+    Trait,
+    Verdict,
+)
 from moreton.ratelimit.rls.core.tree import Entry
 from moreton.resilience.core.headers import CRITICALITY
 
@@ -105,6 +113,14 @@ def wanted_headers(rules: Iterable[LimitRule], clients: Clients) -> frozenset[st
 def is_asked_for(rule: LimitRule) -> bool:
     """Whether gateways ask for each request of *rule*."""
     return rule.at is Place.GATEWAY and rule.scope is Scope.EXACT and not rule.connections
+
+
+def asked_problems(rule: LimitRule) -> list[tuple[str, str]]:
+    """Why gateways cannot hold *rule* by asking, each with what to do; none when they can."""
+    if is_asked_for(rule) and rule.verdict is Verdict.DROP:
+        what = "a gateway that asks answers what is too many, it ends no connection"
+        return [(what, "write `verdict: reject`, or `scope: local`")]
+    return []
 
 
 def is_reported(rule: LimitRule) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,7 @@ def run(plan: Plan, say: Say) -> None:
 
     Raises `ConfigRefused`, and `RateLimitServerNotStarted` where the address is taken.
     """
+    _check_socket(plan.listen)
     if plan.processes == 1:
         run_worker(plan, say)
         return
@@ -108,3 +110,15 @@ def _check_free(listen: str) -> None:
                 f"{listen} cannot be listened on: {error}; give a HOST:PORT that no other program "
                 "has, or unix:/PATH"
             ) from error
+
+
+def _check_socket(listen: str) -> None:
+    """A socket of a file is taken over from whoever left it, but not from one that answers."""
+    path = listen.removeprefix("unix:")
+    if path == listen:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(path)
+        raise RateLimitServerNotStarted(
+            f"{listen} cannot be listened on: another program answers there; give a path of its own"
+        )
