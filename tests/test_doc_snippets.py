@@ -32,7 +32,8 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ELSEWHERE])
-def test_snippets_of_a_page_run(name: str) -> None:
+def test_snippets_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     text = PAGES[name].read_text()
     names: dict[str, object] = {"__name__": "snippet"}
     with no_backoff():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from moreton.cli.outbox.dead import dead
-from moreton.cli.outbox.moving import relay, resend, schema, status
+from moreton.cli.outbox.moving import relay, resend, schema, skip_lost, status
 
 __all__ = ["outbox"]
 
@@ -24,5 +24,6 @@ outbox = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode="rich")
 outbox.command("relay")(relay)
 outbox.command("status")(status)
 outbox.command("resend")(resend)
+outbox.command("skip-lost")(skip_lost)
 outbox.command("schema")(schema)
 outbox.add_typer(dead, name="dead")

@@ -100,6 +100,32 @@ def resend(
         print_line(f"{count} events are sent again by the running relay")
 
 
+def skip_lost(
+    consumer: Annotated[str, typer.Argument(help="The name of the inbox.")],
+    topic: Topic,
+    *,
+    database: Database,
+    as_json: AsJson = False,
+) -> None:
+    """Have a consumer go on with what a broker has, when messages before that are gone.
+
+    Send again first what the outbox still keeps: `moreton outbox resend`.
+
+    [bold]Examples[/]
+
+      moreton outbox skip-lost payments orders --database postgresql:///payments
+    """
+    from moreton.transactions.outbox.looking import forget_position  # noqa: PLC0415 - as above
+
+    known = forget_position(database, consumer, topic)
+    if as_json:
+        print_json({"known": known})
+    elif known:
+        print_line(f"{consumer} reads {topic} from the first message there is")
+    else:
+        print_line(f"{consumer} has not read {topic} yet: nothing to skip")
+
+
 class DialectName(StrEnum):
     """A kind of database."""
 

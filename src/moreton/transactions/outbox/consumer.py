@@ -158,7 +158,7 @@ class Consumer:
         if token is not None:
             with contextlib.suppress(MoretonError):
                 await self._on_thread(self._handling.release, token)
-        await self._on_thread(self._place.close)
+        await self._on_thread(self._handling.close)
         await self._broker.close()
         self._thread.shutdown(wait=False)
 

@@ -112,8 +112,8 @@ class EventsExpired(OutboxError):
         super().__init__(
             f"topic {topic} begins at {first} and {consumer} has read to {position}: "
             f"{first - position - 1} messages are gone, nothing more is handled; "
-            f"send them again by `moreton outbox resend`, or accept the loss by "
-            f"`moreton outbox skip-lost`"
+            "send them again by `moreton outbox resend`, and go on with what there is by "
+            f"`moreton outbox skip-lost {consumer} {topic}`"
         )
 
 

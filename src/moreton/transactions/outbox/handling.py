@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -80,6 +81,7 @@ class Handling:
         self._rng = system_rng()
         self._clock = SystemClock()
         self._installed = False
+        self._runner = asyncio.Runner()  # of the thread's own
         self._counted = (0, 0)
         self._aside_at = self._forget_at = Instant(0)
         self.aside_poll = ASIDE_POLL
@@ -108,6 +110,11 @@ class Handling:
     def release(self, token: int) -> None:
         """Let the next one have it."""
         self._place.ask(leases.release(self._lease, token))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._runner.close()
+        self._place.close()
 
     def reached(self) -> dict[str, Reached]:
         """How far each topic was read."""
@@ -186,8 +193,8 @@ class Handling:
         for given in [events] if handler.many else events:
             try:
                 result = handler.call(given, work.given)
-                if handler.asynchronous:
-                    asyncio.run(result)  # type: ignore[arg-type]
+                if inspect.iscoroutine(result):
+                    self._runner.run(result)
             except Exception as error:
                 first = given[0] if isinstance(given, list) else given
                 raise HandlerFailed(first) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -23,7 +22,6 @@ class Registered:
 
     call: Callable[..., object]
     many: bool
-    asynchronous: bool
 
 
 class Inbox:
@@ -31,7 +29,8 @@ class Inbox:
 
     A handler gets the event and what to write with, in the transaction that also says that the
     event was handled: what it writes there happens once, however often the event arrives. What it
-    does elsewhere may happen again. It must not commit. Raises what it cannot do::
+    does elsewhere may happen again. It must not commit. One that is `async` runs on a loop of the
+    consumer's thread::
 
         inbox = Inbox("payments")
 
@@ -72,9 +71,7 @@ class Inbox:
             for each in types:
                 if each in self._handlers or each in self._ignored:
                     raise AlreadyHandled(type_=each)
-                self._handlers[each] = Registered(
-                    handler, many, inspect.iscoroutinefunction(handler)
-                )
+                self._handlers[each] = Registered(handler, many)
             return handler
 
         return register

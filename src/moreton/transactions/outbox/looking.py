@@ -42,3 +42,14 @@ def tables(dialect: str, table: str) -> list[str]:
     """The statements that make the tables of an outbox and an inbox."""
     words = POSTGRES if dialect == POSTGRES.name else SQLITE
     return list(dict.fromkeys([*outbox_schema(words, table), *inbox_schema(words)]))
+
+
+def forget_position(database: str | Place, consumer: str, topic: str) -> bool:
+    """Have *consumer* read *topic* from the first message there is; whether it had a position.
+
+    For messages that a broker lost or deleted. What it handled before, it knows.
+    """
+    place = open_place(database)
+    found = place.run(overview.forget_position(consumer, topic))
+    place.close()
+    return found

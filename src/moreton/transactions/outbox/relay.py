@@ -81,6 +81,7 @@ class Relay:
         self._holder = uuid4().hex
         self._lease = f"relay:{outbox.table}"
         self._installed = False
+        self._attempts = 0
         self._events = self._messages = self._failures = self._fenced = 0
         self._failing = ""
         self._rang = asyncio.Event()
@@ -152,9 +153,10 @@ class Relay:
 
     async def _publish(self, effect: core.Publish) -> core.Happened:
         _READ()
-        first, last = effect.rows[0].position, effect.rows[-1].position
-        # Another relay, or this one after a failure, may cut the rows differently.
-        name = f"{self._outbox.topic}/{self._tenure.token}/{self._failures}/{first}-{last}"
+        self._attempts += 1
+        # Never the same twice: a broker that knows an id would swallow what is sent again because
+        # it was lost. Repetitions are for inboxes to find.
+        name = f"{self._holder}/{self._attempts}"
         await self._broker.publish(self._outbox.topic, effect.body, name)
         _PUBLISHED()
         self._events += len(effect.rows)

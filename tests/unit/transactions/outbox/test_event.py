@@ -46,7 +46,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(JSON, max_size=4))
 def test_batch_of_events_comes_back_as_it_was(data: list[Any]) -> None:
     events = [

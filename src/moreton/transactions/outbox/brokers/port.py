@@ -56,7 +56,7 @@ class Broker(Protocol):
         """Return once *body* is on disk, at the end of *topic*.
 
         When this raises it may be there all the same. Who publishes waits for the answer before
-        the next one. *id* may be used to drop an immediate repetition.
+        the next one. *id* is another one each time.
         """
         ...
 

@@ -46,3 +46,14 @@ def leases() -> Script[list[dict[str, Any]]]:
         }
         for name, holder, token, beat in rows
     ]
+
+
+def forget_position(consumer: str, topic: str) -> Script[bool]:
+    """Delete how far *topic* was read; whether that was known."""
+    (rows,) = yield [
+        Statement(
+            "DELETE FROM moreton_positions WHERE consumer = ? AND topic = ? RETURNING 1",
+            (consumer, topic),
+        )
+    ]
+    return bool(rows)
