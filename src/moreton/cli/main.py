@@ -28,6 +28,7 @@ _COMMANDS = {
     "saga": ("moreton.cli.saga", "saga", "Look"),
     "ring": ("moreton.cli.ring", "ring", "Look"),
     "history": ("moreton.cli.history", "history", "Look"),
+    "indoubt": ("moreton.cli.indoubt", "indoubt", "Look"),
     "status": ("moreton.cli.looking.status", "status", "Look"),
     "explain": ("moreton.cli.looking.explain", "explain", "Look"),
     "routes": ("moreton.cli.looking.listings", "routes", "Look"),

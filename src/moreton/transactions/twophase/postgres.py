@@ -156,6 +156,16 @@ class PostgresBranch:
 
     def has_changes(self) -> bool:
         """As `Branch.has_changes`: a transaction that changes nothing gets no number."""
+        status = self.connection.info.transaction_status
+        if status != psycopg.pq.TransactionStatus.INTRANS:
+            self.rollback()
+            idle = status == psycopg.pq.TransactionStatus.IDLE
+            raise PrepareRefused(
+                participant=self._home.name,
+                reason="the work ended it by itself: look what it left there"
+                if idle
+                else "a statement in it had failed",
+            )
         try:
             row = self.connection.execute(
                 "SELECT pg_current_xact_id_if_assigned()::text"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event as Flag
@@ -69,6 +69,11 @@ class Resolver:
         self._stopping = Flag()
         self._alarmed: dict[str, timedelta] = {}
         self.last = Report()
+
+    @property
+    def participants(self) -> list[str]:
+        """The names of those that are looked at."""
+        return list(self._participants)
 
     def look(self) -> Report:
         """Everything that is prepared, and what it is; changes nothing."""
@@ -175,7 +180,7 @@ class Resolver:
         """Remove decisions that all participants have carried out; those that one has not, ever."""
         torn: list[tuple[str, str]] = []
         done = []
-        for decided in self._log.commits(older_than=max(self._grace, GRACE)):
+        for decided in self._log.commits(older_than=self._grace):
             fates = self._fates(decided, unreachable)
             torn += [
                 (self._gid(decided, name), name)
@@ -236,8 +241,3 @@ def _end_at(participant: Participant, gid: str, decision: Decision) -> bool:
     if decision is Decision.COMMIT:
         return participant.commit(gid)
     return participant.rollback(gid)
-
-
-def names_of(found: Iterable[InDoubt]) -> list[str]:
-    """Their gids."""
-    return [one.prepared.gid for one in found]
