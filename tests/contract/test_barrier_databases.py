@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
@@ -28,16 +28,15 @@ from moreton.transactions.barrier import (
     forget,
 )
 from moreton.transactions.barrier import sqlalchemy as by_sqlalchemy
-from support.postgres_server import PostgresServer, running_postgres
+from support.postgres_server import PostgresServer
 
 DO, CONFIRM, UNDO = Act.DO, Act.CONFIRM, Act.UNDO
 Connect = Callable[[], Any]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_postgres() as server:
-        yield server
+def server(postgres_of_session: PostgresServer) -> PostgresServer:
+    return postgres_of_session
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from moreton.transactions.idempotency import Interrupted, Keeper, keep_at
 from moreton.transactions.idempotency.core.claims import Replay, Run, Unknown, Wait
 from moreton.transactions.idempotency.core.keys import Stored
 from moreton.transactions.idempotency.keeping import Keys, Slot
-from support.postgres_server import running_postgres
 
 STORED = Stored(201, (("content-type", "text/plain"),), b"\x00\xffmade")
 
@@ -39,7 +38,8 @@ def keeper(
     with contextlib.ExitStack() as stack:
         urls = {"memory": "memory:", "sqlite": f"sqlite:///{tmp_path_factory.mktemp('k') / 'k.db'}"}
         if request.param == "postgres":
-            urls["postgres"] = stack.enter_context(running_postgres()).url()
+            server = request.getfixturevalue("postgres_of_session")
+            urls["postgres"] = server.new_database()
         keeper = keep_at(urls[request.param])
         stack.callback(keeper.close)
         yield keeper

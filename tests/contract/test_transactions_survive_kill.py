@@ -18,7 +18,7 @@ import pytest
 
 from support import bank_worker
 from support.bank_worker import ABORTED, CENTS, COMMITTED, balance, found_bank
-from support.postgres_server import PostgresServer, running_postgres
+from support.postgres_server import PostgresServer
 
 TESTS = Path(__file__).parents[1]
 KILLED = -signal.SIGKILL
@@ -74,9 +74,8 @@ def worker() -> Iterator[Worker]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_postgres() as server:
-        yield server
+def server(postgres_of_session: PostgresServer) -> PostgresServer:
+    return postgres_of_session
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import sqlite3
 import threading
@@ -41,15 +40,14 @@ from moreton.transactions.twophase.errors import (
     UnknownBranch,
 )
 from moreton.transactions.twophase.telemetry import export_prometheus
-from support.postgres_server import PostgresServer, running_postgres
+from support.postgres_server import PostgresServer
 
 NOW = timedelta(0)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_postgres() as server:
-        yield server
+def server(postgres_of_session: PostgresServer) -> PostgresServer:
+    return postgres_of_session
 
 
 @pytest.fixture(scope="module")
@@ -245,19 +243,6 @@ def test_what_somebody_rolled_back_by_hand_is_found_torn(shop: Shop) -> None:
         shop.log.forget([one.transaction_id for one in shop.log.commits(older_than=NOW)])
 
 
-def test_a_server_without_room_says_what_to_set() -> None:
-    server = PostgresServer()
-    server._settings["max_prepared_transactions"] = "0"
-    try:
-        server.start()
-        participant = PostgresParticipant("orders", server.url())
-        with pytest.raises(PreparedDisabled, match="max_prepared_transactions = 0"):
-            participant.begin("moreton:a:b:c")
-    finally:
-        server.stop()
-        shutil.rmtree(server.folder, ignore_errors=True)
-
-
 def test_the_command_names_and_ends_what_is_in_doubt(shop: Shop) -> None:
     def run(*words: str) -> tuple[int, Any]:
         every = ["--log", shop.log_url, "--participant", f"orders={shop.url}"]
@@ -297,3 +282,19 @@ def test_a_person_may_not_tear_a_transaction_by_mistake(shop: Shop) -> None:
     with pytest.raises(HeldByPrepared, match="01kdecided"):
         shop.stock.begin("moreton:a:b:stock")
     assert shop.resolver().end_by_hand(gid, Decision.ABORT, force=True) == ["stock"]
+
+
+def test_a_server_without_room_says_what_to_set(shop: Shop, server: PostgresServer) -> None:
+    shop.orders.close()
+    server.stop()
+    settings = server._settings
+    server._settings = {**settings, "max_prepared_transactions": "0"}
+    server.start()
+    participant = PostgresParticipant("orders", shop.url)
+    try:
+        with pytest.raises(PreparedDisabled, match="max_prepared_transactions = 0"):
+            participant.begin("moreton:a:b:c")
+    finally:
+        server.stop()
+        server._settings = settings
+        server.start()
