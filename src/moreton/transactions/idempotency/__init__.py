@@ -10,22 +10,22 @@ effect and the kept answer leaves the outcome unknown: the key is refused from t
 `Interrupted.RERUN`, handled again, which is right where the handler asks the barrier with the same
 key. A 5xx, and what says "not now", is not kept: the key may try again::
 
-    policy = Policy(keep_at("sqlite:///keys.db"))
+    policy = KeyPolicy(keep_at("sqlite:///keys.db"))
     app = IdempotencyMiddleware(app, policy)  # moreton.transactions.idempotency.servers.asgi
 """
 
 from moreton.transactions.idempotency.core.claims import Interrupted
 from moreton.transactions.idempotency.core.keys import is_final
 from moreton.transactions.idempotency.keeping import DatabaseKeeper, Keeper, MemoryKeeper
-from moreton.transactions.idempotency.policy import Policy, Request, by_authorization, keep_at
+from moreton.transactions.idempotency.policy import KeyPolicy, Request, by_authorization, keep_at
 from moreton.transactions.idempotency.servers.call import idempotent_call
 
 __all__ = [
     "DatabaseKeeper",
     "Interrupted",
     "Keeper",
+    "KeyPolicy",
     "MemoryKeeper",
-    "Policy",
     "Request",
     "by_authorization",
     "idempotent_call",

@@ -38,7 +38,7 @@ def by_authorization(request: Request) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class KeyPolicy:
     """Requests of *methods* with a key are handled once; the answer is given again afterwards.
 
     *keeper*: `keep_at` a URL, or in memory. *required* says which requests must have a key.

@@ -246,7 +246,7 @@ class Coordinator:
                 wait_for = _AGAIN.next_delay(record.attempts + 1, self._rng)
                 self._log.note(name, pending, trouble, wait_for)
             case End(state):
-                self._log.end(name, state, machine.trouble)
+                self._log.end(name, state, machine.reasons)
         return ()
 
     def _call(self, ask: Ask, branch: str, record: Record) -> Call:
@@ -308,7 +308,8 @@ def _check_is_answer(answer: object) -> None:
 
 def _standing(machine: Tcc, record: Record) -> Outcome:
     pending = () if machine.state.is_final else machine.pending
-    return Outcome(record.transaction_id, machine.state, pending, dict(machine.trouble))
+    trouble = {**machine.reasons, **machine.trouble}
+    return Outcome(record.transaction_id, machine.state, pending, trouble)
 
 
 def _outcome(record: Record) -> Outcome:

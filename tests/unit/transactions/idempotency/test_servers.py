@@ -16,8 +16,8 @@ import pytest
 from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.idempotency import (
     Interrupted,
+    KeyPolicy,
     MemoryKeeper,
-    Policy,
     idempotent_call,
 )
 from moreton.transactions.idempotency.servers.asgi import IdempotencyMiddleware
@@ -66,7 +66,7 @@ def shop() -> Shop:
 
 @pytest.fixture(params=["asgi", "wsgi"])
 def serve(request: pytest.FixtureRequest, shop: Shop) -> Callable[..., Ask]:
-    def serve(policy: Policy) -> Ask:
+    def serve(policy: KeyPolicy) -> Ask:
         def ask(method: str = "POST", body: bytes = b"figs", **headers: str) -> httpx.Response:
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
             if request.param == "wsgi":
@@ -95,7 +95,7 @@ def code(response: httpx.Response) -> tuple[int, str]:
 
 
 def test_a_repetition_gets_the_same_answer(shop: Shop, serve: Callable[..., Ask]) -> None:
-    ask = serve(Policy(MemoryKeeper()))
+    ask = serve(KeyPolicy(MemoryKeeper()))
     first, again = ask(**KEY), ask(**KEY)
     assert (first.status_code, first.text) == (again.status_code, again.text)
     assert first.text == "order 1 of figs"
@@ -108,7 +108,7 @@ def test_a_repetition_gets_the_same_answer(shop: Shop, serve: Callable[..., Ask]
 
 
 def test_a_key_with_another_request_is_refused(shop: Shop, serve: Callable[..., Ask]) -> None:
-    ask = serve(Policy(MemoryKeeper()))
+    ask = serve(KeyPolicy(MemoryKeeper()))
     ask(**KEY)
     assert code(ask(body=b"dates", **KEY)) == (422, "idempotency-key-reused")
     assert ask(body=b"dates", authorization="Bearer other", **KEY).status_code == 201
@@ -118,7 +118,7 @@ def test_a_key_with_another_request_is_refused(shop: Shop, serve: Callable[..., 
 def test_a_duplicate_of_what_is_under_way_is_told_to_wait(
     shop: Shop, serve: Callable[..., Ask]
 ) -> None:
-    ask = serve(Policy(MemoryKeeper()))
+    ask = serve(KeyPolicy(MemoryKeeper()))
     found: list[httpx.Response] = []
     shop.before = lambda: found.append(asked_meanwhile(lambda: ask(**KEY)))
     assert ask(**KEY).status_code == 201
@@ -137,21 +137,21 @@ def asked_meanwhile(ask: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def test_requests_without_a_key_pass_or_are_refused(shop: Shop, serve: Callable[..., Ask]) -> None:
-    ask = serve(Policy(MemoryKeeper()))
+    ask = serve(KeyPolicy(MemoryKeeper()))
     ask()
     ask()
     ask("PUT", **KEY)
     ask("PUT", **KEY)
     assert shop.made == 4
     assert shop.calls == [None] * 4
-    strict = serve(Policy(MemoryKeeper(), required=True))
+    strict = serve(KeyPolicy(MemoryKeeper(), required=True))
     assert code(strict()) == (400, "idempotency-key-missing")
     assert code(strict(idempotency_key='"')) == (400, "idempotency-key-malformed")
     assert shop.made == 4
 
 
 def test_a_server_error_leaves_the_key_free(shop: Shop, serve: Callable[..., Ask]) -> None:
-    ask = serve(Policy(MemoryKeeper()))
+    ask = serve(KeyPolicy(MemoryKeeper()))
     shop.status = 503
     assert ask(**KEY).status_code == 503
     shop.status = 201
@@ -164,7 +164,7 @@ def test_a_server_error_leaves_the_key_free(shop: Shop, serve: Callable[..., Ask
 
 
 def test_what_is_too_large_is_refused_or_not_kept(shop: Shop, serve: Callable[..., Ask]) -> None:
-    ask = serve(Policy(MemoryKeeper(), request_bytes_max=10, answer_bytes_max=100))
+    ask = serve(KeyPolicy(MemoryKeeper(), request_bytes_max=10, answer_bytes_max=100))
     assert code(ask(body=b"x" * 11, **KEY)) == (413, "idempotency-request-too-large")
     assert shop.made == 0
     shop.answer = b"x" * 101
@@ -190,7 +190,7 @@ def test_a_database_that_is_away_refuses_and_does_not_take_answers_back(
             return super().answer(*values)
 
     keeper = Away()
-    ask = serve(Policy(keeper))
+    ask = serve(KeyPolicy(keeper))
     shop.before = lambda: setattr(keeper, "away", True)
     assert ask(**KEY).status_code == 201
     refused = ask(**KEY)
@@ -206,17 +206,17 @@ def test_what_is_no_policy_is_refused(how: Any) -> None:
     with pytest.raises(TypeError, match="keep_at"):
         Wsgi(Shop().wsgi, how)
     with pytest.raises(ValueError, match="'again' is not"):
-        Policy(MemoryKeeper(), interrupted="again")  # type: ignore[arg-type]
-    assert Policy(MemoryKeeper(), interrupted=Interrupted.RERUN).methods == {"POST", "PATCH"}
+        KeyPolicy(MemoryKeeper(), interrupted="again")  # type: ignore[arg-type]
+    assert KeyPolicy(MemoryKeeper(), interrupted=Interrupted.RERUN).methods == {"POST", "PATCH"}
 
 
 DJANGO = """
 import json, sys
 from django.conf import settings
-from moreton.transactions.idempotency import MemoryKeeper, Policy, idempotent_call
+from moreton.transactions.idempotency import MemoryKeeper, KeyPolicy, idempotent_call
 settings.configure(
     ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="x",
-    MORETON_IDEMPOTENCY=Policy(MemoryKeeper()),
+    MORETON_IDEMPOTENCY=KeyPolicy(MemoryKeeper()),
     MIDDLEWARE=["moreton.transactions.idempotency.servers.django.IdempotencyMiddleware"],
 )
 import django; django.setup()

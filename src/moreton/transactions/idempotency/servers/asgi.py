@@ -1,6 +1,6 @@
 """ASGI middleware: for FastAPI, Starlette, Django and all others.
 
-app = IdempotencyMiddleware(app, Policy(keep_at("sqlite:///keys.db")))
+app = IdempotencyMiddleware(app, KeyPolicy(keep_at("sqlite:///keys.db")))
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from moreton.transactions.idempotency.core.problems import Answer
-from moreton.transactions.idempotency.policy import Policy, Request
+from moreton.transactions.idempotency.policy import KeyPolicy, Request
 from moreton.transactions.idempotency.servers.call import PLACE
 from moreton.transactions.idempotency.servers.guard import Guard, Handling
 
@@ -30,7 +30,7 @@ class IdempotencyMiddleware:
     server ends the handler, leaves an unknown outcome behind.
     """
 
-    def __init__(self, app: App, policy: Policy) -> None:
+    def __init__(self, app: App, policy: KeyPolicy) -> None:
         self._app = app
         self._guard = Guard(policy)
 

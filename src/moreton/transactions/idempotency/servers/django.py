@@ -1,7 +1,7 @@
 """Middleware for Django, for threads and for tasks.
 
 MIDDLEWARE = ["moreton.transactions.idempotency.servers.django.IdempotencyMiddleware", …]
-MORETON_IDEMPOTENCY = Policy(keep_at("sqlite:///keys.db"))
+MORETON_IDEMPOTENCY = KeyPolicy(keep_at("sqlite:///keys.db"))
 """
 
 from __future__ import annotations

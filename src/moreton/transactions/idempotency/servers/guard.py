@@ -26,7 +26,7 @@ from moreton.transactions.idempotency.core.problems import (
     unavailable,
 )
 from moreton.transactions.idempotency.keeping import Slot
-from moreton.transactions.idempotency.policy import Policy, Request
+from moreton.transactions.idempotency.policy import KeyPolicy, Request
 
 _RETRY_SECONDS = 5
 _LOG = logging.getLogger("moreton.transactions")
@@ -43,8 +43,10 @@ class Handling:
 class Guard:
     """Decides by *policy*; blocks while the database answers."""
 
-    def __init__(self, policy: Policy) -> None:
-        check_kind("policy", policy, Policy, "a policy, as Policy(keep_at('sqlite:///keys.db'))")
+    def __init__(self, policy: KeyPolicy) -> None:
+        check_kind(
+            "policy", policy, KeyPolicy, "a policy, as KeyPolicy(keep_at('sqlite:///keys.db'))"
+        )
         self.policy = policy
 
     def slot(self, request: Request) -> Slot | Answer | None:

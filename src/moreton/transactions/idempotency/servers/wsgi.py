@@ -1,6 +1,6 @@
 """WSGI middleware: for Flask, Django and all others.
 
-app.wsgi_app = IdempotencyMiddleware(app.wsgi_app, Policy(keep_at("sqlite:///keys.db")))
+app.wsgi_app = IdempotencyMiddleware(app.wsgi_app, KeyPolicy(keep_at("sqlite:///keys.db")))
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from moreton.transactions.idempotency.core.problems import Answer
-from moreton.transactions.idempotency.policy import Policy, Request
+from moreton.transactions.idempotency.policy import KeyPolicy, Request
 from moreton.transactions.idempotency.servers.call import PLACE
 from moreton.transactions.idempotency.servers.guard import Guard, Handling
 
@@ -29,7 +29,7 @@ class IdempotencyMiddleware:
     An answer is held until it is whole, and kept, or is too large to be.
     """
 
-    def __init__(self, app: App, policy: Policy) -> None:
+    def __init__(self, app: App, policy: KeyPolicy) -> None:
         self._app = app
         self._guard = Guard(policy)
 

@@ -115,6 +115,8 @@ class Tcc:
         self._expires = expires
         self.state = state
         self.pending = tuple(self._branches if pending is None else pending)
+        # Why it was cancelled, and what keeps the decision from being carried out.
+        self.reasons: dict[str, str] = {}
         self.trouble: dict[str, str] = {}
         self._waiting: set[str] = set()
         self._deciding = False
@@ -149,7 +151,7 @@ class Tcc:
     def wake(self, now: Instant) -> Sequence[Effect]:
         """As `Machine.wake`."""
         if self.state is State.TRYING and not self._deciding and now >= self._expires:
-            self.trouble = {"": "it expired"}
+            self.reasons[""] = "it expired"
             return self._decide(State.CANCELLING)
         return ()
 
@@ -162,18 +164,17 @@ class Tcc:
         if answer.act is not self._act() or answer.branch not in self._waiting:
             return ()
         self._waiting.discard(answer.branch)
-        if answer.reply is Reply.DONE:
-            self.trouble.pop(answer.branch, None)
-        else:
-            self.trouble[answer.branch] = answer.why or str(answer.reply)
         if self.state is State.TRYING:
             return self._tried(answer, now)
-        if answer.reply is Reply.DONE:
+        if answer.reply is not Reply.DONE:
+            self.trouble[answer.branch] = answer.why or str(answer.reply)
+        else:
+            self.trouble.pop(answer.branch, None)
             self.pending = tuple(name for name in self.pending if name != answer.branch)
         if self._waiting:
             return ()
         if self.pending:
-            return (Note(self.pending, dict(self.trouble)),)
+            return (Note(self.pending, {**self.reasons, **self.trouble}),)
         confirmed = self.state is State.CONFIRMING
         self.state = State.CONFIRMED if confirmed else State.CANCELLED
         return (End(self.state),)
@@ -182,6 +183,7 @@ class Tcc:
         if self._deciding:
             return ()
         if answer.reply is not Reply.DONE:
+            self.reasons[answer.branch] = answer.why or str(answer.reply)
             return self._decide(State.CANCELLING)
         if self._waiting:
             return ()
