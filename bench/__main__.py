@@ -26,6 +26,7 @@ NAMES = (
     "routes",
     "saga",
     "startup",
+    "twophase",
 )
 
 

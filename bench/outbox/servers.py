@@ -22,6 +22,7 @@ from moreton.kernel.ports import free_port
 _UNPRIVILEGED = "nobody"
 _SETTINGS = {
     "listen_addresses": "",
+    "max_prepared_transactions": "50",
     "max_wal_size": "2GB",
     "shared_buffers": "128MB",
     # What tells when each row was committed.
