@@ -1,7 +1,7 @@
 """Configurations and the Envoy resources that they become; a real Envoy takes all of them.
 
 A case is a part of `moreton.yaml`; what it lacks is filled in. `routes`, `services`, `gateways`,
-`weights` and `limits` say which of the resources are shown.
+`weights`, `limits` and `bans` say which of the resources are shown.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
 from moreton.envoy.static import static_bootstrap, validate
 from moreton.gateway.compile import GatewayCompiler, Tracing
 from moreton.gateway.core.model import Destination, Gateway, Listener, Mirror, Route
+from moreton.ratelimit.core.rules.values import Ban
 from moreton.sim.script import Command, Handler
 from support.certificates import make_certificate
 from support.compiled_text import as_text
@@ -40,6 +41,7 @@ SHOWN = {
     "gateways": {TypeUrl.LISTENER, TypeUrl.SECRET, TypeUrl.CLUSTER},
     "weights": {TypeUrl.RUNTIME},
     "limits": {TypeUrl.EXTENSION},
+    "bans": {TypeUrl.EXTENSION},
 }
 
 
@@ -65,6 +67,7 @@ def compiled(settings: Settings) -> list[Resource]:
     for route in settings.routes.values():
         compiler.put_route(route)
     compiler.put_clients(settings.limits.clients)
+    compiler.put_bans(settings.limits.clients.bans)
     for rule in settings.limits.rules.values():
         compiler.put_limit(rule)
     changed, removed = compiler.take()
@@ -77,6 +80,9 @@ def shown(command: Command, settings: Settings) -> Iterator[Resource]:
         if resource.key.name.startswith(PLACES) and "connections" not in command.input:
             continue
         is_own = command.name != "gateways" or resource.key.name not in settings.services
+        is_of_bans = resource.key.name.startswith("bans/")
+        if command.name in {"bans", "limits"} and is_of_bans is not (command.name == "bans"):
+            continue
         if resource.key.type_url in SHOWN[command.name] and is_own:
             yield resource
 
@@ -100,6 +106,7 @@ class Together:
     compiler: GatewayCompiler
     cases: int = 0
     port: int = 20_000
+    bans: tuple[Ban, ...] = ()
 
     def add(self, settings: Settings) -> None:
         self.cases += 1
@@ -108,6 +115,8 @@ class Together:
             self.compiler.put_gateway(self._renamed(gateway, prefix))
         for service in settings.services.values():
             self.compiler.put_service(replace(service, name=prefix + service.name))
+        self.bans += settings.limits.clients.bans
+        self.compiler.put_bans(self.bans)
         names = frozenset(prefix + name for name in settings.gateways)
         for route in settings.routes.values():
             gateways = frozenset(prefix + name for name in route.gateways) or names

@@ -34,6 +34,7 @@ __all__ = [
     "SaidCost",
     "Under",
     "ban_refusal",
+    "banned_problem",
     "by_address",
     "by_header",
     "everyone",
@@ -271,16 +272,20 @@ def ban_refusal(name: str, until: datetime | None = None, *, drop: bool = False)
     if drop:
         return Refusal(403, [("content-length", "0")], b"", decision, drop=True, banned=_BANNED)
     detail = _BANNED if until is None else f"{_BANNED} until {until:%Y-%m-%dT%H:%M:%SZ}"
-    problem = {
+    body = json.dumps(banned_problem(detail)).encode()
+    fields = [("content-type", PROBLEM), ("content-length", str(len(body)))]
+    return Refusal(403, fields, body, decision, banned=detail)
+
+
+def banned_problem(detail: str = _BANNED) -> dict[str, object]:
+    """The problem document of who is banned."""
+    return {
         "type": "about:blank",
         "title": "Forbidden",
         "status": 403,
         "detail": detail,
         "code": "banned",
     }
-    body = json.dumps(problem).encode()
-    fields = [("content-type", PROBLEM), ("content-length", str(len(body)))]
-    return Refusal(403, fields, body, decision, banned=detail)
 
 
 def problem_of(decision: Decision, status: int) -> dict[str, object]:

@@ -17,10 +17,12 @@ from fastapi import FastAPI
 from moreton.controlplane.api.app import STATUSES
 from moreton.controlplane.errors import ObjectNotValid
 from moreton.controlplane.limits.api import limits_router
+from moreton.controlplane.limits.keeping import BanKeeper
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.problems import install_problems
 from moreton.controlplane.settings import load_settings
 from moreton.kernel.places import Finder
+from moreton.ratelimit.config.words import ban_of
 from moreton.ratelimit.core.rules.seen import Caller
 from moreton.ratelimit.core.rules.values import Limits
 from moreton.ratelimit.rulebook import Rulebook
@@ -29,6 +31,7 @@ from moreton.ratelimit.servers.guard import Guard
 from moreton.store import Store
 from moreton.store.memory import open_memory_store
 
+BOTH = ["gateway", "service"]
 FILE = """
 version: 1
 gateways: {public: {listeners: [{address: 127.0.0.1:8080}]}}
@@ -96,10 +99,11 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
 async def test_a_ban_is_kept_listed_and_taken_back(plane: Plane) -> None:
     body = {"who": "192.0.2.7", "for": "1h", "reason": "guessing"}
     made = (await plane.change("POST", "/v1/limits/bans", body)).json()
+    assert made["at"] == BOTH
     until = datetime.fromisoformat(made["until"])
     assert timedelta(minutes=59) < until - datetime.now(UTC) <= timedelta(hours=1)
     assert (await plane.ask("GET", "/v1/limits/bans")).json() == [
-        {"who": "198.51.100.0/24", "until": None, "reason": "", "source": "file"},
+        {"who": "198.51.100.0/24", "until": None, "reason": "", "source": "file", "at": BOTH},
         {**made, "who": "192.0.2.7", "reason": "guessing", "source": "api"},
     ]
     await plane.change("DELETE", "/v1/limits/bans?who=192.0.2.7")
@@ -218,3 +222,22 @@ async def test_a_service_follows_rules_bans_and_resets(
     assert not await asyncio.to_thread(asker.ask)
     assert not passes()
     assert caplog.text.count("stay as they were") == 1
+
+
+async def test_gateways_are_told_when_a_ban_is_made_and_when_it_ends(plane: Plane) -> None:
+    published: list[list[str]] = []
+    over = datetime(1999, 1, 1, tzinfo=UTC)
+    in_file = [ban_of("198.51.100.0/24"), ban_of("10.0.0.0/8", over)]
+    keeper = BanKeeper(
+        plane.orders, lambda: in_file, lambda bans: published.append([one.who for one in bans])
+    )
+    running = asyncio.create_task(keeper.run())
+    soon = datetime.now(UTC) + timedelta(seconds=0.2)
+    await plane.orders.ban("192.0.2.7", soon, "")
+    async with asyncio.timeout(10):
+        while ["198.51.100.0/24", "192.0.2.7"] not in published:
+            await asyncio.sleep(0)
+        while published[-1] != ["198.51.100.0/24"]:
+            await asyncio.sleep(0.005)
+    assert datetime.now(UTC) >= soon
+    running.cancel()

@@ -24,7 +24,7 @@ def bans(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    headings = ["who", "until", "reason", "by"]
+    headings = ["who", "until", "kept by", "reason", "by"]
     print_rows(headings, map(_row, found), empty="nobody is banned")
 
 
@@ -41,8 +41,8 @@ def ban(
 ) -> None:
     """Let nobody of WHO pass, until the ban ends by itself or is taken back.
 
-    It is kept in the store, for all nodes, and holds at services that follow the control plane
-    within seconds.
+    It is kept in the store, for all nodes. Gateways keep out addresses and headers at once,
+    services that follow the control plane anyone within seconds.
 
     [bold]Examples[/]
 
@@ -58,7 +58,8 @@ def ban(
         print_json(found)
     else:
         end = f"until {found['until']}" if found["until"] else "for good"
-        print_line(f"{found['who']} is banned {end}")
+        alone = "" if "gateway" in found["at"] else ", at services alone: no gateway can tell"
+        print_line(f"{found['who']} is banned {end}{alone}")
 
 
 def unban(who: Who, *, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
@@ -92,4 +93,4 @@ def reset(
 
 def _row(one: dict[str, Any]) -> list[str]:
     source = {"file": "moreton.yaml", "api": "the API"}[one["source"]]
-    return [one["who"], one["until"] or "for good", one["reason"], source]
+    return [one["who"], one["until"] or "for good", ", ".join(one["at"]), one["reason"], source]

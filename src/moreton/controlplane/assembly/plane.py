@@ -18,6 +18,7 @@ from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.drains import Drains
 from moreton.controlplane.life.asking import asked_socket
+from moreton.controlplane.limits.keeping import BanKeeper
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
@@ -32,6 +33,7 @@ from moreton.envoy.xds import PROXYLESS, XdsServer
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
 from moreton.gateway.core.model import Route
 from moreton.kernel.time import SystemClock
+from moreton.ratelimit.core.rules.values import Ban
 from moreton.ratelimit.seeing.core.board import Board
 from moreton.registry import InstanceChange, Registry
 from moreton.registry.history import History
@@ -75,6 +77,7 @@ class Plane:
     rollouts: Rollouts = field(init=False)
     history: History = field(init=False)
     limit_orders: LimitOrders = field(init=False)
+    ban_keeper: BanKeeper = field(init=False)
 
     def __post_init__(self) -> None:
         self.views = Views(self.control, self.discovery.view)
@@ -85,6 +88,9 @@ class Plane:
         self.rollouts = Rollouts(self.store, self.registry, self.instructions)
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)
+        self.ban_keeper = BanKeeper(
+            self.limit_orders, lambda: self.settings.limits.clients.bans, self._publish_bans
+        )
 
     def apply(self, settings: Settings) -> int:
         """Put *settings* in force; how many objects they change."""
@@ -96,6 +102,7 @@ class Plane:
             None if tracing is None else Tracing(tracing.otlp, tracing.sample)
         )
         self.compiler.put_clients(settings.limits.clients, settings.limits.counters)
+        self.ban_keeper.touch()
         self.touch(changed)
         self.edited.set()
         self.edited = asyncio.Event()
@@ -143,6 +150,10 @@ class Plane:
     def clash(self, route: Route) -> str:
         """Why *route* cannot be beside the others; empty when it can."""
         return clash_sentence(route, self.clashes.clashing(route), self.desired)
+
+    def _publish_bans(self, bans: Iterable[Ban]) -> None:
+        self.compiler.put_bans(bans)
+        self.publisher.touch_all()
 
     def _index(self, key: ObjectKey) -> None:
         value = self.desired.weighted(key)

@@ -95,6 +95,7 @@ async def load(
     plane = put_together(settings, store, xds, preflight=preflight_with(binary))
     await plane.discovery.load()
     await plane.follower.load()
+    await plane.limit_orders.load()
     plane.apply(settings)
     # Before a proxy can ask: one that is told of nothing would drop everything.
     plane.publisher.publish_now()
@@ -109,6 +110,7 @@ async def load(
     instructions, orders = plane.instructions.follow, plane.limit_orders.follow
     await stack.enter_async_context(_following(plane, instructions, "following instructions"))
     await stack.enter_async_context(_following(plane, orders, "following bans"))
+    await stack.enter_async_context(in_background(plane.ban_keeper.run(), name="keep bans"))
     saving = keep_last_good(plane, state / "envoy", group=GROUP)
     editor = Editor(plane)
     edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from moreton.controlplane.errors import DefinedInFile, ObjectNotValid, UnknownObject
 from moreton.controlplane.limits.documents import (
+    ban_shown,
     bans_document,
     explanation,
     limits_document,
@@ -26,7 +27,7 @@ from moreton.gateway.core.model import Route
 from moreton.kernel.quantities import parse_duration
 from moreton.ratelimit.config.words import ban_of, read_moment
 from moreton.ratelimit.core.rules.seen import Caller
-from moreton.ratelimit.rulebook.documents import ban_document, rules_document
+from moreton.ratelimit.rulebook.documents import rules_document
 
 _KEY_CHARS_MAX = 1000
 
@@ -121,7 +122,7 @@ def _add_bans(router: APIRouter, settings: Callable[[], Settings], orders: Limit
     @router.post("/bans", status_code=http.HTTPStatus.CREATED)
     async def ban(body: BanBody) -> dict[str, Any]:
         """Ban a network, a key, a country; a second ban of it replaces the first."""
-        return ban_document(await orders.ban(body.who, _end(body), body.reason), "api")
+        return ban_shown(await orders.ban(body.who, _end(body), body.reason), "api")
 
     @router.delete("/bans", status_code=http.HTTPStatus.NO_CONTENT)
     async def unban(who: str) -> None:

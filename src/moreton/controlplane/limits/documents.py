@@ -8,6 +8,7 @@ from typing import Any
 
 from moreton.controlplane.settings import Settings
 from moreton.gateway.core.explain import Request, explain
+from moreton.gateway.core.limits import bans_at_gateways
 from moreton.gateway.core.model import Route
 from moreton.ratelimit.core.rules import compiled
 from moreton.ratelimit.core.rules.bans import BanIndex, in_force
@@ -31,7 +32,14 @@ def limits_document(settings: Settings) -> list[Document]:
 def bans_document(settings: Settings, bans: Iterable[Ban], now: datetime) -> list[Document]:
     """The bans that hold *now*: of the file, and *bans* that the API made."""
     mine = [ban for ban in settings.limits.clients.bans if in_force(ban, now)]
-    return [*(ban_document(one, "file") for one in mine), *(ban_document(b, "api") for b in bans)]
+    return [*(ban_shown(one, "file") for one in mine), *(ban_shown(one, "api") for one in bans)]
+
+
+def ban_shown(ban: Ban, source: str) -> Document:
+    """*ban*, and where it is kept: a gateway does not know the countries and tiers of clients."""
+    places = ["gateway", "service"] if bans_at_gateways([ban]) else ["service"]
+    until = None if ban.until is None else ban.until.astimezone(UTC).isoformat(timespec="seconds")
+    return {**ban_document(ban, source), "until": until, "at": places}
 
 
 def sections_of(settings: Settings) -> Mapping[str, Any]:
@@ -61,7 +69,7 @@ def explanation(
         "route": caller.route or None,
         "service": caller.service or None,
         "client": _client(seen),
-        "banned": None if ban is None else ban_document(ban, ""),
+        "banned": None if ban is None else ban_shown(ban, ""),
         "rules": [_explained(rule, seen) for rule in limits.rules.values()],
     }
 

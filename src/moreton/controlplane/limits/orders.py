@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from moreton.controlplane.errors import ObjectNotValid, UnknownObject
@@ -47,6 +47,12 @@ class LimitOrders:
         """The bans that hold, in the order of whom they are for."""
         now = self._now()
         return [ban for _, ban in sorted(self._bans.items()) if in_force(ban, now)]
+
+    def next_end(self, more: Iterable[Ban] = ()) -> datetime | None:
+        """When a ban ends next, of these or of *more*; `None` when none does."""
+        now = self._now()
+        ends = [ban.until for ban in (*self._bans.values(), *more) if ban.until is not None]
+        return min((end for end in ends if end > now), default=None)
 
     @property
     def resets(self) -> list[Reset]:
@@ -92,15 +98,20 @@ class LimitOrders:
         await self._store.txn(then=[Put(_RESETS + reset.id.encode(), body, lease)])
         return reset
 
-    async def follow(self, is_fine: Callable[[], None]) -> None:
-        """Keep up with the store; until cancelled."""
+    async def load(self) -> int:
+        """Take everything there is; the store's revision of it."""
         found = await self._store.range(PREFIX, prefix_end(PREFIX))
         self._bans.clear()
         self._resets.clear()
         for kv in found.kvs:
             self._take(kv.key, kv.value)
         self._tell()
-        watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=found.revision + 1)
+        return found.revision
+
+    async def follow(self, is_fine: Callable[[], None]) -> None:
+        """Keep up with the store; until cancelled."""
+        start = await self.load() + 1
+        watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=start)
         try:
             async with watch as batches:
                 is_fine()

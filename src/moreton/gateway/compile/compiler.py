@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
@@ -22,7 +22,7 @@ from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFil
 from moreton.gateway.core.routing import host_patterns, rank
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.patterns import ANY_HOST
-from moreton.ratelimit.core.rules.values import Clients, Counters, LimitRule
+from moreton.ratelimit.core.rules.values import Ban, Clients, Counters, LimitRule
 
 _COUNTERS = Counters()
 
@@ -214,6 +214,15 @@ class GatewayCompiler:
         """How clients are told apart, and where counts are, from now on."""
         self._limits.clients, self._limits.budget = clients, counters.budget
         self._limits_changed()
+
+    def put_bans(self, bans: Iterable[Ban]) -> None:
+        """Who is banned from now on; no limit begins anew."""
+        wanted = tuple(bans)
+        if wanted == self._limits.bans:
+            return
+        self._limits.bans = wanted
+        for name in self._gateways:
+            self._put(self._limits.banned(name))
 
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
         """What changed and what went since the last call."""

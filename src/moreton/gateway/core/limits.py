@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from moreton.gateway.core.model import Route
 from moreton.ratelimit.core.rules.bounds import (
@@ -13,6 +13,7 @@ from moreton.ratelimit.core.rules.bounds import (
     WorkBound,
 )
 from moreton.ratelimit.core.rules.values import (
+    Ban,
     LimitRule,
     Match,
     Mode,
@@ -71,6 +72,16 @@ def filter_resources(rule: LimitRule, gateway: str) -> list[str]:
     rates = any(isinstance(one, RateBound) for one in rule.bounds)
     counts = any(isinstance(one, WorkBound) for one in rule.bounds)
     return [arrivals_name(gateway)] * rates + [connections_name(gateway)] * counts
+
+
+def bans_chain_name(gateway: str) -> str:
+    """The name of what keeps out of *gateway* who is banned."""
+    return f"bans/{gateway}"
+
+
+def bans_at_gateways(bans: Iterable[Ban]) -> list[Ban]:
+    """Those of *bans* that a proxy can tell: by the client's address, or a header of it."""
+    return [ban for ban in bans if ban.part.trait in {Trait.ADDRESS, Trait.HEADER}]
 
 
 def kept_by_proxies(rule: LimitRule) -> bool:

@@ -10,9 +10,18 @@ from pathlib import Path
 from moreton.config import Fault, Location
 from moreton.ratelimit.config.files import geoip_problem, keys_problem
 from moreton.ratelimit.core.rules.conflicts import Conflict, conflicts
-from moreton.ratelimit.core.rules.values import Clients, LimitRule, Limits, Match, Place, Scope
+from moreton.ratelimit.core.rules.values import (
+    Clients,
+    LimitRule,
+    Limits,
+    Match,
+    Place,
+    Scope,
+    Trait,
+)
 
 Locate = Callable[[Sequence[str | int]], Location | None]
+_TOLD_AT_GATEWAYS = frozenset({Trait.ADDRESS, Trait.HEADER})
 _RULE = "the rule is not in force"
 
 
@@ -48,7 +57,11 @@ def notes_of(limits: Limits) -> list[str]:
         banned = sorted(tier for tier, bounds in rule.tiers.items() if bounds == ())
         if banned:
             notes.append(f"limit {rule.name!r} is 0 for {', '.join(banned)}: they are banned there")
-    return notes
+    return notes + [
+        f"the ban of {ban.who} is kept by services alone: no gateway can tell"
+        for ban in limits.clients.bans
+        if ban.part.trait not in _TOLD_AT_GATEWAYS
+    ]
 
 
 def _check_names(

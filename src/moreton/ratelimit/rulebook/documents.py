@@ -28,7 +28,7 @@ class Reset:
 
 def ban_document(ban: Ban, source: str) -> dict[str, Any]:
     """*ban*; *source* is `file` or `api`."""
-    until = None if ban.until is None else ban.until.astimezone(UTC).isoformat(timespec="seconds")
+    until = None if ban.until is None else ban.until.astimezone(UTC).isoformat()
     return {"who": ban.who, "until": until, "reason": ban.reason, "source": source}
 
 

@@ -34,6 +34,7 @@ async def test_status_counts_and_lists_what_needs_attention(client: httpx.AsyncC
         "gateway": {"pending": 1},
         "service": {"pending": 2},
         "route": {"pending": 2},
+        "limit": {},
     }
     assert {one["name"] for one in found["attention"]} >= {"products", "shop"}
     assert found["envoy"]["pid"] is None

@@ -270,7 +270,8 @@ async def test_publisher_is_settled_once_everything_was_acknowledged(
         TypeUrl.LISTENER: [],
         TypeUrl.RUNTIME: ["weights"],
         TypeUrl.EXTENSION: [
-            f"{kind}/public" for kind in ("limits", "route-limits", "arrivals", "connections")
+            f"{kind}/public"
+            for kind in ("bans", "limits", "route-limits", "arrivals", "connections")
         ],
     }
     for kind, asked in wanted.items():

@@ -32,7 +32,7 @@ PUBLIC = Gateway("public", (Listener(Address("127.0.0.1", 8080)),))
 SHOP = Service("shop", (Address("127.0.0.1", 8000),))
 CATALOGUE = Service("catalogue", discover="catalogue")
 WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
-LIMITS = ("limits", "route-limits", "arrivals", "connections")
+LIMITS = ("bans", "limits", "route-limits", "arrivals", "connections")
 TABLE = ResourceKey(TypeUrl.ROUTES, "public")
 
 

@@ -16,13 +16,14 @@ from moreton.envoy.messages import any_of
 from moreton.ratelimit.core.decision import Decision, Standing
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER, Limit
-from moreton.ratelimit.rules import PROBLEM
+from moreton.ratelimit.rules import PROBLEM, banned_problem
 
 # Which limit refused: the one field that services do not send.
 LIMIT_HEADER = "x-moreton-limit"
 _LIMIT = f"%RESP({LIMIT_HEADER})%"
 _AFTER = "%RESP(RETRY-AFTER)%"
 _REFUSED = 'response.code_details == "local_rate_limited"'
+_DENIED = "rbac_access_denied"
 _SHED = 'response.code_details in ["reached_concurrency_limit", "denied_by_admission_control"]'
 _TYPES = "https://iana.org/assignments/http-problem-types#"
 _PROBLEMS = {
@@ -78,11 +79,21 @@ def add_local_replies(out: manager_pb2.HttpConnectionManager) -> None:
         mappers.append(_mapper(asked, status, known, after=_AFTER))
         asked = f"{_REFUSED} && response.code == {status}"
         mappers.append(_mapper(asked, status, f"refused by {_LIMIT}"))
+    mappers.append(_banned())
     for status in (429, 503):
         asked = f"{_SHED} && response.code == {status}"
         shed = _mapper(asked, status, "too much work is under way", named=False)
         shed.headers_to_add.extend(header_options([("retry-after", _SHED_SECONDS)]))
         mappers.append(shed)
+
+
+def _banned() -> manager_pb2.ResponseMapper:
+    """As services answer who is banned."""
+    out = manager_pb2.ResponseMapper()
+    out.filter.CopyFrom(_cel(f'response.code_details.startsWith("{_DENIED}")'))
+    out.body_format_override.text_format_source.inline_string = json.dumps(banned_problem())
+    out.body_format_override.content_type = PROBLEM
+    return out
 
 
 def _mapper(

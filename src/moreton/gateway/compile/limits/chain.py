@@ -22,7 +22,12 @@ from moreton.gateway.compile.limits.filter_chain import CHAIN_TYPE, filter_chain
 from moreton.gateway.compile.limits.local import local_filters
 from moreton.gateway.compile.limits.requests import NETWORKS_HEADER, network_tag
 from moreton.gateway.compile.limits.shedding import shedding_filters
-from moreton.gateway.core.limits import chain_name, is_shedding, route_chain_name
+from moreton.gateway.core.limits import (
+    bans_chain_name,
+    chain_name,
+    is_shedding,
+    route_chain_name,
+)
 from moreton.ratelimit.core.addresses import Network
 from moreton.ratelimit.core.rules.values import Clients, LimitRule
 
@@ -34,7 +39,7 @@ def slots(gateway: str) -> list[manager_pb2.HttpFilter]:
     """
     of_routes = _slot(route_chain_name(gateway))
     of_routes.disabled = True
-    return [_slot(chain_name(gateway)), of_routes]
+    return [_slot(bans_chain_name(gateway)), _slot(chain_name(gateway)), of_routes]
 
 
 def _slot(name: str) -> manager_pb2.HttpFilter:

@@ -9,6 +9,7 @@ from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from moreton.envoy.core.resources import Resource
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import serialize
+from moreton.gateway.compile.limits.bans import ban_filters
 from moreton.gateway.compile.limits.chain import chain, limit_filters
 from moreton.gateway.compile.limits.connections import connection_resources
 from moreton.gateway.compile.limits.exact import ASKED_KEY, exact_filters, exact_rules
@@ -16,6 +17,7 @@ from moreton.gateway.compile.limits.local import filter_name
 from moreton.gateway.compile.limits.requests import METADATA, YES
 from moreton.gateway.compile.limits.shedding import not_skipped
 from moreton.gateway.core.limits import (
+    bans_chain_name,
     chain_name,
     is_for_gateway,
     is_for_route,
@@ -26,7 +28,7 @@ from moreton.gateway.core.limits import (
     route_chain_name,
 )
 from moreton.gateway.core.model import Route
-from moreton.ratelimit.core.rules.values import Clients, Counters, LimitRule
+from moreton.ratelimit.core.rules.values import Ban, Clients, Counters, LimitRule
 
 
 class HeldLimits:
@@ -34,6 +36,7 @@ class HeldLimits:
 
     def __init__(self) -> None:
         self.clients = Clients()
+        self.bans: tuple[Ban, ...] = ()
         self.budget = Counters().budget
         self._rules: dict[str, LimitRule] = {}
 
@@ -54,8 +57,12 @@ class HeldLimits:
         """Take a rule out, and return it."""
         return self._rules.pop(name, None)
 
+    def banned(self, gateway: str) -> Resource:
+        """What keeps out of *gateway* who is banned."""
+        return chain(bans_chain_name(gateway), ban_filters(self.bans))
+
     def chains(self, gateway: str) -> list[Resource]:
-        """The filters of *gateway*: of all requests, of some routes, of connections."""
+        """The filters of *gateway*: bans, of all requests, of some routes, of connections."""
         kept = limits_of(self._rules.values(), gateway)
         rules = [rule for rule in kept if not rule.connections]
         of_all = [rule for rule in rules if not is_of_routes(rule)]
@@ -65,6 +72,7 @@ class HeldLimits:
         asking = list(exact_filters(asked, self.clients, gateway, self.budget))
         needs = [ASKED_KEY] if asking else []
         return [
+            self.banned(gateway),
             chain(chain_name(gateway), [*limit_filters(of_all, self.clients), *asking], needs),
             chain(route_chain_name(gateway), limit_filters(of_routes, self.clients)),
             *connection_resources(gateway, [rule for rule in kept if rule.connections]),
