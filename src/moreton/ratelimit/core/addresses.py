@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from ipaddress import (
     IPv4Address,
@@ -16,6 +17,7 @@ Network = IPv4Network | IPv6Network
 # One customer has all of such a network.
 V6_BITS = 64
 _HOPS_MAX = 100
+_PARSED_REMEMBERED = 4096
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -54,6 +56,7 @@ def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     return parsed is not None and any(parsed in network for network in trusted)
 
 
+@functools.lru_cache(_PARSED_REMEMBERED)
 def parse_address(address: str) -> IPv4Address | IPv6Address | None:
     """*address*, without a port that may be there; `None` for what is none."""
     text = address.strip()

@@ -48,6 +48,7 @@ class Page:
     applied: Mapping[tuple[str, str], Rule]  # by rule, and tier with bounds of its own
     sources: Sources
     files: tuple[tuple[int, int], ...]  # as they were: places, and keys of tokens
+    may_wait: bool
 
 
 class Rulebook:
@@ -82,7 +83,7 @@ class Rulebook:
     @property
     def may_wait(self) -> bool:
         """Whether a request may have to wait for its turn."""
-        return any(rule.may_wait for rule in self._page.applied.values())
+        return self._page.may_wait
 
     def replace(self, limits: Limits, bans: Iterable[Ban] = ()) -> None:
         """Keep *limits* from now on, and *bans* beside those that are in it.
@@ -175,6 +176,7 @@ class Rulebook:
             applied,
             sources,
             files,
+            any(rule.may_wait for rule in applied.values()),
         )
 
 
