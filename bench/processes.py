@@ -19,6 +19,7 @@ _DEBIAN_PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "dnsperf": "dnsperf",
     "etcd": "etcd-server",
+    "h2load": "nghttp2-client",
     "wrk": "wrk",
     "nginx": "nginx-light",
     "haproxy": "haproxy",

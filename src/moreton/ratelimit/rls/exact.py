@@ -11,7 +11,7 @@ from moreton.ratelimit.core.decision import reserved
 from moreton.ratelimit.core.rules.bounds import AdmissionBound, Bound
 from moreton.ratelimit.core.rules.compiled import Applied, RuleSet
 from moreton.ratelimit.core.rules.seen import Sources, Teller
-from moreton.ratelimit.core.rules.values import LimitRule, Limits, Mode
+from moreton.ratelimit.core.rules.values import LimitRule, Limits, Mode, Trait
 from moreton.ratelimit.rls.core.facts import (
     ANSWER,
     ENDED,
@@ -21,20 +21,28 @@ from moreton.ratelimit.rls.core.facts import (
     is_asked_for,
     is_reported,
 )
+from moreton.ratelimit.rls.core.settling import Verdict
 from moreton.ratelimit.rls.core.tree import COUNT_MAX, Away, Match, Threshold
 from moreton.ratelimit.rls.meeting import Met
 from moreton.ratelimit.rulebook.places import Places
 from moreton.ratelimit.rulebook.tokens import Verifier
 from moreton.ratelimit.rules import SaidCost
+from moreton.ratelimit.seeing.core.report import Verdict as Became
+from moreton.ratelimit.seeing.tally import TALLY, Tally
 from moreton.resilience.core.headers import read_criticality
 from moreton.resilience.layers.adaptive import SHARES
+
+_METRIC = "limits."
+# Headers whose values nobody is to see.
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 class ExactRules:
     """Finds the rules of *limits* that a request is under, and what it costs by each."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, tally: Tally = TALLY) -> None:
         clients = limits.clients
+        self._tally = tally
         verifier = Verifier(clients.tokens) if clients.tokens is not None else None
         sources = Sources(
             claims=verifier.claims if verifier is not None else Sources().claims,
@@ -48,6 +56,14 @@ class ExactRules:
             (rule.name, variant): tuple(_thresholds(rule, bounds))
             for rule in self._rules.rules
             for variant, bounds in _variants(rule)
+        }
+
+        self._first = {each[0].name for each in self._thresholds.values() if each}
+        hidden = {*_SECRET, clients.api_key_header}
+        self._secret = {
+            rule.name
+            for rule in self._rules.rules
+            if any(part.trait is Trait.HEADER and part.name in hidden for part in rule.by)
         }
 
     @property
@@ -70,11 +86,27 @@ class ExactRules:
                 found += self._met(one, facts, hits)
         return found
 
+    def note(self, match: Match, verdict: Verdict, cost: int, *, shadow: bool) -> None:
+        """Count what was decided, for those who look; a rule of several bounds by its first."""
+        rule = self.limits.rules[match.metric.removeprefix(_METRIC)]
+        if match.threshold.name not in self._first:
+            return
+        became = Became.DELAY if verdict.wait_nanos > 0 else Became.ALLOW
+        mode = Mode.SHADOW if shadow else Mode.ENFORCE
+        self._tally.note(
+            rule.name,
+            (match.counted[-1][1],),
+            Became.REJECT if verdict.over else became,
+            mode,
+            cost=cost,
+            secret=rule.name in self._secret,
+        )
+
     def _met(self, one: Applied, facts: Facts, hits: int) -> Iterator[Met]:
         rule = one.rule
         for threshold in self._thresholds[rule.name, one.variant]:
             counted = (("rule", threshold.name), ("tier", one.variant), ("key", one.key))
-            match = Match(threshold, f"limits.{rule.name}", counted)
+            match = Match(threshold, f"{_METRIC}{rule.name}", counted)
             if facts.done:
                 yield from _ended(match, rule, facts, hits)
                 continue

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from moreton.kernel.quantities import Rate
 from moreton.ratelimit.core.windows import FixedWindow
 from moreton.ratelimit.rls.core.answers import Descriptor
-from moreton.ratelimit.rls.core.tree import SECONDS, Match, Node, Threshold, find
+from moreton.ratelimit.rls.core.tree import SECONDS, Entry, Match, Node, Threshold, find
 
 _KEY_CHARS_MAX = 1024
 _DIGEST_BYTES = 24
+_KNOWN_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -29,15 +31,31 @@ class Met:
     taken: int = 0
     reported: bool = False
     place: int | None = None
+    key: str = ""  # what its count is known by, once that was found
 
 
-def meet(domain: str, root: Node, descriptor: Descriptor, cost: int) -> Met | None:
-    """What *descriptor* of *domain* meets; it costs *cost* unless it says more."""
-    price = cost if descriptor.cost is None else descriptor.cost
-    if descriptor.override is not None:
-        return Met(_overridden(domain, descriptor), price)
-    match = find(domain, root, descriptor.entries)
-    return None if match is None else Met(match, price)
+class Meetings:
+    """What the descriptors of *domains* meet; those that come often are found at once."""
+
+    def __init__(self, domains: Mapping[str, Node]) -> None:
+        self.domains = domains
+        self._known: dict[tuple[str, tuple[Entry, ...]], tuple[Match, str] | None] = {}
+
+    def meet(self, domain: str, root: Node, descriptor: Descriptor, cost: int) -> Met | None:
+        """What *descriptor* of *domain* meets; it costs *cost* unless it says more."""
+        price = cost if descriptor.cost is None else descriptor.cost
+        if descriptor.override is not None:
+            return Met(_overridden(domain, descriptor), price)
+        question = domain, descriptor.entries
+        try:
+            found = self._known[question]
+        except KeyError:
+            match = find(domain, root, descriptor.entries)
+            found = None if match is None else (match, key_of(domain, match))
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[question] = found
+        return None if found is None else Met(found[0], price, key=found[1])
 
 
 def _overridden(domain: str, descriptor: Descriptor) -> Match:

@@ -28,7 +28,7 @@ from moreton.ratelimit.rls.core.settling import Ask, Settled, Verdict, is_refuse
 from moreton.ratelimit.rls.core.tree import Node, Threshold
 from moreton.ratelimit.rls.counts import Counts
 from moreton.ratelimit.rls.exact import ExactRules
-from moreton.ratelimit.rls.meeting import Met, key_of, meet
+from moreton.ratelimit.rls.meeting import Meetings, Met, key_of
 from moreton.ratelimit.rls.stores.local import LocalStore
 from moreton.ratelimit.rls.stores.store import Store
 from moreton.ratelimit.rules import PROBLEM, problem_of
@@ -75,6 +75,7 @@ class RateLimitService:
     rules: ExactRules | None = None
     _alone: LocalStore | None = None
     _ends: dict[str, deque[int]] = field(default_factory=dict)
+    _meetings: Meetings = field(default_factory=lambda: Meetings({}))
 
     async def decide(self, domain: str, descriptors: Sequence[Descriptor], cost: int = 1) -> Answer:
         """Whether a request passes that has *descriptors*, each of *cost* unless it says more.
@@ -87,8 +88,12 @@ class RateLimitService:
         if root is None:
             self.counts.unknown(domain)
             return Answer(refused=False, statuses=(Status(),) * len(descriptors))
-        met = self._replaced([meet(domain, root, one, cost) for one in descriptors])
-        return replace(await self._decide(domain, met), moment=0)
+        if self._meetings.domains is not self.domains:
+            self._meetings = Meetings(self.domains)
+        meet = self._meetings.meet
+        return await self._decide(
+            domain, self._replaced([meet(domain, root, one, cost) for one in descriptors])
+        )
 
     async def _decide_by_rules(
         self, rules: ExactRules, descriptors: Sequence[Descriptor], cost: int
@@ -99,7 +104,7 @@ class RateLimitService:
             rules.meet(facts_of(one.entries), cost if one.cost is None else one.cost, now)
             for one in descriptors
         ]
-        answer = await self._decide(DOMAIN, [met for found in each for met in found])
+        answer = await self._decide(DOMAIN, [met for found in each for met in found], told=True)
         statuses, begin = [], 0
         for found in each:
             statuses.append(tightest(answer.statuses[begin : begin + len(found)]))
@@ -108,14 +113,17 @@ class RateLimitService:
         moment = (answer.moment or now) if reported and not answer.refused else 0
         return replace(answer, statuses=tuple(statuses), moment=moment)
 
-    async def _decide(self, domain: str, met: Sequence[Met | None]) -> Answer:
+    async def _decide(
+        self, domain: str, met: Sequence[Met | None], *, told: bool = False
+    ) -> Answer:
+        """The answer about *met*; *told*: also when it was let in."""
         asks = self._asks(domain, met)
         try:
             settled = await self._settle(domain, met, asks)
         except LimitStoreUnavailable:
             self.counts.failed += 1
             settled = self._degraded(met, asks)
-        return self._answer(met, asks, settled)
+        return self._answer(met, asks, settled, told=told)
 
     def _replaced(self, met: list[Met | None]) -> list[Met | None]:
         """*met* without those that another one replaces."""
@@ -148,7 +156,7 @@ class RateLimitService:
         held = threshold.share >= 1 or self.rng.random() < threshold.share
         return Ask(
             threshold.limit,
-            key_of(domain, one.match),
+            one.key or key_of(domain, one.match),
             one.cost,
             shadow=threshold.shadow or not held,
             quota=threshold.quota or self.answering.quota,
@@ -221,7 +229,9 @@ class RateLimitService:
         # One by one: what waits here would wait again where it counts.
         return self._alone.settle_nowait([replace(ask, limit=limit, patience_nanos=0)]).verdicts[0]
 
-    def _answer(self, met: Sequence[Met | None], asks: Sequence[Ask], settled: Settled) -> Answer:
+    def _answer(
+        self, met: Sequence[Met | None], asks: Sequence[Ask], settled: Settled, *, told: bool
+    ) -> Answer:
         statuses: list[Status] = []
         found: list[tuple[Threshold, Verdict]] = []
         roles = []
@@ -240,6 +250,8 @@ class RateLimitService:
             roles.append((verdict.over, shadow, threshold.quota or self.answering.quota))
             statuses.append(status_of(threshold, verdict, shadow=shadow))
             self.counts.note(one.match, verdict, one.cost, shadowed=shadow)
+            if told and self.rules is not None and one.cost >= 0 and not threshold.report:
+                self.rules.note(one.match, verdict, one.cost, shadow=shadow)
         refused = is_refused(roles) or settled.refused
         delay = settled.delay_nanos
         if delay and not refused and not self._wait(delay, _waited_for(found)):
@@ -247,37 +259,38 @@ class RateLimitService:
         if refused and self.answering.shadow:
             self.counts.shadowed += 1
             refused = False
-        return self._told(
-            Answer(
-                refused,
-                tuple(statuses),
-                0 if refused else delay,
-                metadata=_passed(met, statuses),
-                moment=settled.moment,
-            ),
-            found,
-            sum(ask.cost for ask in asks),
+        delay = 0 if refused else delay
+        fields, body = self._told(found, sum(ask.cost for ask in asks), delay, refused=refused)
+        return Answer(
+            refused,
+            tuple(statuses),
+            delay,
+            fields,
+            body,
+            _passed(met, statuses),
+            settled.moment if told else 0,
         )
 
     def _told(
-        self, answer: Answer, found: Sequence[tuple[Threshold, Verdict]], cost: int
-    ) -> Answer:
-        """*answer* with header fields and a problem document."""
-        decision = decision_of(
-            found, refused=answer.refused, delay_nanos=answer.delay_nanos, cost=cost
-        )
-        fields = fields_of(decision, self._style(answer, found))
-        if not answer.refused or not self.answering.problem:
-            return replace(answer, fields=fields)
+        self, found: Sequence[tuple[Threshold, Verdict]], cost: int, delay: int, *, refused: bool
+    ) -> tuple[Sequence[tuple[str, str]], bytes]:
+        """What a client is told: header fields, and a problem document of a refusal."""
+        style = self._style(found, refused=refused)
+        if style is FieldStyle.OFF and not refused:
+            return (), b""
+        decision = decision_of(found, refused=refused, delay_nanos=delay, cost=cost)
+        fields = fields_of(decision, style)
+        if not refused or not self.answering.problem:
+            return fields, b""
         body = json.dumps(problem_of(decision, 429)).encode()
-        return replace(answer, fields=[("content-type", PROBLEM), *fields], body=body)
+        return [("content-type", PROBLEM), *fields], body
 
-    def _style(self, answer: Answer, found: Sequence[tuple[Threshold, Verdict]]) -> FieldStyle:
+    def _style(self, found: Sequence[tuple[Threshold, Verdict]], *, refused: bool) -> FieldStyle:
         """In which words a client is told: those of the limit that refused, or has least left."""
         told = [one for one in found if one[0].style is not None]
         if not told:
             return self.answering.style
-        by = min(told, key=lambda one: (answer.refused and not one[1].over, one[1].left))
+        by = min(told, key=lambda one: (refused and not one[1].over, one[1].left))
         return by[0].style or self.answering.style
 
     def _wait(self, delay: int, threshold: Threshold) -> bool:
@@ -305,10 +318,9 @@ def _untouched(ask: Ask) -> Verdict:
 
 def _passed(met: Sequence[Met | None], statuses: Sequence[Status]) -> dict[str, object]:
     """The metadata of the descriptors that were not over."""
-    return merged(
-        [
-            one.match.threshold
-            for one, status in zip(met, statuses, strict=True)
-            if one is not None and not status.over and one.match.threshold.metadata
-        ]
-    )
+    told = [
+        one.match.threshold
+        for one, status in zip(met, statuses, strict=True)
+        if one is not None and one.match.threshold.metadata and not status.over
+    ]
+    return merged(told) if told else {}

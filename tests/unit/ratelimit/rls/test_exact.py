@@ -16,6 +16,7 @@ from moreton.ratelimit.rls.core.facts import ADDRESS, DOMAIN, facts_of, group_of
 from moreton.ratelimit.rls.exact import ExactRules
 from moreton.ratelimit.rls.service import RateLimitService
 from moreton.ratelimit.rls.stores import LocalStore
+from moreton.ratelimit.seeing.tally import Tally
 from support.manual_clock import ManualClock
 
 KEY = hashlib.sha256(b"ada's key").hexdigest()
@@ -72,7 +73,8 @@ limits:
 class World:
     def __init__(self, folder: Path) -> None:
         (folder / "moreton.yaml").write_text(FILE)
-        self.rules = ExactRules(load_limits(folder / "moreton.yaml"))
+        self.tally = Tally()
+        self.rules = ExactRules(load_limits(folder / "moreton.yaml"), tally=self.tally)
         self.clock = ManualClock()
         store = LocalStore(clock=self.clock)
         self.service = RateLimitService({}, store, rng=seeded_rng(1), rules=self.rules)
@@ -140,6 +142,14 @@ async def test_a_shadow_never_refuses_and_a_ban_always(world: World) -> None:
     assert await world.passes("/watched", 3) == 3
     assert world.service.counts.rows["limits.watched"].shadow_mode == 2
     assert await world.passes("/closed", 2) == 0
+
+
+async def test_what_was_decided_is_told_to_those_who_look(world: World) -> None:
+    await world.passes("/api/x", 5)
+    (told,) = world.tally.take().rules
+    assert told.rule == "api"
+    assert sum(told.decisions.values()) == 5
+    assert told.talkers[0].key == "192.0.2.7"
 
 
 async def test_rules_of_other_scopes_and_other_groups_say_nothing(world: World) -> None:

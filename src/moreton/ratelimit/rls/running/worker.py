@@ -18,6 +18,7 @@ from moreton.ratelimit.rls.running.pages import Pages
 from moreton.ratelimit.rls.running.plan import Plan, open_store
 from moreton.ratelimit.rls.server import RateLimitServer
 from moreton.ratelimit.rls.service import RateLimitService
+from moreton.ratelimit.seeing.reporter import report_limits
 
 Say = Callable[[str], None]
 
@@ -43,6 +44,7 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
     address = _address(plan.listen, number)
     port = server.listen(address)
     ending = asyncio.Event()
+    reporting = report_limits() if rules is not None else None
     async with _pages(plan, number, Pages(service, followed)) as told:
         await server.start()
         shown = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
@@ -61,6 +63,8 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
                 service.rules = (rules and rules.read_if_changed()) or service.rules
         finally:
             await server.stop()
+            if reporting is not None:
+                await asyncio.to_thread(reporting.close)
 
 
 def _address(listen: str, number: int) -> str:

@@ -1,0 +1,220 @@
+"""Exact limits: what the rate limit service decides a second, and how exactly requests wait.
+
+The service is asked over HTTP/2 by h2load, as an Envoy asks it: the same question again and again,
+over several connections with several questions at a time. What it counted meanwhile is held against
+what was answered. Waiting is measured at the gateway: small groups of requests come at once, the
+first passes and each other waits for its turn. Its backend tells for how long the service had it
+wait; what the request took beyond that and beyond what one without a wait takes is the error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+from bench.fleet import fleet
+from bench.processes import need, running
+from bench.report import Result, median, percentile
+from envoy.service.ratelimit.v3 import rls_pb2
+from rich.console import Console
+
+from moreton.kernel.ports import free_port
+
+METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+_COUNT = 4_000_000_000
+_FILE = f"""domain: bench
+descriptors:
+- {{key: one, rate_limit: {{unit: year, requests_per_unit: {_COUNT}}}}}
+- {{key: two, rate_limit: {{unit: year, requests_per_unit: {_COUNT}}}}}
+- {{key: three, rate_limit: {{unit: year, requests_per_unit: {_COUNT}}}}}
+- {{key: none, rate_limit: {{unit: year, requests_per_unit: 1}}}}
+"""
+_CONNECTIONS, _STREAMS = 4, 8
+_GROUP = 5
+_INTERVAL_MS = 10.0
+_ERROR_MS_MAX = 5.0
+
+
+def run(*, quick: bool, console: Console) -> Result:
+    """Both."""
+    ours: dict[str, float | int | str] = {}
+    result = Result("asked", "decisions/s, ms", ours)
+    with tempfile.TemporaryDirectory(prefix="moreton-bench-") as name:
+        folder = Path(name)
+        _decisions(result, ours, folder, quick=quick, console=console)
+        _waits(result, ours, folder, quick=quick, console=console)
+    return result
+
+
+def _decisions(
+    result: Result,
+    ours: dict[str, float | int | str],
+    folder: Path,
+    *,
+    quick: bool,
+    console: Console,
+) -> None:
+    file = folder / "bench.yaml"
+    file.write_text(_FILE)
+    exact = True
+    for processes in (1, 2):
+        port = free_port()
+        command = [sys.executable, "-m", "moreton.cli.main", "limits", "serve", str(file)]
+        command += ["--listen", f"127.0.0.1:{port}", "--processes", str(processes)]
+        command += ["--store", str(folder / f"counts-{processes}")]
+        with running(command, log=folder / "serve.log", port=port):
+            _warm(port, processes)
+            rows = [("1 descriptor", ["one"]), ("3 descriptors", ["one", "two", "three"])]
+            for row, keys in [*rows, ("refused", ["none"])]:
+                console.print(f"asking {processes} process(es), {row}")
+                rate, same = _asked(port, folder, keys, seconds=1 if quick else 5)
+                ours[f"decisions/s, {row}, {processes} process(es)"] = round(rate)
+                exact = exact and same
+    result.checks["what the service counted is what it answered"] = exact
+
+
+def _warm(port: int, processes: int) -> None:
+    """Until every process answers."""
+    for _ in range(40 * processes):
+        _ask(port, ["warm"])
+
+
+def _asked(port: int, folder: Path, keys: list[str], *, seconds: int) -> tuple[float, bool]:
+    """Decisions a second, and whether as many were counted."""
+    body = _question(keys).SerializeToString()
+    data = folder / "question"
+    data.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+    before = _left(port, keys[0])
+    command = [need("h2load"), f"-c{_CONNECTIONS}", f"-m{_STREAMS}", "-t1", f"-d{data}"]
+    command += [f"-D{seconds}", "--warm-up-time=0", "-H", "content-type: application/grpc"]
+    command += ["-H", "te: trailers", f"http://127.0.0.1:{port}{METHOD}"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60).stdout
+    rate = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", told)
+    done = re.search(r"requests: \d+ total, (\d+) started, (\d+) done, (\d+) succeeded", told)
+    assert rate is not None, told
+    assert done is not None, told
+    counted = before - _left(port, keys[0])
+    if keys[0] == "none":
+        return float(rate[1]), True
+    # What was under way when the time was over may have been counted.
+    under_way = _CONNECTIONS * _STREAMS
+    return float(rate[1]), 0 <= counted - int(done[3]) <= under_way
+
+
+def _question(keys: list[str], hits: int | None = None) -> rls_pb2.RateLimitRequest:
+    request = rls_pb2.RateLimitRequest(domain="bench")
+    for key in keys:
+        descriptor = request.descriptors.add()
+        descriptor.entries.add(key=key, value="client-7")
+        if hits is not None:
+            descriptor.hits_addend.value = hits
+    return request
+
+
+def _left(port: int, key: str) -> int:
+    return int(_ask(port, [key], 0).statuses[0].limit_remaining)
+
+
+def _ask(port: int, keys: list[str], hits: int | None = None) -> rls_pb2.RateLimitResponse:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        call = channel.unary_unary(
+            METHOD,
+            request_serializer=rls_pb2.RateLimitRequest.SerializeToString,
+            response_deserializer=rls_pb2.RateLimitResponse.FromString,
+        )
+        return call(_question(keys, hits), timeout=20, wait_for_ready=True)
+
+
+def _waits(
+    result: Result,
+    ours: dict[str, float | int | str],
+    folder: Path,
+    *,
+    quick: bool,
+    console: Console,
+) -> None:
+    port = free_port()
+    backend = [sys.executable, "-m", "bench.gatewaylimits.waited", str(port)]
+    rate = f"{1000 / _INTERVAL_MS:g}/s"
+    configuration = {
+        "services": {"app": {"addresses": [f"127.0.0.1:{port}"]}},
+        "routes": {"all": {"path": "/*", "to": "app"}},
+        "limits": {
+            "slow": {
+                "match": {"paths": "/slow"},
+                "scope": "exact",
+                "verdict": "delay",
+                "wait": "500ms",
+                "limit": rate,
+                "burst": 1,
+            },
+            "fast": {"match": {"paths": "/fast"}, "scope": "exact", "limit": "100000/s"},
+        },
+    }
+    with (
+        running(backend, log=folder / "backend.log", port=port),
+        fleet(folder / "fleet", configuration) as made,
+    ):
+        console.print("waiting at the gateway")
+        rounds = 20 if quick else 150
+        samples = asyncio.run(_measure(made.port, rounds))
+    alone = median([took for took, _ in samples["/fast"]])
+    waited = [(took, wait) for took, wait in samples["/slow"] if wait]
+    errors = [took - wait - alone for took, wait in waited]
+    ours["a request that waits for nothing, ms"] = round(alone, 2)
+    ours["waits that were computed, ms, median"] = round(median([wait for _, wait in waited]), 2)
+    ours["error of a wait, ms, median"] = round(median(errors), 2)
+    ours["error of a wait, ms, p99"] = round(percentile([abs(one) for one in errors], 0.99), 2)
+    result.checks["p99 of what waiting adds is the computed wait, within 5 ms"] = (
+        len(waited) >= rounds * (_GROUP - 2)
+        and percentile([abs(one) for one in errors], 0.99) <= _ERROR_MS_MAX
+    )
+
+
+async def _measure(port: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """By path, of each request: what it took, and how long it was to wait; in ms."""
+    lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(_GROUP)]
+    await _until_limited(lines)
+    found: dict[str, list[tuple[float, float]]] = {"/slow": [], "/fast": []}
+    for _ in range(rounds):
+        for path, kept in found.items():
+            kept.extend(await asyncio.gather(*(_request(line, path) for line in lines)))
+            # Until nobody waits any more.
+            await asyncio.sleep(2 * _GROUP * _INTERVAL_MS / 1000)
+    for _, writer in lines:
+        writer.close()
+    return found
+
+
+async def _until_limited(
+    lines: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+) -> None:
+    """Until the gateway has the limits and the service answers."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        told = await asyncio.gather(*(_request(line, "/slow") for line in lines))
+        if any(wait for _, wait in told):
+            return
+        await asyncio.sleep(0.2)
+    raise RuntimeError("no request was made to wait")
+
+
+async def _request(
+    line: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: str
+) -> tuple[float, float]:
+    reader, writer = line
+    began = time.perf_counter()
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    took = (time.perf_counter() - began) * 1000
+    length = re.search(rb"content-length: (\d+)", head)
+    body = await reader.readexactly(int(length[1]) if length is not None else 0)
+    return took, float(body) if head.startswith(b"HTTP/1.1 200") and body else 0.0
