@@ -12,6 +12,7 @@ relay and NATS are killed at random, after which each order has to be paid once.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import tempfile
 import time
@@ -24,7 +25,7 @@ from rich.console import Console
 
 from bench.outbox.schema import BANK, ORDERS, OUTBOX
 from bench.outbox.servers import Nats, Program, postgres
-from bench.report import Result, percentile
+from bench.report import Result, median, percentile
 
 THROUGHPUT_MIN, RATE, P99_MS_MAX = 10_000, 2000, 20.0
 STALL_SECONDS_MAX = 40
@@ -131,6 +132,7 @@ def run(*, quick: bool, console: Console) -> Result:
             _paced(fleet, size, ours, console)
         fleet = Fleet(url, Path(folder), "killed")
         lost, twice, kills = _killed(fleet, size, ours, console)
+    result.notes.append(f"a write to this disk, waited for, takes {_disk_ms():.2f} ms (median)")
     result.checks[f"{THROUGHPUT_MIN:,} events/s from commit to consumed"] = (
         float(ours["events/s"]) >= THROUGHPUT_MIN
     )
@@ -140,6 +142,19 @@ def run(*, quick: bool, console: Console) -> Result:
     result.checks["nothing is lost when relay and NATS are killed"] = lost == 0 and min(kills) > 0
     result.checks["nothing is handled twice when they are killed"] = twice == 0
     return result
+
+
+def _disk_ms() -> float:
+    """What each commit and each message wait for once at least."""
+    waits = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(100):
+            file.write(b"x" * 4096)
+            file.flush()
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            waits.append(1000 * (time.perf_counter() - start))
+    return median(waits)
 
 
 def _fast(fleet: Fleet, size: Size, ours: dict[str, float | int | str], console: Console) -> None:

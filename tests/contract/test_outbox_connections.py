@@ -18,7 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from moreton.transactions.outbox import Consumer, Event, Inbox, Outbox, Relay
+from moreton.transactions.outbox.bell import Bell
 from moreton.transactions.outbox.core.event import decode
+from moreton.transactions.outbox.core.relaying import Told
 from moreton.transactions.outbox.errors import (
     EventRefused,
     EventTooLarge,
@@ -224,3 +226,40 @@ def test_django_writes_in_atomic_blocks_and_handles_with_its_models(tmp_path: Pa
         timeout=60,
     )
     assert done.stdout.splitlines() == ["no transaction", "[1]"], done.stderr
+
+
+async def test_bell_wakes_the_relay_after_the_commit_of_a_session(server: PostgresServer) -> None:
+    url = server.new_database()
+    bell = Bell(url)
+    outbox = Outbox("orders", bell=bell)
+    with psycopg.connect(url) as connection:
+        outbox.install(connection)
+    told = Told(poll=timedelta(hours=1), prune=timedelta(hours=1))
+    relay = Relay(outbox, database=url, broker=url, ttl=timedelta(hours=1), told=told)
+    task = asyncio.create_task(relay.serve())
+    place = open_place(url)
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    async with asyncio.timeout(30):
+        while not listening(place):
+            await asyncio.sleep(0.01)
+        with Session(engine) as session:
+            outbox.add(session, "placed", 1, subject="a")
+            assert bell.rings == 0, "nothing is committed yet"
+            session.commit()
+        assert bell.rings == 1
+        while not relay.statistics().events:
+            await asyncio.sleep(0.01)
+    relay.stop()
+    await task
+    engine.dispose()
+    place.close()
+    bell.close()
+
+
+def listening(place: Place) -> bool:
+    with place.begin() as work:
+        found = work.given.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN moreton_outbox'"
+        ).fetchone()
+        leads = work.given.execute("SELECT holder FROM moreton_leases").fetchone()
+    return bool(found[0] and leads and leads[0])

@@ -70,6 +70,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._failures = 0
         self._failing = ""
+        self._aside = (0, 0)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="moreton-consumer")
 
     def run(self) -> None:
@@ -115,19 +116,22 @@ class Consumer:
         reached = await self._on_thread(self._handling.reached)
         async with Readers(self._broker, self._inbox, self._topics, reached) as readers:
             while not self._stopping.is_set():
-                room = await self._on_thread(self._aside, token)
+                room = await self._room(token)
                 batch = await readers.next(self._beat_wait()) if room else Batch()
                 if not room:
                     await self._pause(self._handling.aside_poll)
-                await self._on_thread(self._handling.apply, token, batch)
-                self._tenure.confirmed(self._clock.now())
+                if batch.reached or self._tenure.due <= self._clock.now():
+                    await self._on_thread(self._handling.apply, token, batch)
+                    self._tenure.confirmed(self._clock.now())
                 self._failures = 0
                 self._went_on()
 
-    def _aside(self, token: int) -> bool:
+    async def _room(self, token: int) -> bool:
         """Try what is due of the events set aside; whether there is room for more."""
         now = self._clock.now()
-        dead, total = self._handling.aside(token, now)
+        if self._handling.aside_at <= now:
+            self._aside = await self._on_thread(self._handling.aside, token, now)
+        dead, total = self._aside
         if self._inbox.on_dead is OnDead.BLOCK and dead:
             return False
         return total < self._aside_max

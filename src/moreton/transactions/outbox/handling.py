@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
 
+from moreton.kernel.errors import MoretonError
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Instant, SystemClock
 from moreton.transactions.databases.errors import DatabaseUnavailable
@@ -82,8 +84,7 @@ class Handling:
         self._clock = SystemClock()
         self._installed = False
         self._runner = asyncio.Runner()  # of the thread's own
-        self._counted = (0, 0)
-        self._aside_at = self._forget_at = Instant(0)
+        self.aside_at = self._forget_at = Instant(0)
         self.aside_poll = ASIDE_POLL
         self.handled = self.duplicates = self.set_aside = self.dead = self.fenced = 0
 
@@ -136,8 +137,6 @@ class Handling:
 
     def aside(self, token: int, now: Instant) -> tuple[int, int]:
         """Try what is due of the events set aside; how many are dead, how many there are."""
-        if now < self._aside_at:
-            return self._counted
         consumer = self._inbox.consumer
         total, dead = self._place.ask(incoming.counts(consumer))
         if total > dead:
@@ -148,9 +147,8 @@ class Handling:
         if now >= self._forget_at:
             self._forget(token)
             self._forget_at = now + _FORGET_EVERY
-        self._aside_at = now + self.aside_poll
-        self._counted = (dead, total)
-        return self._counted
+        self.aside_at = now + self.aside_poll
+        return dead, total
 
     def _fence(self, token: int) -> Statement:
         return leases.fence(self._place.dialect, self._lease, token, self._ttl)
@@ -159,7 +157,7 @@ class Handling:
         self, token: int, arrived: Sequence[Arrived], reached: dict[str, Reached]
     ) -> None:
         inbox, dialect = self._inbox, self._place.dialect
-        with self._place.begin() as work:
+        with self._blaming(arrived), self._place.begin() as work:
             known = work.run(
                 incoming.arrive(dialect, inbox.consumer, self._fence(token), arrived, reached)
             )
@@ -178,6 +176,19 @@ class Handling:
         if asides:
             _SET_ASIDE()
         self._count(len(arrived), steps, asides)
+
+    @contextlib.contextmanager
+    def _blaming(self, arrived: Sequence[Arrived]) -> Iterator[None]:
+        """A commit that the database refuses, by a deferred constraint, is a handler's failure."""
+        try:
+            yield
+        except (Fenced, HandlerFailed, MoretonError, _NobodyHandles):
+            raise
+        except Exception as error:
+            event = next((one for one in arrived if isinstance(one, Event)), None)
+            if event is None:
+                raise
+            raise HandlerFailed(event) from error
 
     def _perform(self, work: Work, steps: Sequence[Step]) -> list[SetAside]:
         asides = [step for step in steps if isinstance(step, SetAside)]
@@ -228,7 +239,7 @@ class Handling:
             _SETTING_ASIDE()
         _SET_ASIDE()
         self._count(1, [step], [step])
-        self._aside_at = Instant(0)
+        self.aside_at = Instant(0)
 
     def _decide(self, event: Event, attempts: int, failure: HandlerFailed) -> SetAside:
         cause = failure.__cause__
@@ -250,7 +261,7 @@ class Handling:
         """Handle an event that was set aside, in a transaction that also takes it from there."""
         event = decode(one.text)
         try:
-            with self._place.begin() as work:
+            with self._blaming([event]), self._place.begin() as work:
                 ours, there = work.run(incoming.claim(self._fence(token), one.number))
                 if not ours:
                     raise Fenced

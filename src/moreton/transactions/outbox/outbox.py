@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moreton.kernel.arguments import check_kind
 from moreton.kernel.ids import new_id
@@ -16,6 +16,9 @@ from moreton.transactions.outbox.errors import EventRefused, EventTooLarge
 from moreton.transactions.outbox.tables import outgoing, schema
 from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.writers import writer_of, writer_of_async
+
+if TYPE_CHECKING:
+    from moreton.transactions.outbox.bell import Bell
 
 TABLE = "moreton_outbox"
 _WRITING, _WRITTEN = Failpoint("outbox.writing"), Failpoint("outbox.written")
@@ -35,11 +38,18 @@ class Outbox:
             connection.execute("INSERT INTO orders …")
             outbox.add(connection, "order.placed", {"total": 1250}, subject="order-17")
 
-    Events of the same *subject* are handled in the order of their transactions.
+    Events of the same *subject* are handled in the order of their transactions. A *bell* wakes the
+    relay at once after commits of Django and of sessions of SQLAlchemy; after others ring it.
     """
 
     def __init__(
-        self, topic: str, *, source: str = "", table: str = TABLE, clock: Clock | None = None
+        self,
+        topic: str,
+        *,
+        source: str = "",
+        table: str = TABLE,
+        bell: Bell | None = None,
+        clock: Clock | None = None,
     ) -> None:
         check_kind("topic", topic, str, "a text")
         check_kind("table", table, str, "a text")
@@ -50,6 +60,7 @@ class Outbox:
         self.topic = topic
         self.source = source or f"/{topic}"
         self.table = table
+        self.bell = bell
         self._clock = clock or SystemClock()
         self._rng = system_rng()
 
@@ -91,6 +102,8 @@ class Outbox:
             _WRITING()
             writer.run(outgoing.add(writer.dialect, self.table, rows))
             _WRITTEN()
+            if self.bell is not None and writer.when_committed is not None:
+                writer.when_committed(self.bell.ring)
 
     async def add_many_async(self, connection: Any, events: Iterable[Event]) -> None:
         """As `add_many`, with an asynchronous connection."""

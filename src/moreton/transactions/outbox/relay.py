@@ -94,10 +94,14 @@ class Relay:
 
     async def serve(self) -> None:
         """Work until `stop`, or until cancelled."""
+        hearing = asyncio.create_task(self._hear())
         try:
             while not self._stopping:
                 await self._step()
         finally:
+            hearing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await hearing
             await self._end()
 
     def stop(self) -> None:
@@ -114,6 +118,14 @@ class Relay:
         return RelayStatistics(
             self._machine.leads, self._events, self._messages, self._failures, self._fenced
         )
+
+    async def _hear(self) -> None:
+        try:
+            while True:
+                await self._place.hear()
+                self._rang.set()
+        finally:
+            await self._place.stop_hearing()
 
     async def _step(self) -> None:
         effects = self._machine.wake(self._clock.now())
@@ -195,9 +207,10 @@ class Relay:
         positions = [row.position for row in rows]
         keep = bool(self._keep)
         dialect, table = self._place.dialect, self._outbox.table
-        with self._place.begin() as work:
-            ours = work.run(outgoing.mark(dialect, table, self._fence(token), positions, keep=keep))
-            _MARKING()
+        _MARKING()
+        # In PostgreSQL it is one statement.
+        run = self._place.ask if dialect.is_postgres else self._place.run
+        ours = run(outgoing.mark(dialect, table, self._fence(token), positions, keep=keep))
         _MARKED()
         return _answer(ours)
 

@@ -34,6 +34,8 @@ class Writer:
 
     dialect: Dialect
     one: Callable[[Statement], Rows]
+    # Has a function called once the transaction is committed; `None` where nobody can say when.
+    when_committed: Callable[[Callable[[], None]], None] | None = None
 
     def run(self, script: Script[T]) -> T:
         """What *script* comes to."""
@@ -127,6 +129,7 @@ def _psycopg(connection: Any, *, atomic: bool) -> Writer:
 
 
 def _sqlalchemy(connection: Any) -> Writer:
+    session = connection if hasattr(connection, "get_bind") else None
     # A session's connection is in the session's transaction, begun if there was none.
     while not hasattr(connection, "exec_driver_sql"):
         if not hasattr(connection, "connection"):
@@ -141,7 +144,12 @@ def _sqlalchemy(connection: Any) -> Writer:
         found = connection.exec_driver_sql(written(statement.sql), tuple(statement.values))
         return [tuple(row) for row in found] if found.returns_rows else []
 
-    return Writer(dialect, one)
+    def when_committed(then: Callable[[], None]) -> None:
+        from sqlalchemy import event  # noqa: PLC0415 - whoever has a session has loaded it
+
+        event.listen(session, "after_commit", lambda _: then(), once=True)
+
+    return Writer(dialect, one, when_committed if session is not None else None)
 
 
 def _is_django(connection: Any) -> bool:
@@ -161,7 +169,7 @@ def _django(connection: Any, *, atomic: bool) -> Writer:
             cursor.execute(_format(statement.sql), statement.values)
             return list(cursor.fetchall()) if cursor.description else []
 
-    return Writer(dialect, one)
+    return Writer(dialect, one, connection.on_commit)
 
 
 def _format(sql: str) -> str:

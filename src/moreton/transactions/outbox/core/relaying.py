@@ -20,6 +20,8 @@ from moreton.transactions.outbox.core.tenure import Seen, Tenure
 # One message: the peak of throughput is flat from some 200 events on.
 BATCH_EVENTS_MAX = 500
 BATCH_BYTES_MAX = EVENT_BYTES_MAX
+# Messages below that are worth a wait.
+LINGER_EVENTS = 50
 _FAILURES_COUNTED = 16
 
 
@@ -33,8 +35,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a relay waits for at most: *poll* idle, *retry* doubling up to *retry_max*."""
+    """What a relay waits for: *poll* idle, *retry* after a failure, doubling up to *retry_max*.
 
+    *linger* after a message of few events, so that fewer and larger ones follow.
+    """
+
+    linger: timedelta = timedelta(milliseconds=2)
     poll: timedelta = timedelta(milliseconds=20)
     retry: timedelta = timedelta(milliseconds=50)
     retry_max: timedelta = timedelta(seconds=5)
@@ -157,6 +163,7 @@ class RelayMachine:
         self._prune = Instant(0)
         self._busy = False
         self._rang = False
+        self._lingers = False
 
     @property
     def leads(self) -> bool:
@@ -209,7 +216,7 @@ class RelayMachine:
             case Done():
                 self._failures = 0
                 self._tenure.confirmed(now)
-                self._next = now
+                self._next = now + self._told.linger if self._lingers else now
                 return ()
             case Failed():
                 return self._on_failure(now)
@@ -232,6 +239,7 @@ class RelayMachine:
             return ()
         self._rang = False
         fitting = first_fitting(rows)
+        self._lingers = len(fitting) < LINGER_EVENTS
         return self._do(Publish(fitting, batch([row.text for row in fitting])))
 
     def _mark(self, rows: Sequence[Row]) -> Sequence[Effect]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -47,6 +48,13 @@ class Place(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the connection."""
+
+    async def hear(self) -> None:
+        """Return when a `Bell` was rung; never, where there are none."""
+        await asyncio.Event().wait()
+
+    async def stop_hearing(self) -> None:  # noqa: B027 - most need nothing
+        """Let go of what `hear` needs."""
 
     def run(self, script: Script[T]) -> T:
         """*script* in a transaction of its own."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -15,11 +16,14 @@ from moreton.transactions.databases.postgres import (
     placeholders,
     translated,
 )
+from moreton.transactions.outbox.bell import CHANNEL
 from moreton.transactions.outbox.places.place import Place, Work
 from moreton.transactions.outbox.tables.dialect import POSTGRES
 from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
 
 T = TypeVar("T")
+_CONNECT_SECONDS_MAX = 5
+_LISTEN_AGAIN_SECONDS = 1.0
 
 
 class PostgresPlace(Place):
@@ -31,6 +35,7 @@ class PostgresPlace(Place):
         self.conninfo = conninfo
         self.name = database_name(conninfo)
         self._connection: Connection | None = None
+        self._listening: psycopg.AsyncConnection[Any] | None = None
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Work]:
@@ -39,17 +44,34 @@ class PostgresPlace(Place):
         try:
             # Within it psycopg refuses that a handler commits.
             with connection.transaction():
-                yield Work(connection, lambda batch: execute(connection, batch))
+                yield Work(connection, lambda batch: self._execute(connection, batch))
         except psycopg.OperationalError as error:
             raise translated(error, self.name) from error
+
+    async def hear(self) -> None:
+        """As `Place.hear`."""
+        while True:
+            try:
+                if self._listening is None or self._listening.closed:
+                    self._listening = await psycopg.AsyncConnection.connect(
+                        self.conninfo, autocommit=True, connect_timeout=_CONNECT_SECONDS_MAX
+                    )
+                    await self._listening.execute(f"LISTEN {CHANNEL}".encode())
+                async for _ in self._listening.notifies(stop_after=1):
+                    return
+            except psycopg.Error:
+                # Events are found at the next poll meanwhile.
+                await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def stop_hearing(self) -> None:
+        """As `Place.stop_hearing`."""
+        if self._listening is not None:
+            await self._listening.close()
 
     def ask(self, script: Script[T]) -> T:
         """As `Place.ask`."""
         connection = self._connected()
-        try:
-            return drive(script, lambda batch: execute(connection, batch))
-        except psycopg.Error as error:
-            raise translated(error, self.name) from error
+        return drive(script, lambda batch: self._execute(connection, batch))
 
     def works(self) -> bool:
         """As `Place.works`."""
@@ -65,6 +87,13 @@ class PostgresPlace(Place):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _execute(self, connection: Connection, batch: Batch) -> list[Rows]:
+        """Our own statements; what those of a handler raise is the handler's."""
+        try:
+            return execute(connection, batch)
+        except psycopg.Error as error:
+            raise translated(error, self.name) from error
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:

@@ -62,7 +62,7 @@ class SqlitePlace(Place):
             self.close()
             raise translated(error, self.path) from error
         try:
-            yield Work(connection, lambda batch: execute(connection, batch))
+            yield Work(connection, lambda batch: self._execute(connection, batch))
             _commit(connection)
         except sqlite3.OperationalError as error:
             _undo(connection)
@@ -75,9 +75,9 @@ class SqlitePlace(Place):
         """As `Place.ask`."""
         try:
             connection = self._connected()
-            return drive(script, lambda batch: execute(connection, batch))
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
+        return drive(script, lambda batch: self._execute(connection, batch))
 
     def works(self) -> bool:
         """As `Place.works`."""
@@ -92,6 +92,13 @@ class SqlitePlace(Place):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _execute(self, connection: sqlite3.Connection, batch: Batch) -> list[Rows]:
+        """Our own statements; what those of a handler raise is the handler's."""
+        try:
+            return execute(connection, batch)
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
