@@ -11,26 +11,22 @@ relay and NATS are killed at random, after which each order has to be paid once.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 from rich.console import Console
 
-from bench.outbox.schema import BANK, ORDERS, OUTBOX
+from bench.outbox.fleets import Fleet, PeerFleet
 from bench.outbox.servers import Nats, Program, postgres
 from bench.report import Result, median, percentile
 
 THROUGHPUT_MIN, RATE, P99_MS_MAX = 10_000, 2000, 20.0
-STALL_SECONDS_MAX = 40
+WARM = 500
 _GROUP = 50
-_COMMITTED = "extract(epoch FROM pg_xact_commit_timestamp(xmin))::double precision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,99 +35,38 @@ class Size:
     paced: int
     killed: int
     kill_every: float
+    turns: int
 
 
-FULL = Size(200_000, 40_000, 1_000_000, 5.0)
-QUICK = Size(30_000, 10_000, 40_000, 1.0)
-
-
-class Fleet:
-    """Servers and programs of one run, each with databases of its own."""
-
-    def __init__(self, url: str, parent: Path, name: str) -> None:
-        folder = parent / name
-        folder.mkdir()
-        self.nats = nats = Nats(folder)
-        self._orders, self._bank = f"{name}_orders", f"{name}_bank"
-        with psycopg.connect(url.format("postgres"), autocommit=True) as db:
-            for database in (self._orders, self._bank):
-                db.execute(f"CREATE DATABASE {database}".encode())
-        self.orders, self.bank = url.format(self._orders), url.format(self._bank)
-        with psycopg.connect(self.orders) as db:
-            db.execute(ORDERS)
-            OUTBOX.install(db)
-        with psycopg.connect(self.bank) as db:
-            db.execute(BANK)
-        relay = ["-m", "moreton.cli.main", "outbox", "relay", "orders"]
-        relay += ["--database", self.orders, "--broker", nats.url]
-        log = folder / "log"
-        self.relay = Program(relay, log)
-        self.bank_program = Program(["-m", "bench.outbox.bank", self.bank, nats.url], log)
-        self._log = log
-        self._written = 0
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        self.nats.start()
-        self.relay.start()
-        self.bank_program.start()
-        try:
-            yield
-        finally:
-            self.relay.stop()
-            self.bank_program.stop()
-            self.nats.kill()
-
-    def shop(self, count: int, *, group: int, rate: float = 0) -> Program:
-        words = [self.orders, str(self._written), str(count), str(group), str(rate)]
-        program = Program(["-m", "bench.outbox.shop", *words], self._log)
-        program.start()
-        self._written += count
-        return program
-
-    def wait_paid(self) -> None:
-        """Return when every order is paid; an error when nothing moves any more."""
-        last, since = -1, time.monotonic()
-        with psycopg.connect(self.bank, autocommit=True) as db:
-            while last < self._written:
-                (paid,) = db.execute("SELECT count(*) FROM payments").fetchone() or (0,)
-                if paid > last:
-                    last, since = paid, time.monotonic()
-                if time.monotonic() - since > STALL_SECONDS_MAX:
-                    tail = self._log.read_text()[-2000:]
-                    raise RuntimeError(f"{paid} of {self._written} orders are paid:\n{tail}")
-                time.sleep(0.2)
-
-    def times(self, first: int, table: str) -> dict[int, float]:
-        """When each order from *first* on was committed, in seconds."""
-        where = self.orders if table == "orders" else self.bank
-        with psycopg.connect(where) as db:
-            rows = db.execute(
-                # Names and numbers of our own.
-                f"SELECT n, {_COMMITTED} FROM {table} WHERE n >= {first}".encode()  # noqa: S608
-            )
-            return dict(rows.fetchall())
-
-    def counts(self) -> tuple[int, int]:
-        """Orders that were lost, and payments that were made more than once."""
-        with psycopg.connect(self.bank) as db:
-            found = db.execute("SELECT count(*), count(DISTINCT n) FROM payments").fetchone()
-        assert found is not None
-        total, distinct = found
-        return self._written - distinct, total - distinct
+FULL = Size(200_000, 40_000, 1_000_000, 5.0, 3)
+QUICK = Size(30_000, 6_000, 30_000, 1.0, 1)
+PEER = "nats-outbox"
+# It has as many times fewer events to do, as it is slower.
+PEER_SHARE = 20
 
 
 def run(*, quick: bool, console: Console) -> Result:
     size = QUICK if quick else FULL
     ours: dict[str, float | int | str] = {}
+    theirs: dict[str, float | int | str] = {}
     result = Result("outbox", "events/s, ms from commit to commit", ours)
     with tempfile.TemporaryDirectory() as folder, postgres() as url:
-        fleet = Fleet(url, Path(folder), "calm")
-        with fleet.running():
-            _fast(fleet, size, ours, console)
-            _paced(fleet, size, ours, console)
+        rates: dict[str, list[float]] = {"moreton": [], PEER: []}
+        for turn in range(size.turns):
+            fleet = Fleet(url, Path(folder), f"calm_{turn}")
+            with fleet.running():
+                rates["moreton"].append(_fast(fleet, size.fast, ours))
+                _paced(fleet, size, ours, console)
+            peer = PeerFleet(url, Path(folder), f"peer_{turn}")
+            with peer.running():
+                rates[PEER].append(_fast(peer, size.fast // PEER_SHARE, theirs))
+        for name, figures in (("moreton", ours), (PEER, theirs)):
+            figures["events/s"] = median(rates[name])
+            console.print(f"{name}: {figures['events/s']:,.0f} events/s as fast as it goes")
         fleet = Fleet(url, Path(folder), "killed")
         lost, twice, kills = _killed(fleet, size, ours, console)
+    result.peers[PEER] = theirs
+    result.ratio[PEER] = float(ours["events/s"]) / float(theirs["events/s"])
     result.notes.append(f"a write to this disk, waited for, takes {_disk_ms():.2f} ms (median)")
     result.checks[f"{THROUGHPUT_MIN:,} events/s from commit to consumed"] = (
         float(ours["events/s"]) >= THROUGHPUT_MIN
@@ -157,22 +92,21 @@ def _disk_ms() -> float:
     return median(waits)
 
 
-def _fast(fleet: Fleet, size: Size, ours: dict[str, float | int | str], console: Console) -> None:
-    fleet.shop(2000, group=_GROUP).wait()  # warm
+def _fast(fleet: Fleet, count: int, figures: dict[str, float | int | str]) -> float:
+    """Events a second, from the first commit of the shop to the last one of the bank."""
+    fleet.shop(WARM, group=_GROUP).wait()
     fleet.wait_paid()
     before = fleet.relay.cpu_seconds(), fleet.bank_program.cpu_seconds()
-    fleet.shop(size.fast, group=_GROUP)
+    fleet.shop(count, group=_GROUP)
     fleet.wait_paid()
-    written, paid = fleet.times(2000, "orders"), fleet.times(2000, "payments")
-    seconds = max(paid.values()) - min(written.values())
-    ours["events/s"] = size.fast / seconds
-    ours["relay us/event"] = (fleet.relay.cpu_seconds() - before[0]) / size.fast * 1e6
-    ours["bank us/event"] = (fleet.bank_program.cpu_seconds() - before[1]) / size.fast * 1e6
-    console.print(f"as fast as it goes: {ours['events/s']:,.0f} events/s")
+    written, paid = fleet.times(WARM, "orders"), fleet.times(WARM, "payments")
+    figures["relay us/event"] = (fleet.relay.cpu_seconds() - before[0]) / count * 1e6
+    figures["bank us/event"] = (fleet.bank_program.cpu_seconds() - before[1]) / count * 1e6
+    return count / (max(paid.values()) - min(written.values()))
 
 
 def _paced(fleet: Fleet, size: Size, ours: dict[str, float | int | str], console: Console) -> None:
-    first = 2000 + size.fast
+    first = WARM + size.fast
     fleet.shop(size.paced, group=1, rate=RATE)
     fleet.wait_paid()
     written, paid = fleet.times(first, "orders"), fleet.times(first, "payments")
