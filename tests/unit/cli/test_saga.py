@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from moreton.cli.exits import Exit, guarded
+from moreton.cli.main import application
+from moreton.transactions.saga import Sagas, Status
+from support.saga_shop import Shop, break_down, decline
+
+FIG = {"article": "fig"}
+PATIENCE = timedelta(seconds=30)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    where = f"sqlite:///{tmp_path}/sagas.sqlite"
+    monkeypatch.setenv("MORETON_SAGAS", where)
+    return where
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*words: str) -> tuple[int, str, str]:
+        command = application(["saga"])
+        status = guarded(lambda: command(["saga", *words], standalone_mode=False))
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def parked(url: str, shop: Shop, *, undo: bool = False) -> None:
+    shop.fails |= {"pay": decline, "un-stock": break_down} if undo else {"pay": break_down}
+    with Sagas(url, shop.order) as sagas:
+        assert sagas.run(shop.order, FIG, id="a").status is Status.PARKED
+    shop.fails.clear()
+
+
+def test_show_tells_the_story_of_a_failure(url: str, run: Run) -> None:
+    shop = Shop()
+    shop.fails["pay"] = decline
+    with Sagas(url, shop.order) as sagas:
+        sagas.run(shop.order, FIG, id="a")
+    status, out, _ = run("show", "a")
+    assert status == Exit.OK
+    told = [line.split(maxsplit=2)[2] for line in out.splitlines()[3:]]
+    assert told[0] == '▶          begun with {"article":"fig"}'
+    assert told[1] == '✓ stock    "stock of fig"'
+    assert told[4:6] == ["✗ pay      said no: no more figs", "←          goes back"]
+    assert told[-2:] == ["↶ stock    undone", "■          compensated"]
+
+
+def test_show_says_what_a_person_has_to_decide(url: str, run: Run) -> None:
+    parked(url, Shop())
+    _, out, _ = run("show", "a")
+    assert 'A person has to decide. "pay" failed without an answer' in out
+    for word in ("moreton saga retry a", "moreton saga skip a", "moreton saga compensate a"):
+        assert word in out
+    assert "go back, undoing courier, money, stock" in out
+
+
+def test_show_names_what_an_undo_left_behind(url: str, run: Run) -> None:
+    parked(url, Shop(), undo=True)
+    _, out, _ = run("show", "a", "--json")
+    told = json.loads(out)
+    assert told["steps"] == {
+        "stock": "stuck", "money": "undone", "courier": "undone", "pay": "failed", "mail": "",
+    }  # fmt: skip
+    assert "what it did as a/stock is still there" in told["question"]
+    assert set(told["options"]) == {"retry", "skip"}
+
+
+def test_decision_is_taken_up_by_an_engine_that_runs(url: str, run: Run) -> None:
+    shop = Shop()
+    parked(url, shop)
+    with Sagas(url, shop.order) as sagas:
+        status, out, _ = run("skip", "a", "--note", "paid by hand")
+        assert status == Exit.OK
+        assert "skip is written" in out
+        assert sagas.find("a").wait(PATIENCE).status is Status.COMPLETED
+    _, out, _ = run("show", "a")
+    assert "paid by hand" in out
+    assert run("retry", "a")[0] == Exit.REFUSED
+
+
+def test_list_shows_those_that_are_asked_for(url: str, run: Run) -> None:
+    shop = Shop()
+    parked(url, shop)
+    with Sagas(url, shop.order) as sagas:
+        sagas.run(shop.order, FIG, id="b")
+    _, out, _ = run("list", "--json")
+    assert [row["id"] for row in json.loads(out)] == ["b", "a"]
+    _, out, _ = run("list", "--status", "parked")
+    assert out.splitlines()[1].split()[:3] == ["a", "order", "parked"]
+    _, out, _ = run("list", "--name", "other")
+    assert out == "no sagas\n"
+
+
+def test_picture_is_an_svg_with_a_row_for_each_step(url: str, run: Run, tmp_path: Path) -> None:
+    parked(url, Shop(), undo=True)
+    status, out, _ = run("show", "a", "--svg", str(tmp_path / "a.svg"), "--mermaid")
+    assert status == Exit.OK
+    assert "class s0 stuck" in out
+    root = ET.fromstring((tmp_path / "a.svg").read_text())  # noqa: S314 - our own
+    words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"stock", "money", "courier", "pay", "mail", "goes back"} <= words
+
+
+def test_what_is_not_there_is_said_and_nothing_is_made(url: str, run: Run, tmp_path: Path) -> None:
+    status, _, error = run("list")
+    assert status == Exit.TROUBLE
+    assert "there is no such file" in error
+    assert not (tmp_path / "sagas.sqlite").exists()
+    parked(url, Shop())
+    status, _, error = run("show", "b")
+    assert status == Exit.REFUSED
+    assert 'no saga has the id "b"' in error
+    status, _, error = run("signal", "a", "go")
+    assert status == Exit.REFUSED
+    assert "no signal at all" in error
+    assert run("list", "--at", "mysql://x")[0] == Exit.TROUBLE
