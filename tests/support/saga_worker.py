@@ -6,6 +6,7 @@ happens once; an undo leaves a mark behind, so that what comes after it does not
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import time
@@ -30,7 +31,7 @@ from moreton.transactions.saga import (
     retriable,
     step,
 )
-from moreton.transactions.saga.errors import DecisionRefused, SagaUnknown
+from moreton.transactions.saga.errors import DecisionRefused, SagaExists, SagaUnknown
 from moreton.transactions.saga.ledgers import postgres, sqlite  # noqa: F401 - their failpoints
 from support.forking import serve
 
@@ -103,6 +104,7 @@ class Bank:
     """`transfer` fails as its input says; the others wait, have children, are too late or odd."""
 
     def __init__(self, world: World) -> None:
+        self.world = world
         self.sagas: Sagas | None = None
         self.gate: Path | None = None
 
@@ -196,6 +198,10 @@ def play(order: Mapping[str, Any]) -> None:
                 finish_round(sagas, bank, each)
         sagas.decide(f"odd-{number}", "resume")  # which parks it again, for the same reason
         wait_until(lambda: unrest(sagas, number))
+        with contextlib.suppress(SagaExists):
+            sagas.fork(f"good-{number}", "settle", new_id=f"forked-{number}")
+        assert sagas.find(f"forked-{number}").wait(timedelta(seconds=SECONDS_MAX))
+        assert bank.world.in_force(f"forked-{number}") == {"settle", "tell"}
         # So that leases were renewed and what was fenced off is let go.
         sagas.run(bank.slow, {}, id=f"last-{number}")
         wait_until(lambda: sagas._shop.stranded)

@@ -128,6 +128,32 @@ def test_saga_goes_on_after_the_engine_was_closed(url: str) -> None:
     assert shop.calls.count("stock") == 1
 
 
+def test_fork_takes_over_what_was_done_and_goes_on_from_there(url: str) -> None:
+    shop = Shop()
+    with Sagas(url, shop.order) as sagas:
+        assert sagas.run(shop.order, FIG, id="a")
+        shop.calls.clear()
+        forked = sagas.fork("a", "pay", new_id="b").wait(PATIENCE)
+        assert forked[shop.stock] == "stock of fig"
+        assert shop.calls == ["pay", "mail"]
+        with pytest.raises(SagaExists):
+            sagas.fork("a", "pay", new_id="b")
+        with pytest.raises(DecisionRefused, match="steps are stock, money"):
+            sagas.fork("a", "price")
+        shop.fails["pay"] = decline
+        assert sagas.fork("b", "pay", new_id="c").wait(PATIENCE).status is Status.COMPENSATED
+    assert not {"a/stock", "a/money", "a/courier"} & set(shop.in_force)
+
+
+def test_fork_of_what_was_undone_is_refused(url: str) -> None:
+    shop = Shop()
+    shop.fails["pay"] = decline
+    with Sagas(url, shop.order) as sagas:
+        sagas.run(shop.order, FIG, id="a")
+        with pytest.raises(DecisionRefused, match='"stock", which comes before, is undone'):
+            sagas.fork("a", "pay")
+
+
 def test_cancelled_saga_goes_back_though_nothing_failed(url: str) -> None:
     shop = Shop()
     with Sagas(url, shop.order) as sagas:

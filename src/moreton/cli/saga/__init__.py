@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moreton.cli.saga.deciding import compensate, resume, retry, signal, skip
+from moreton.cli.saga.deciding import compensate, fork, resume, retry, signal, skip
 from moreton.cli.saga.looking import list_, show
 
 __all__ = ["saga"]
@@ -29,4 +29,5 @@ saga.command("retry")(retry)
 saga.command("skip")(skip)
 saga.command("compensate")(compensate)
 saga.command("resume")(resume)
+saga.command("fork")(fork)
 saga.command("signal")(signal)

@@ -10,7 +10,9 @@ import typer
 
 from moreton.cli.output import AsJson, print_json, print_line
 from moreton.cli.saga.log import DEFAULT_AT, At, SagaId, found, opened, plan_for
+from moreton.kernel.ids import new_id as made_id
 from moreton.kernel.rng import system_rng
+from moreton.kernel.time import SystemClock
 
 Note: TypeAlias = Annotated[str, typer.Option("--note", help="Why; kept in the saga's log.")]
 
@@ -68,6 +70,30 @@ def signal(
         is_new = ledger.signal(row.number, name, text)
     document = {"id": saga_id, "signal": name, "new": is_new}
     _say(document, f"{saga_id}: {name} was told", as_json=as_json)
+
+
+def fork(
+    saga_id: SagaId,
+    *,
+    step: Annotated[str, typer.Option("--from", help="The first step that is done anew.")],
+    new_id: Annotated[str, typer.Option("--id", help="The new saga's id.")] = "",
+    at: At = DEFAULT_AT,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a saga that takes over what another did before a step, and goes on from there.
+
+    Should both go back, what they share is undone twice, under the same key.
+    """
+    from moreton.transactions.saga.clock import LogClock  # noqa: PLC0415 - as above
+    from moreton.transactions.saga.deciding import fork as begin_fork  # noqa: PLC0415 - as above
+
+    found_id = new_id or f"{saga_id}-{made_id(SystemClock().wall(), system_rng())}"
+    with opened(at) as ledger:
+        row = found(ledger, saga_id)
+        now = LogClock(ledger.now_nanos()).now()
+        begin_fork(ledger, row, step, found_id, plan=plan_for(ledger, row), now=now)
+    document = {"id": found_id, "of": saga_id, "from": step}
+    _say(document, f"{found_id}: goes on from {step} of {saga_id}", as_json=as_json)
 
 
 def _decide(decision: str, saga_id: str, note: str, at: str, *, as_json: bool) -> None:

@@ -6,12 +6,13 @@ from moreton.kernel.rng import Rng
 from moreton.kernel.time import Instant
 from moreton.transactions.saga.core.errors import DecisionRefused
 from moreton.transactions.saga.core.events import Append, Status, Told
+from moreton.transactions.saga.core.history import History
 from moreton.transactions.saga.core.machine import SagaMachine
 from moreton.transactions.saga.core.plan import Plan
-from moreton.transactions.saga.core.records import Decision
+from moreton.transactions.saga.core.records import Decision, StepDone
 from moreton.transactions.saga.core.rows import from_row, to_row
-from moreton.transactions.saga.errors import SagaUnknown
-from moreton.transactions.saga.ledgers.port import Ledger, SagaRow
+from moreton.transactions.saga.errors import SagaExists, SagaUnknown
+from moreton.transactions.saga.ledgers.port import Begin, Ledger, SagaRow
 
 _TRIES_MAX = 5
 
@@ -44,3 +45,33 @@ def decide(
     raise DecisionRefused(
         decision=decision, why="it changes faster than that could be written; try again"
     )
+
+
+def fork(
+    ledger: Ledger, row: SagaRow, step: str, new_id: str, *, plan: Plan, now: Instant
+) -> Begin:
+    """Begin a saga that goes on from before *step* with what *row* did until then.
+
+    What it takes over is undone under the key of the first saga, should it go back; only one of the
+    two should. Raises `DecisionRefused` when a step before *step* is not done, or `SagaExists`.
+    """
+    if step not in plan.index:
+        raise DecisionRefused(
+            decision=f'a fork from "{step}"',
+            why=f"its steps are {', '.join(one.name for one in plan.steps)}",
+        )
+    history = History(plan)
+    for one in ledger.log(row.number):
+        history.apply(from_row(one))
+    rows = [
+        to_row(StepDone(name, history.results[name], history.origins.get(name, row.id)), now)
+        for name in (plan.steps[i].name for i in history.kept_before(step))
+    ]
+    begin = Begin(
+        new_id, row.name, row.version, row.input, now.nanos // 1000, Status.READY, 0, None,
+        row.priority, rows=rows,
+    )  # fmt: skip
+    ledger.commit(begin)
+    if begin.existed:
+        raise SagaExists(saga_id=new_id, found="another saga")
+    return begin

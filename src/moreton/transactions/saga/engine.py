@@ -15,7 +15,7 @@ from moreton.transactions.saga.codec import PAYLOAD_BYTES_MAX, Codec
 from moreton.transactions.saga.core.events import Rest, Status
 from moreton.transactions.saga.core.plan import Act
 from moreton.transactions.saga.core.records import Decision
-from moreton.transactions.saga.deciding import decide
+from moreton.transactions.saga.deciding import decide, fork
 from moreton.transactions.saga.definition import Saga
 from moreton.transactions.saga.errors import EngineClosed, SagaUnknown, SignalRefused
 from moreton.transactions.saga.handle import Handle
@@ -239,6 +239,19 @@ class Sagas:
             plan=saga.plan, rng=system_rng(), now=shop.clock.now(),
         )  # fmt: skip
         shop.bell.set()
+
+    def fork(self, id: str, step: str, *, new_id: str | None = None) -> Handle:  # noqa: A002
+        """Begin a saga that goes on from before *step* with what the saga *id* did until then.
+
+        What it takes over is undone under the key of the first saga, should it go back: decide
+        which of the two may. Raises `DecisionRefused` when a step before *step* is not done.
+        """
+        row, shop = self._row(id), self._shop
+        saga = self._sagas[row.name, row.version]
+        found = new_id or f"{id}-{shop.new_id()}"
+        begin = fork(shop.ledger, row, step, found, plan=saga.plan, now=shop.clock.now())
+        shop.bell.set()
+        return Handle(shop, saga, begin.id, begin.number)
 
     def counts(self) -> dict[Status, int]:
         """How many sagas are in each status."""

@@ -19,13 +19,13 @@ class Run(Generic[InputT]):
     a repetition. *op* is `do` or `undo`; an undo finds the key of what it undoes in *do_key*.
     """
 
-    __slots__ = ("_results", "_saga", "attempt", "id", "input", "op", "step")
+    __slots__ = ("_origin", "_results", "_saga", "attempt", "id", "input", "op", "step")
 
     def __init__(
         self, saga: Saga, saga_id: str, value: InputT, results: Mapping[str, str], *,
-        step: str, op: str, attempt: int,
+        step: str, op: str, attempt: int, origin: str = "",
     ) -> None:  # fmt: skip
-        self._saga, self._results = saga, results
+        self._saga, self._results, self._origin = saga, results, origin or saga_id
         self.id, self.input, self.step, self.op, self.attempt = saga_id, value, step, op, attempt
 
     @property
@@ -35,8 +35,8 @@ class Run(Generic[InputT]):
 
     @property
     def do_key(self) -> str:
-        """The key under which the step was, or is, done."""
-        return f"{self.id}/{self.step}"
+        """The key under which the step was, or is, done; in a fork it may be another saga's."""
+        return f"{self._origin}/{self.step}"
 
     @property
     def key(self) -> str:

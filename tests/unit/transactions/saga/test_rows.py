@@ -21,6 +21,7 @@ from moreton.transactions.saga.core.rows import KINDS, from_row, to_row
 T = Instant(1_700_000_000_000_001_000)
 RECORDS: list[Record] = [
     StepDone("a", '{"x":1}'),
+    StepDone("a", "1", "other"),
     StepFailed("a", 2, "trouble: ü", Verdict.AGAIN, T, T),
     StepFailed("a", 3, "", Verdict.UNKNOWN, T, None),
     StepUndone("a"),

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NoReturn, assert_never
 
 from moreton.kernel.time import Instant
-from moreton.transactions.saga.core.errors import HistoryDoesNotFit
+from moreton.transactions.saga.core.errors import DecisionRefused, HistoryDoesNotFit
 from moreton.transactions.saga.core.plan import Act, Kind, Plan
 from moreton.transactions.saga.core.records import (
     Aborted,
@@ -42,8 +42,8 @@ class History:
     Raises `HistoryDoesNotFit` when a record could not follow from those before it under *plan*.
     """
 
-    __slots__ = ("again_at", "attempts", "backward", "began", "halted", "marks", "plan", "reason",
-                 "records", "results", "stuck", "until", "waiting")  # fmt: skip
+    __slots__ = ("again_at", "attempts", "backward", "began", "halted", "marks", "origins", "plan",
+                 "reason", "records", "results", "stuck", "until", "waiting")  # fmt: skip
 
     def __init__(self, plan: Plan) -> None:
         count = len(plan.steps)
@@ -54,6 +54,7 @@ class History:
         self.began: list[Instant | None] = [None] * count
         self.again_at: list[Instant | None] = [None] * count
         self.results: dict[str, str] = {}
+        self.origins: dict[str, str] = {}  # of steps that a fork took over
         self.waiting: set[int] = set()
         self.until: list[Instant | None] = [None] * count
         self.stuck: set[int] = set()
@@ -65,8 +66,10 @@ class History:
         """Take *record* in."""
         self.records += 1
         match record:
-            case StepDone(step, result):
+            case StepDone(step, result, origin):
                 i = self._forward(step)
+                if origin:
+                    self.origins[step] = origin
                 self.marks[i] = Mark.DONE
                 self.results[step] = result
                 self._settle(i)
@@ -106,6 +109,24 @@ class History:
         if marks[i] is not Mark.NEW:
             return False
         return all(marks[j] is Mark.DONE for j in self.plan.before[i])
+
+    def kept_before(self, name: str) -> list[int]:
+        """The steps that a fork from step *name* takes over: all but that one and those after it.
+
+        Raises `DecisionRefused` when one of them is not done.
+        """
+        first = self._number(name)
+        later, todo = {first}, [first]
+        while todo:
+            new = self.plan.after[todo.pop()] - later
+            later |= new
+            todo += new
+        kept = [i for i in range(len(self.marks)) if i not in later]
+        for i in kept:
+            if self.marks[i] is not Mark.DONE:
+                why = f'"{self.plan.steps[i].name}", which comes before, is {self.marks[i]}'
+                raise DecisionRefused(decision=f'a fork from "{name}"', why=why)
+        return kept
 
     def past_return(self) -> str | None:
         """The step because of which nothing can be undone any more."""

@@ -28,10 +28,14 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """The step took effect; *result* is what it returned, encoded."""
+    """The step took effect; *result* is what it returned, encoded.
+
+    *origin*: the saga whose step it was, of which this one is a fork.
+    """
 
     step: str
     result: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

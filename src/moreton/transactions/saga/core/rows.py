@@ -41,8 +41,10 @@ def to_row(record: Record, at: Instant) -> LogRow:
 def _parts(record: Record) -> tuple[str, str, str | dict[str, object]]:
     found: tuple[str, str, str | dict[str, object]]
     match record:
-        case StepDone(step, result):
+        case StepDone(step, result, ""):
             found = "step-done", step, result
+        case StepDone(step, result, origin):
+            found = "step-taken", step, {"result": result, "origin": origin}
         case StepFailed(step, attempt, error, verdict, began, again_at):
             body: dict[str, object] = {"attempt": attempt, "error": error, "verdict": verdict}
             times = {"began": _micros(began), "again_at": _micros(again_at)}
@@ -78,6 +80,11 @@ def _read_failure(step: str, body: str) -> StepFailed:
     return StepFailed(step, found["attempt"], found["error"], verdict, began, again_at)
 
 
+def _read_taken(step: str, body: str) -> StepDone:
+    found = json.loads(body)
+    return StepDone(step, found["result"], found["origin"])
+
+
 def _read_undo_failure(step: str, body: str) -> UndoFailed:
     found = json.loads(body)
     began, again_at = _moment(found["began"]), _instant(found["again_at"])
@@ -91,6 +98,7 @@ def _read_decision(_: str, body: str) -> Decided:
 
 _READERS: dict[str, Callable[[str, str], Record]] = {
     "step-done": StepDone,
+    "step-taken": _read_taken,
     "step-failed": _read_failure,
     "step-undone": lambda step, _: StepUndone(step),
     "undo-failed": _read_undo_failure,

@@ -100,8 +100,9 @@ def span(micros: int) -> str:
 
 def _line(record: Record, after: int) -> Line:
     match record:
-        case StepDone(step, result):
-            line = Line(after, "✓", step, "" if result == "null" else _short(result))
+        case StepDone(step, result, origin):
+            what = "" if result == "null" else _short(result)
+            line = Line(after, "✓", step, f"done by {origin} {what}" if origin else what)
         case StepFailed(step, attempt, error, verdict):
             tried = f" (attempt {attempt})" if attempt > 1 or verdict is Verdict.AGAIN else ""
             line = Line(after, "✗", step, f"{_VERDICTS[verdict]}{tried}: {_short(error)}")

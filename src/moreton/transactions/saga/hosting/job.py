@@ -117,6 +117,7 @@ class Job:
         return Run(
             self.saga, self.id, self._value, self.machine.history.results,
             step=call.step, op=op, attempt=call.number,
+            origin=self.machine.history.origins.get(call.step, ""),
         )  # fmt: skip
 
     def input_for(self, step: Child, attempt: int) -> object:

@@ -91,7 +91,7 @@ class Workshop:
         text = saga.codec.encode(
             f'the input of saga "{saga.name}"', value, bytes_max=self._payload_bytes_max
         )
-        saga_id = new_id(self._wall.wall(), self._rng) if saga_id is None else saga_id
+        saga_id = self.new_id() if saga_id is None else saga_id
         if not saga_id or not isinstance(saga_id, str):
             raise ValueError(f"id is {saga_id!r}: give some text, or leave it out to get one")
         if not own and self.backlog >= self._pending_max:
@@ -115,6 +115,10 @@ class Workshop:
             if turn.rest is not None:
                 begin.status, begin.due, begin.owner = turn.rest.status, None, None
         return begin, job, turn
+
+    def new_id(self) -> str:
+        """An id that no saga has; ids sort by the time of their making."""
+        return new_id(self._wall.wall(), self._rng)
 
     def begun(self, begin: Begin, job: Job) -> bool:
         """After its commit: whether this engine is to drive it now."""
