@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+from moreton.transactions.barrier.call import Act, Call
 from moreton.transactions.saga.definition import Saga, Step
 
 T = TypeVar("T")
@@ -42,6 +43,13 @@ class Run(Generic[InputT]):
     def key(self) -> str:
         """The key of this call."""
         return self.do_key if self.op == "do" else f"{self.do_key}/undo"
+
+    def call(self, payload: object = None) -> Call:
+        """What a participant's barrier is asked with, so that this takes effect once there.
+
+        See `moreton.transactions.barrier`; `Call.as_document` can be sent.
+        """
+        return Call(self._origin, self.step, Act(self.op), payload)
 
     def __getitem__(self, step: Step[T]) -> T:
         """What *step* returned; `KeyError` when it has not been done before this one."""
