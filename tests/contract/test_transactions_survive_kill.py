@@ -131,14 +131,26 @@ def test_a_kill_anywhere_in_a_transfer_makes_and_loses_no_money(
     print(f"{kind}: {len(names)} failpoints, killed at each")
 
 
-def test_a_kill_of_who_recovers_makes_and_loses_no_money(worker: Worker, urls: list[str]) -> None:
-    # What was decided, and what was not, goes on in opposite directions.
-    plan = [
-        ("tcc", "tcc.decided", ["tcc.ask", "tcc.answered", "tcc.end", "tcc.ended"]),
-        ("tcc", "tcc.begun", ["tcc.decide", "tcc.decided", "tcc.ask", "tcc.end"]),
-        ("twophase", "twophase.decided", ["twophase.resolver.end", "twophase.resolver.ended"]),
-        ("twophase", "twophase.prepared", ["twophase.resolver.abort", "twophase.resolver.end"]),
-    ]
+# What was decided, and what was not, goes on in opposite directions.
+RECOVERIES = [
+    ("tcc", "tcc.decided", ["tcc.answered"]),
+    ("tcc", "tcc.begun", ["tcc.decided"]),
+    ("twophase", "twophase.decided", ["twophase.resolver.end", "twophase.resolver.ended"]),
+    ("twophase", "twophase.prepared", ["twophase.resolver.abort"]),
+]
+MORE_RECOVERIES = [
+    ("tcc", "tcc.decided", ["tcc.ask", "tcc.end", "tcc.ended"]),
+    ("tcc", "tcc.begun", ["tcc.decide", "tcc.ask", "tcc.end"]),
+    ("twophase", "twophase.prepared", ["twophase.resolver.end", "twophase.resolver.ended"]),
+]
+
+
+@pytest.mark.parametrize(
+    "plan", [RECOVERIES, pytest.param(MORE_RECOVERIES, marks=pytest.mark.soak)], ids=["few", "more"]
+)
+def test_a_kill_of_who_recovers_makes_and_loses_no_money(
+    worker: Worker, urls: list[str], plan: list[tuple[str, str, list[str]]]
+) -> None:
     for kind, first, names in plan:
         for name in names:
             before = moved(urls)
@@ -160,10 +172,19 @@ def test_a_refused_branch_undoes_the_others_whoever_dies(worker: Worker, urls: l
     assert moved(urls) == before
 
 
+def test_a_kill_around_an_idempotent_request_pays_once(worker: Worker, urls: list[str]) -> None:
+    for name in [*points(worker, "idempotency"), "barrier.passed"]:
+        before = balance(urls[1])[0]
+        key = f"key-{name}"
+        assert worker.run(urls, "idempotency", failpoint=name, key=key) == KILLED
+        for _ in range(2):
+            assert worker.run(urls, "idempotency", key=key) == COMMITTED
+        assert balance(urls[1])[0] == before - CENTS, name
+
+
 def test_every_failpoint_was_died_at(worker: Worker) -> None:
     died = {name for names in worker.died_at.values() for name in names}
-    ours = {
-        name for name in worker.failpoints if name.startswith(("tcc.", "twophase.", "barrier."))
-    }
+    homes = ("tcc.", "twophase.", "barrier.", "idempotency.")
+    ours = {name for name in worker.failpoints if name.startswith(homes)}
     assert ours - died == {"twophase.one-phase"}  # an ordinary commit: nothing to recover
     print(f"{len(ours)} failpoints")

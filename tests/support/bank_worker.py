@@ -19,6 +19,13 @@ import psycopg
 from moreton.kernel.time import Instant, SystemClock
 from moreton.transactions import failpoints
 from moreton.transactions.barrier import Act, Call, create_table, enter
+from moreton.transactions.idempotency import (
+    Interrupted,
+    KeyPolicy,
+    idempotent_call,
+    keep_at,
+)
+from moreton.transactions.idempotency.servers.wsgi import IdempotencyMiddleware
 from moreton.transactions.tcc import Coordinator, Refused, open_log
 from moreton.transactions.twophase import (
     Aborted,
@@ -145,7 +152,39 @@ def recover_by_two_phases(urls: list[str], _: dict[str, Any]) -> int:
     return len(Resolver(log, *everybody).look().waiting)
 
 
+def pay_once(urls: list[str], command: dict[str, Any]) -> int:
+    """An HTTP request with a key, whose handler pays behind its barrier."""
+    keeper = keep_at(urls[0])
+    policy = KeyPolicy(keeper, interrupted=Interrupted.RERUN, lease=timedelta(milliseconds=1))
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        connection = connect(urls[1])
+        call = idempotent_call(environ)
+        assert call is not None
+        if enter(connection, call):
+            connection.execute(f"UPDATE account SET cents = cents - {CENTS}")  # noqa: S608 - ours
+        connection.commit()
+        connection.close()
+        start_response("200 OK", [])
+        return [b"paid"]
+
+    statuses: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/pay",
+        "HTTP_IDEMPOTENCY_KEY": command["key"],
+    }
+
+    def start(status: str, _: list[tuple[str, str]]) -> Any:
+        statuses.append(status)
+
+    served = IdempotencyMiddleware(application, policy)(environ, start)
+    assert b"".join(served) == b"paid"
+    return COMMITTED if statuses == ["200 OK"] else ABORTED
+
+
 _COMMANDS = {
+    "idempotency": (pay_once, pay_once),
     "tcc": (transfer_by_tcc, recover_by_tcc),
     "twophase": (transfer_by_two_phases, recover_by_two_phases),
 }
