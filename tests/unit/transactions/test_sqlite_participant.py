@@ -161,6 +161,9 @@ def test_what_cannot_be_carried_is_refused_with_the_reason(
     with pytest.raises(sqlite3.DatabaseError) as refused:
         branch.connection.execute(sql)
     assert why in refused.value.__notes__[0]
+    with pytest.raises(sqlite3.DatabaseError) as refused:
+        branch.connection.commit()
+    assert "leave the block" in refused.value.__notes__[0]
     branch.connection.execute("INSERT INTO journal VALUES ('still here')")
     branch.commit()
 

@@ -154,7 +154,10 @@ def database_name(conninfo: str) -> str:
     try:
         parts = conninfo_to_dict(conninfo)
     except psycopg.Error as error:
-        raise ValueError(f"conninfo cannot be read, {error}: give postgresql://host/name") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"conninfo cannot be read, {reason}: give postgresql://host/name"
+        ) from None
     return f"PostgreSQL database {parts.get('dbname', '')!s} at {parts.get('host', 'localhost')!s}"
 
 

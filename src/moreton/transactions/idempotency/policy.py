@@ -61,6 +61,8 @@ class KeyPolicy:
     keys: Keys = field(init=False)
 
     def __post_init__(self) -> None:
+        if not callable(getattr(self.keeper, "add", None)):
+            raise TypeError(f"keeper is {self.keeper!r}: give one, as keep_at('sqlite:///keys.db')")
         check_duration("expires_in", self.expires_in)
         check_whole("request_bytes_max", self.request_bytes_max, 1)
         check_whole("answer_bytes_max", self.answer_bytes_max, 1)

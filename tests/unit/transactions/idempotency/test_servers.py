@@ -205,6 +205,8 @@ def test_a_database_that_is_away_refuses_and_does_not_take_answers_back(
 def test_what_is_no_policy_is_refused(how: Any) -> None:
     with pytest.raises(TypeError, match="keep_at"):
         Wsgi(Shop().wsgi, how)
+    with pytest.raises(TypeError, match="keeper is"):
+        KeyPolicy(how)
     with pytest.raises(ValueError, match="'again' is not"):
         KeyPolicy(MemoryKeeper(), interrupted="again")  # type: ignore[arg-type]
     assert KeyPolicy(MemoryKeeper(), interrupted=Interrupted.RERUN).methods == {"POST", "PATCH"}

@@ -59,6 +59,20 @@ class WorkConnection(sqlite3.Connection):
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from None
 
+    def commit(self) -> None:
+        """Refused within the work."""
+        try:
+            super().commit()
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from None
+
+    def rollback(self) -> None:
+        """Refused within the work."""
+        try:
+            super().rollback()
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from None
+
     def guard(self) -> None:
         """From now on refuse what would end the transaction, or what cannot be noted."""
         self.why = ""
