@@ -60,15 +60,15 @@ def shop(*words: str) -> None:
     orders, *ports = words
     urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(SERVICES, ports, strict=True)}
     participants = {name: HttpParticipant(url) for name, url in urls.items()}
-    log = open_log("sqlite:///shop.db")
-    coordinator = Coordinator(log, participants)
-    for one in log.unfinished():
-        log.release(one.transaction_id)  # nobody else is at it: not wait until it is due
-    for outcome in coordinator.recover():
-        print("  what was left is", outcome.state)
-    for pieces in map(int, orders.split()):
-        outcome = coordinator.run({"stock": pieces, "payment": 20 * pieces, "delivery": 1})
-        print(f"  {pieces} figs: {outcome.state} {outcome.why}")
+    with closing(open_log("sqlite:///shop.db")) as log:
+        coordinator = Coordinator(log, participants)
+        for one in log.unfinished():
+            log.release(one.transaction_id)  # nobody else is at it: not wait until it is due
+        for outcome in coordinator.recover():
+            print("  what was left is", outcome.state)
+        for pieces in map(int, orders.split()):
+            outcome = coordinator.run({"stock": pieces, "payment": 20 * pieces, "delivery": 1})
+            print(f"  {pieces} figs: {outcome.state} {outcome.why}")
 
 
 def run_shop(orders: str, ports: list[str], **environment: str) -> None:
