@@ -236,7 +236,6 @@ def test_what_somebody_rolled_back_by_hand_is_found_torn(shop: Shop) -> None:
 
         participant.commit = by_hand  # type: ignore[method-assign]
         sell(shop)
-        shop.two_phase._carried_out.clear()
         participant.commit = commit  # type: ignore[method-assign]
         torn = [at for _, at in shop.resolver().resolve().torn]
         assert torn == [name]

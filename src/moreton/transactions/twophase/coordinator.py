@@ -202,12 +202,14 @@ class Work:
         self._carry_out(changed)
 
     def _carry_out(self, names: Iterable[str]) -> None:
-        pending = []
+        pending: list[str] = []
+        ended_by_others: list[str] = []
 
         def commit(name: str) -> None:
             _commit()
             try:
-                self._home.participants[name].commit(self._gid(name))
+                if not self._home.participants[name].commit(self._gid(name)):
+                    ended_by_others.append(name)
             except BaseException:
                 pending.append(name)
                 raise
@@ -220,7 +222,8 @@ class Work:
                 "transaction %s is committed, and a participant does not answer yet: %s",
                 self.transaction_id, trouble,
             )  # fmt: skip
-        if not troubles:
+        # Who ended it may have rolled it back: the resolver looks, while the decision is there.
+        if not troubles and not ended_by_others:
             self._home.carried_out(self.transaction_id)
 
     def _undo(self, names: Iterable[str]) -> None:
