@@ -165,6 +165,11 @@ class _Reader:
             return out
         try:
             return self._scalars.construct_object(node)
+        except ValueError:
+            what = f"the value {node.value!r} looks like a date, and there is no such day"
+            todo = "correct it, or put it in quotes"
+            self._faults.append(Fault(what, todo, _place(self._file, node)))
+            return None
         except yaml.YAMLError:
             what = f"the value {node.value!r} has an unknown tag {node.tag}"
             self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _UNREADABLE_SHOWN = 3
 _TOP_DEFAULT = 10
+_TOLD_EVERY = 20_000
 _ROUTED_REMEMBERED = 10_000
 
 
@@ -81,6 +82,8 @@ def _replayed(settings: Settings, log: Path, rules: list[str]) -> tuple[Replay, 
     why: list[str] = []
     with _lines(log) as lines:
         for number, line in enumerate(lines, 1):
+            if number % _TOLD_EVERY == 0:
+                _tell(number)
             if not line.strip():
                 continue
             try:
@@ -90,6 +93,12 @@ def _replayed(settings: Settings, log: Path, rules: list[str]) -> tuple[Replay, 
                 if len(why) < _UNREADABLE_SHOWN:
                     why.append(f"line {number}: {error}")
     return replay, unreadable, why
+
+
+def _tell(lines: int) -> None:
+    """How far it is, where somebody looks."""
+    if sys.stderr.isatty():
+        print(f"\r{lines} lines", end="\r", file=sys.stderr, flush=True)  # noqa: T201 - progress
 
 
 def _router(settings: Settings, limits: Limits) -> Callable[[Entry], Entry]:

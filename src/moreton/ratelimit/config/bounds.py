@@ -31,6 +31,9 @@ _QUOTA = re.compile(rf"(\d+)\s*/\s*({'|'.join(Span)})")
 _AT_ONCE = re.compile(r"(\d+|adaptive)(?:\s+at\s+(?:once|a\s+time))?")
 _NOTHING = re.compile(r"0+(\.0+)?\s*(/.*|\s+at once)?")
 _PERIOD_OF_NOTHING = re.compile(r"[\d.]+\s*/\s*0+\s*[a-z]+")
+_UNITS = {"second": "s", "minute": "min", "day": "day", "week": "week", "month": "month"}
+_UNITS |= {"hour": "h", "year": "year"}
+_SPELLED = re.compile(rf"(\d+)\s*(?:/|per|an?)\s*({'|'.join(_UNITS)})s?")
 _KINDS = ("rate", "quota", "at_once", "admission")
 _BURST_MAX = 2**31
 _TEXT = {"type": "string", "examples": ["100/s", "10000/day", "20 at once", "adaptive"]}
@@ -46,7 +49,14 @@ def read_rate(value: Any) -> Rate:
         raise ValueError(
             f"{value!r} has a period of 0, in which nothing can be counted; write one like 100/s"
         )
-    return parse_rate(str(value))
+    spelled = _SPELLED.fullmatch(str(value).strip().lower())
+    if spelled is not None:
+        unit = _UNITS[spelled[2]]
+        raise ValueError(f"{value!r} is not how a rate is written; write {spelled[1]}/{unit}")
+    try:
+        return parse_rate(str(value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or a quota like 10000/day") from None
 
 
 def read_quota(value: Any) -> tuple[int, Span]:
@@ -117,6 +127,8 @@ def _short(value: Any) -> Any:
     """Text alone stands for the mapping of its kind."""
     if isinstance(value, dict | BoundModel) or value is None:
         return value
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is not a limit; write one like 100/s")  # noqa: TRY004 - pydantic's
     if isinstance(value, int | float):
         raise ValueError(f"{value} has no period; write it like {value}/s, or {value} at once")  # noqa: TRY004 - pydantic's
     stripped = str(value).strip()
@@ -132,7 +144,7 @@ def _short(value: Any) -> Any:
 
 def _bounds(value: Any) -> Any:
     """A list of bounds; none for `0`."""
-    items = value if isinstance(value, list) else [value]
+    items = value if isinstance(value, list) else [] if value is None else [value]
     nothing = [
         one
         for one in items

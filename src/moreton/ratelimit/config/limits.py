@@ -164,6 +164,8 @@ def _cost(value: Any) -> Any:
         if not 1 <= value <= COST_MAX:
             raise ValueError(f"a cost of {value} counts nothing; give 1 to {COST_MAX}")
         return {"fixed": value}
+    if not isinstance(value, dict | CostModel):
+        raise ValueError(f"{value!r} is not a cost; write a whole number")  # noqa: TRY004 - pydantic's
     return value
 
 
@@ -245,11 +247,16 @@ class LimitModel(Section):
             raise ValueError("what is dropped gets no answer; remove status and headers")
         if not self.limit and (self.burst or self.algorithm):
             raise ValueError("a limit of 0 lets nothing pass; remove burst and algorithm")
-        if self.burst is not None and sum(one.rate is not None for one in self.limit) > 1:
+        rates = [one for one in self.limit if one.rate is not None]
+        if self.burst is not None and len(rates) > 1:
             raise ValueError(
                 f"burst is {self.burst}, and it has several rates; write each as "
                 "{rate: 10/s, burst: 20}"
             )
+        if self.limit and not rates and (self.burst is not None or self.algorithm is not None):
+            raise ValueError("burst and algorithm are of a rate, and it has none; remove them")
+        if len(set(self.by)) < len(self.by):
+            raise ValueError("by has one thing twice; keep one of them")
         if self.percent == 0:
             raise ValueError("percent is 0%, so that it never acts; write `mode: shadow`")
         rule = self.as_value("")

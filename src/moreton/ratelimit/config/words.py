@@ -18,6 +18,18 @@ from moreton.ratelimit.core.rules.values import DAY_MINUTES, Ban, Part, Trait
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 _STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:\s*-\s*([1-5]\d\d))?")
+# What people write who do not remember our words.
+_MEANT = {
+    "ip": "address",
+    "client": "address",
+    "remote_addr": "address",
+    "api_key": "api-key",
+    "apikey": "api-key",
+    "key": "api-key",
+    "claim": "jwt:CLAIM, as jwt:sub",
+    "user": "jwt:sub, or header:NAME",
+    "tenant": "header:NAME, as header:x-tenant",
+}
 _NAMED = frozenset({Trait.HEADER, Trait.JWT})
 # Who has these may be banned; a route or a method is nobody.
 _BANNED_BY = frozenset(
@@ -74,6 +86,8 @@ def read_part(value: Any) -> Part:
         return value
     word, _, name = str(value).partition(":")
     if not isinstance(value, str) or word not in list(Trait):
+        if word in _MEANT:
+            raise ValueError(f"{value!r} tells nobody apart; write {_MEANT[word]}")
         known = ", ".join(f"{one}:NAME" if one in _NAMED else one for one in Trait)
         raise ValueError(f"{value!r} tells nobody apart; use {known}")
     trait = Trait(word)

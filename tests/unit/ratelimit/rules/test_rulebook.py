@@ -268,7 +268,7 @@ def test_a_bad_edit_leaves_what_held(shop: Shop, caplog: pytest.LogCaptureFixtur
     assert shop.count("/login") == 3
     shop.clock.advance(1.5)
     assert not shop.passes("/login", "203.0.113.9")
-    assert caplog.text.count("is not a rate") == 1  # told once
+    assert caplog.text.count("is not how a rate is written") == 1  # told once
     shop.file.unlink()
     shop.clock.advance(1.5)
     assert shop.count("/login", "203.0.113.77") == 3
