@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
 from moreton.config import ConfigRefused
 from moreton.kernel.arguments import check_duration
@@ -18,6 +21,7 @@ from moreton.ratelimit.rulebook.asking import RulesAsker
 from moreton.ratelimit.rulebook.book import Rulebook
 from moreton.ratelimit.rulebook.places import files_of, stamps
 
+Run: TypeAlias = Callable[[Callable[[], None]], None]
 _EVERY = timedelta(seconds=1)
 _ASK_EVERY = timedelta(seconds=2)
 _log = logging.getLogger("moreton.ratelimit")
@@ -28,19 +32,22 @@ def follow_file(
     *,
     service: str = "",
     every: timedelta = _EVERY,
+    background: bool = True,
     clock: LimitClock = SYSTEM,
 ) -> Rulebook:
     """The rules in *path*, a file or a folder, for the service of that name.
 
-    A request looks at most *every* so often whether a file changed, and then all are read anew: no
-    thread runs. What cannot be meant is refused, logged once, and what held before still does.
+    A request looks at most *every* so often whether a file changed: no thread runs for that. Then
+    all are read anew, in the *background* by a thread that ends with it, else before the request
+    goes on. What cannot be meant is refused, logged once, and what held before still does.
 
     Raises `ConfigRefused` when the rules cannot be meant at the beginning.
     """
     check_duration("every", every, "each request would look at files", zero=True)
     path = Path(path)
     book = Rulebook(load_limits(path), service=service, clock=clock)
-    book.watch(_FileLook(path, book, nanos_of(every), clock).look)
+    run = _in_thread if background else _at_once
+    book.watch(_FileLook(path, book, nanos_of(every), clock, run).look)
     return book
 
 
@@ -67,8 +74,17 @@ def follow_control_plane(
     return book
 
 
+def _in_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="moreton-rules", daemon=True).start()
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 class _FileLook:
-    def __init__(self, path: Path, book: Rulebook, every: int, clock: LimitClock) -> None:
+    def __init__(self, path: Path, book: Rulebook, every: int, clock: LimitClock, run: Run) -> None:
+        self._run = run
         self._path = path
         self._book = book
         self._every = every
@@ -81,13 +97,17 @@ class _FileLook:
         """Read the rules anew if it is time and a file changed; others go on meanwhile."""
         if self._clock.monotonic() < self._next or not self._lock.acquire(blocking=False):
             return
+        self._next = self._clock.monotonic() + self._every
+        found = self._stamps()
+        if found == self._known:
+            self._lock.release()
+            return
+        # Also of what is refused: it is told once.
+        self._known = found
+        self._run(self._read)
+
+    def _read(self) -> None:
         try:
-            self._next = self._clock.monotonic() + self._every
-            found = self._stamps()
-            if found == self._known:
-                return
-            # Also of what is refused: it is told once.
-            self._known = found
             self._book.replace(load_limits(self._path))
             _log.info("the limits of %s changed", self._path)
         except ConfigRefused as refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,11 @@ class Shop:
     def under(self, text: str, service: str = "shop") -> Shop:
         self.file.write_text(text)
         self.book = follow_file(
-            self.file, service=service, every=timedelta(seconds=1), clock=self.clock
+            self.file,
+            service=service,
+            every=timedelta(seconds=1),
+            background=False,
+            clock=self.clock,
         )
         self.guard = Guard([self.book])
         return self
@@ -260,6 +265,16 @@ def test_an_edit_holds_at_once_and_what_stays_the_same_goes_on(shop: Shop) -> No
     assert shop.count("/login") == 7
     shop.edit("limits: {}")
     assert shop.count("/login") == 20
+
+
+def test_an_edit_is_read_while_requests_go_on(shop: Shop) -> None:
+    shop.file.write_text("limits: {}")
+    shop.guard = Guard([follow_file(shop.file, every=timedelta(seconds=1), clock=shop.clock)])
+    shop.edit(LOGIN)
+    until = time.monotonic() + 30
+    while shop.passes("/login"):
+        assert time.monotonic() < until
+        shop.clock.advance(1)
 
 
 def test_a_bad_edit_leaves_what_held(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
