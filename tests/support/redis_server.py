@@ -30,9 +30,12 @@ def server_program() -> str:
 class RedisServer:
     """Runs in *folder*; nothing is on disk."""
 
-    def __init__(self, folder: Path, *, cluster: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, cluster: bool = False, slots: range = range(16_384)
+    ) -> None:
         self.socket = folder / "redis.sock"
         self.port = 0
+        self._slots = slots
         command = [server_program(), "--save", "", "--dir", str(folder), "--appendonly", "no"]
         command += ["--unixsocket", str(self.socket)]
         if cluster:
@@ -57,8 +60,8 @@ class RedisServer:
         while time.monotonic() < deadline:
             with contextlib.suppress(redis.ConnectionError), self.client() as client:
                 client.ping()
-                if self.port:
-                    self._take_all_slots(client)
+                if self.port and self._slots:
+                    self._take_slots(client)
                 return
             assert self._process.poll() is None
         raise AssertionError("redis did not start")
@@ -78,8 +81,8 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
-    def _take_all_slots(self, client: Any) -> None:
-        client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+    def _take_slots(self, client: Any) -> None:
+        client.execute_command("CLUSTER", "ADDSLOTS", *self._slots)
         while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
             pass
 

@@ -35,7 +35,7 @@ def printed(found: dict[str, Any]) -> str:
 
 def test_a_rule_and_its_talkers_are_lines() -> None:
     lines = printed(document(ADA)).splitlines()
-    assert lines[0] == "the last 60 s, told by 2 processes; ≤: at most, within 1/s of it"
+    assert lines[0] == "the last 60 s, told by 2 processes; ≤: at most, and no less than 1/s below"
     assert lines[2].split() == (
         ["visitors", "(7", "without", "its", "store)", "10", "4.5", "0.5", "0", "45%"]
     )

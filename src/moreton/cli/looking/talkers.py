@@ -62,7 +62,7 @@ def talkers_view(document: Mapping[str, Any]) -> RenderableType:
         for row, style in _talker_rows(rule, seconds):
             table.add_row(*(Text(cell, style=style) for cell in row))
     who = f"{document['sources']} process{'es' * (document['sources'] != 1)}"
-    title = f"the last {seconds:.0f} s, told by {who}; ≤: at most, within {_error(document)} of it"
+    title = f"the last {seconds:.0f} s, told by {who}{_bound(document)}"
     return Group(Text(title, style="dim"), table)
 
 
@@ -99,10 +99,12 @@ def _talker_rows(rule: Mapping[str, Any], seconds: float) -> Iterator[tuple[list
         yield row, "red" if one["refused"] else ""
 
 
-def _error(document: Mapping[str, Any]) -> str:
-    """By how much the rate of one may be told too high, at most."""
+def _bound(document: Mapping[str, Any]) -> str:
+    """By how much a rate may be told too high, at most; nothing where all are exact."""
     most = max((one["error"] for rule in document["rules"] for one in rule["talkers"]), default=0)
-    return f"{_rate(most, document['seconds'])}/s"
+    return (
+        f"; ≤: at most, and no less than {_rate(most, document['seconds'])}/s below" if most else ""
+    )
 
 
 def _rate(count: int, seconds: float) -> str:
