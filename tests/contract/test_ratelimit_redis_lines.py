@@ -121,6 +121,19 @@ def test_loops_and_threads_have_connections_of_their_own(server: RedisServer) ->
     one.close()
 
 
+def test_what_belonged_to_loops_that_ended_is_forgotten(server: RedisServer) -> None:
+    one = limiter(server, Gcra("9/d"))
+
+    async def ask() -> bool:
+        allowed = bool(await one.decide_async("ada"))
+        (line,) = one._clients._async_lines.values()
+        await line.aclose()
+        return allowed
+
+    assert [asyncio.run(ask()) for _ in range(4)] == [True] * 4
+    one.close()
+
+
 def test_a_child_uses_no_connection_of_its_parent(server: RedisServer) -> None:
     one = limiter(server, Gcra("9/d"))
     assert one.decide("ada").left == 8

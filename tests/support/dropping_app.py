@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from moreton.ratelimit import Gcra, LocalLimiter
 from moreton.ratelimit.rules import Excess, Rule, everyone
 from moreton.ratelimit.servers import asgi, wsgi
+from moreton.ratelimit.servers.fastapi import Limited
 
 
 def once() -> Rule:
@@ -29,6 +31,19 @@ def asgi_app() -> Starlette:
         routes=[Route("/", _home, methods=["GET", "POST"])],
         middleware=[Middleware(asgi.RateLimitMiddleware, once())],
     )
+
+
+def dependency_app() -> FastAPI:
+    """With the limit on one route."""
+    app = FastAPI()
+    limited = Depends(Limited(once()))
+
+    @app.get("/", dependencies=[limited])
+    @app.post("/", dependencies=[limited])
+    async def home() -> PlainTextResponse:
+        return PlainTextResponse("home")
+
+    return app
 
 
 def _wsgi(_: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import hypercorn.asyncio
@@ -20,7 +21,7 @@ from hypercorn.config import Config as HypercornConfig
 from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server as make_werkzeug
 
-from support.dropping_app import asgi_app, wsgi_app
+from support.dropping_app import asgi_app, dependency_app, wsgi_app
 
 pytestmark = pytest.mark.e2e
 TESTS = Path(__file__).parents[2]
@@ -53,8 +54,9 @@ def check_dropped(path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_uvicorn(path: Path) -> AsyncIterator[None]:
-    server = uvicorn.Server(uvicorn.Config(asgi_app(), uds=str(path), log_level="critical"))
+async def running_uvicorn(path: Path, app: Any = None) -> AsyncIterator[None]:
+    config = uvicorn.Config(app or asgi_app(), uds=str(path), log_level="critical")
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)
@@ -88,6 +90,11 @@ async def test_asgi_servers_end_the_connection_through_all_middlewares(
         await asyncio.to_thread(check_dropped, tmp_path / "socket")
     # The server takes it for a client that left: nothing for its log of errors.
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_dependency_of_fastapi_ends_the_connection(tmp_path: Path) -> None:
+    async with running_uvicorn(tmp_path / "socket", dependency_app()):
+        await asyncio.to_thread(check_dropped, tmp_path / "socket")
 
 
 @contextlib.contextmanager

@@ -89,6 +89,7 @@ class Clients:
             return await self._run_cluster(loop, script, keys, arguments)
         line = self._async_lines.get(loop)
         if line is None:
+            self._forget_ended_loops()
             pool = self._make(aio.ConnectionPool, aio.retry.Retry(NoBackoff(), 0))
             line = self._async_lines[loop] = AsyncLine(pool, self._step)
         try:
@@ -135,6 +136,7 @@ class Clients:
     ) -> Any:
         found = self._async_clusters.get(loop)
         if found is None:
+            self._forget_ended_loops()
             cluster = self._make(aio.RedisCluster, aio.retry.Retry(NoBackoff(), 0))
             found = self._async_clusters[loop] = cluster, asyncio.Semaphore(CONNECTIONS_MAX)
         cluster, places = found
@@ -147,6 +149,16 @@ class Clients:
             return await cluster.eval(script.text, len(keys), *keys, *arguments.values)
         finally:
             places.release()
+
+    def _forget_ended_loops(self) -> None:
+        """What belonged to a loop that has ended holds it, so that it would stay for good."""
+        known: tuple[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any], ...] = (
+            self._async_lines,
+            self._async_clusters,
+        )
+        for lines in known:
+            for loop in [one for one in lines if one.is_closed()]:
+                lines.pop(loop, None)
 
     def _make(self, kind: Any, retry: Any) -> Any:
         """A client, or what makes connections, of *kind*; nothing is connected yet."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import http.client
 import json
 import logging
+import os
 import threading
+import weakref
 from datetime import timedelta
 from typing import Self
 from urllib.parse import urlsplit
@@ -25,21 +28,22 @@ _log = logging.getLogger("moreton.ratelimit")
 class LimitReporter:
     """Tells all nodes of the control plane what a tally took down, *every* so often.
 
-    While none answers the counts of that time are lost: nothing piles up, and nothing waits.
+    While none answers the counts of that time are lost: nothing piles up, and nothing waits. A
+    child process that was forked tells of itself.
     """
 
     def __init__(self, finder: Finder, tally: Tally, every: timedelta) -> None:
         self._finder = finder
         self._tally = tally
         self._every = every.total_seconds()
-        self._ending = threading.Event()
         self._was_told = True
-        self._thread = threading.Thread(target=self._run, name="moreton-limits", daemon=True)
+        self._prepare()
 
     def start(self) -> Self:
         """Begin; returns at once."""
         self._thread.start()
         atexit.register(self.close)
+        os.register_at_fork(after_in_child=functools.partial(_revive, weakref.ref(self)))
         return self
 
     def close(self) -> None:
@@ -67,6 +71,16 @@ class LimitReporter:
             _log.warning("the control plane is not told of rate limits meanwhile: %s", reason)
         self._was_told = told
         return told
+
+    def revive(self) -> None:
+        """In a child, which has none of its parent's threads: go on, unless it was closed."""
+        if not self._ending.is_set():
+            self._prepare()
+            self._thread.start()
+
+    def _prepare(self) -> None:
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="moreton-limits", daemon=True)
 
     def _run(self) -> None:
         ending = False
@@ -98,6 +112,12 @@ class LimitReporter:
         return ""
 
 
+def _revive(reporter: weakref.ref[LimitReporter]) -> None:
+    found = reporter()
+    if found is not None:
+        found.revive()
+
+
 def report_limits(
     *,
     api: str | None = None,
@@ -108,7 +128,7 @@ def report_limits(
     """Tell the control plane from now on what the rules of this process decide, and about whom.
 
     *api* and *token* are found by `MORETON_API` and `MORETON_TOKEN` or beside the nearest
-    `moreton.yaml` upwards when they are not given. Call it in every worker, after it was forked.
+    `moreton.yaml` upwards when they are not given. Workers that are forked afterwards tell, too.
     Nothing fails because of it; close what comes back to stop.
     """
     check_duration("every", every, "it would do nothing else")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,6 +123,29 @@ def test_all_nodes_are_told_and_the_last_report_is_not_lost() -> None:
     path, authorization, body = first.bodies[0]
     assert (path, authorization) == ("/v1/limits/reports", "Bearer open")
     assert b'"ada"' in body
+
+
+def test_a_worker_that_is_forked_tells_of_itself() -> None:
+    """In a process of its own, as a fork of this one would have the threads of other tests."""
+    handler = taking(204)
+    server, url = served(handler)
+    program = """
+import os, sys
+from datetime import timedelta
+from moreton.ratelimit.seeing import TALLY, Verdict
+from moreton.ratelimit.seeing.reporter import report_limits
+
+reporting = report_limits(api=sys.argv[1], token="open", every=timedelta(hours=1))
+child = os.fork()
+TALLY.note("of the parent" if child else "of the child", ["ada"], Verdict.ALLOW, "enforce")
+reporting.close()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0)
+"""
+    subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)
+    server.shutdown()
+    server.server_close()
+    told = sorted(json.loads(body)["rules"][0]["rule"] for _, _, body in handler.bodies)
+    assert told == ["of the child", "of the parent"]
 
 
 def test_without_a_control_plane_nothing_fails_and_it_is_said_once(
