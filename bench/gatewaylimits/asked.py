@@ -36,7 +36,8 @@ descriptors:
 - {{key: three, rate_limit: {{unit: year, requests_per_unit: {_COUNT}}}}}
 - {{key: none, rate_limit: {{unit: year, requests_per_unit: 1}}}}
 """
-_CONNECTIONS, _STREAMS = 4, 8
+# Enough connections that the kernel shares them out among processes.
+_CONNECTIONS, _STREAMS = 8, 4
 _GROUP = 5
 _INTERVAL_MS = 10.0
 _ERROR_MS_MAX = 5.0

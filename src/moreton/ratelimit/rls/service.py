@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from moreton.kernel.arguments import check_whole
 from moreton.kernel.rng import Rng, system_rng
@@ -27,12 +28,14 @@ from moreton.ratelimit.rls.core.facts import DOMAIN, facts_of
 from moreton.ratelimit.rls.core.settling import Ask, Settled, Verdict, is_refused
 from moreton.ratelimit.rls.core.tree import Node, Threshold
 from moreton.ratelimit.rls.counts import Counts
-from moreton.ratelimit.rls.exact import ExactRules
 from moreton.ratelimit.rls.meeting import Meetings, Met, key_of
 from moreton.ratelimit.rls.stores.local import LocalStore
 from moreton.ratelimit.rls.stores.store import Store
 from moreton.ratelimit.rules import PROBLEM, problem_of
 from moreton.ratelimit.turns import WAITING_MAX
+
+if TYPE_CHECKING:
+    from moreton.ratelimit.rls.exact import ExactRules
 
 _NOTHING = Settled((), refused=False)
 _BANNED = Verdict(over=True, left_before=0, left=0, reset_nanos=0, wait_nanos=NEVER)

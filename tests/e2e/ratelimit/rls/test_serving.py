@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -169,3 +170,19 @@ def test_a_second_one_on_the_same_address_says_so(served: Served) -> None:
     plan = Plan(served.folder, f"127.0.0.1:{served.port}", processes=2)
     with pytest.raises(RateLimitServerNotStarted, match="cannot be listened on"):
         run(plan, print)
+
+
+def test_a_store_that_is_none_is_told(served: Served) -> None:
+    for processes in (1, 2):
+        plan = Plan(served.folder, "127.0.0.1:0", "http://counts", processes)
+        with pytest.raises(RateLimitServerNotStarted, match="no address of a Redis"):
+            run(plan, print)
+
+
+def test_a_socket_of_another_program_is_not_taken_over(served: Served, tmp_path: Path) -> None:
+    path = tmp_path / "limits.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(RateLimitServerNotStarted, match="another program answers there"):
+            run(Plan(served.folder, f"unix:{path}"), print)

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moreton.config import ConfigRefused, Fault
 from moreton.config.document import files_of
-from moreton.ratelimit.config import load_limits
 from moreton.ratelimit.rls.core.tree import Away, Node
-from moreton.ratelimit.rls.exact import ExactRules
 from moreton.ratelimit.rls.imports import load
 from moreton.ratelimit.rls.stores import Store
+
+if TYPE_CHECKING:
+    from moreton.ratelimit.rls.exact import ExactRules
 
 _log = logging.getLogger("moreton.ratelimit")
 Seen = tuple[tuple[str, int, int], ...]
@@ -76,6 +78,10 @@ class FollowedRules:
 
     def read(self) -> ExactRules:
         """The rules as they are; raises `ConfigRefused`."""
+        # Loaded late: who serves descriptors alone needs no models of rules.
+        from moreton.ratelimit.config import load_limits  # noqa: PLC0415 - as above
+        from moreton.ratelimit.rls.exact import ExactRules  # noqa: PLC0415 - as above
+
         self._seen = _seen(self.path)
         found = ExactRules(load_limits(self.path))
         for threshold in found.thresholds():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from moreton.ratelimit.errors import RateLimitServerNotStarted
 from moreton.ratelimit.rls.core.tree import Away
 from moreton.ratelimit.rls.service import Answering
 from moreton.ratelimit.rls.stores import LocalStore, Store
@@ -42,7 +43,18 @@ class Plan:
 
 
 def open_store(plan: Plan) -> Store:
-    """The store of *plan*."""
+    """The store of *plan*; raises `RateLimitServerNotStarted` where it cannot be used."""
+    try:
+        return _open(plan)
+    except ImportError as error:
+        raise RateLimitServerNotStarted(
+            "no library speaks to Redis: counts cannot be kept there; install moreton[redis]"
+        ) from error
+    except ValueError as error:
+        raise RateLimitServerNotStarted(f"{error}; nothing is served") from error
+
+
+def _open(plan: Plan) -> Store:
     if "://" in plan.store:
         from moreton.ratelimit.rls.stores.redis import RedisStore  # noqa: PLC0415 - an extra
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -18,7 +19,9 @@ from moreton.ratelimit.rls.running.pages import Pages
 from moreton.ratelimit.rls.running.plan import Plan, open_store
 from moreton.ratelimit.rls.server import RateLimitServer
 from moreton.ratelimit.rls.service import RateLimitService
-from moreton.ratelimit.seeing.reporter import report_limits
+
+if TYPE_CHECKING:
+    from moreton.ratelimit.seeing.reporter import LimitReporter
 
 Say = Callable[[str], None]
 
@@ -44,7 +47,7 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
     address = _address(plan.listen, number)
     port = server.listen(address)
     ending = asyncio.Event()
-    reporting = report_limits() if rules is not None else None
+    reporting = None if rules is None else _report()
     async with _pages(plan, number, Pages(service, followed)) as told:
         await server.start()
         shown = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
@@ -65,6 +68,12 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
             await server.stop()
             if reporting is not None:
                 await asyncio.to_thread(reporting.close)
+
+
+def _report() -> LimitReporter:
+    from moreton.ratelimit.seeing.reporter import report_limits  # noqa: PLC0415 - of rules alone
+
+    return report_limits()
 
 
 def _address(listen: str, number: int) -> str:

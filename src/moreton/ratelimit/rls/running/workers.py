@@ -14,10 +14,9 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from moreton.ratelimit.config import load_limits
 from moreton.ratelimit.errors import RateLimitServerNotStarted
-from moreton.ratelimit.rls.running.files import Followed
-from moreton.ratelimit.rls.running.plan import Plan
+from moreton.ratelimit.rls.running.files import Followed, FollowedRules
+from moreton.ratelimit.rls.running.plan import Plan, open_store
 from moreton.ratelimit.rls.running.worker import run_worker
 
 _RESTART_SECONDS = 1.0
@@ -36,8 +35,9 @@ def run(plan: Plan, say: Say) -> None:
         return
     # Before any process: what is wrong is said once, and ends all.
     Followed(plan.path, plan.merge, plan.away).read()
+    store = open_store(plan)
     if plan.rules is not None:
-        load_limits(plan.rules)
+        FollowedRules(plan.rules, store).read()
     _check_free(plan.listen)
     _Crew(plan, say).run()
 
