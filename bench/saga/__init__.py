@@ -12,7 +12,9 @@ memory that takes.
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -39,8 +41,19 @@ def run(*, quick: bool, console: Console) -> Result:
             with contenders(database, folder, quick=quick) as those:
                 console.print(f"{database}: {', '.join(one.name for one in those)}")
                 _measure(result, ours, database, those, rounds=rounds, seconds=seconds)
+        wait = median([_sync_ms(folder) for _ in range(9)])
+        result.notes.append(f"one synchronised write takes this disk {wait:.2f} ms; a step has one")
         ours |= measure_recovery(folder, result.checks, quick=quick)
     return result
+
+
+def _sync_ms(folder: Path) -> float:
+    """What the disk takes to make 4 KiB durable."""
+    began = time.perf_counter()
+    with (folder / "sync").open("ab", buffering=0) as file:
+        file.write(bytes(4096))
+        os.fdatasync(file.fileno())
+    return (time.perf_counter() - began) * 1000
 
 
 def _measure(

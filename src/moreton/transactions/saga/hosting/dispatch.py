@@ -82,7 +82,9 @@ class Dispatcher:
                 shop.ledger.renew(shop.owner, numbers)
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
-            if stranded := list(shop.stranded):
-                shop.ledger.release(shop.owner, stranded)
-                shop.stranded.difference_update(stranded)
+            if stranded := dict(shop.stranded):
+                shop.ledger.release(shop.owner, list(stranded.items()))
+                for number, epoch in stranded.items():
+                    if shop.stranded.get(number) == epoch:
+                        del shop.stranded[number]
             shop.backlog = shop.ledger.pending(_PENDING_COUNTED_MAX)

@@ -59,7 +59,7 @@ class Workshop:
         self.bell = Flag()  # there may be something to take
         self.more = True  # that there may be more to take than there was room for
         self.active: dict[int, Job] = {}
-        self.stranded: set[int] = set()  # given up as the ledger failed
+        self.stranded: dict[int, int] = {}  # put aside, with their epochs, as the ledger failed
         self.backlog = 0
         self.ended: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._payload_bytes_max, self._pending_max = payload_bytes_max, pending_max
@@ -143,7 +143,8 @@ class Workshop:
 
     def leave(self, job: Job, rest: Rest | None) -> None:
         """This engine has *job* no longer; *rest*: how it ended, if it did."""
-        self.active.pop(job.number, None)
+        if self.active.get(job.number) is job:  # it may have been taken anew meanwhile
+            del self.active[job.number]
         handle = self.ended.get(job.number)
         if handle is not None and rest is not None:
             handle.tell(rest.status, rest.reason, dict(job.machine.history.results))
@@ -266,11 +267,11 @@ class Workshop:
         """*job* cannot be driven on: how it rests, if that could be written."""
         if isinstance(error, Fenced):
             _log.warning("%s", Fenced(saga_id=job.id))
-            self.stranded.add(job.number)  # should it be ours all the same
+            self.stranded[job.number] = job.epoch  # should it be ours all the same
             return None
         if isinstance(error, LedgerTrouble):
             _log.warning("saga %s is put aside: %s", job.id, error)
-            self.stranded.add(job.number)
+            self.stranded[job.number] = job.epoch
             return None
         _log.error("saga %s is parked: %s", job.id, error, exc_info=error)
         reason = str(error) if isinstance(error, MoretonError) else repr(error)
@@ -285,7 +286,7 @@ class Workshop:
         except LedgerTrouble:
             advance.fenced = True
         if advance.fenced:
-            self.stranded.add(number)
+            self.stranded[number] = epoch
             return None
         return Rest(Status.PARKED, reason)
 

@@ -128,8 +128,8 @@ class Ledger(Protocol):
         """Lengthen the leases of *owner*."""
         ...
 
-    def release(self, owner: str, numbers: Sequence[int]) -> None:
-        """Let others take what *owner* has and cannot go on with."""
+    def release(self, owner: str, claims: Sequence[tuple[int, int]]) -> None:
+        """Let others take what *owner* has and cannot go on with: numbers and epochs."""
         ...
 
     def took_over(self, number: int, epoch: int, *, times: int, seen: int) -> None:

@@ -75,13 +75,15 @@ class PostgresLedger:
             )
             POINTS.after("renew")
 
-    def release(self, owner: str, numbers: Sequence[int]) -> None:
+    def release(self, owner: str, claims: Sequence[tuple[int, int]]) -> None:
         """As `Ledger.release`."""
         with self._reads.held() as db:
             POINTS.before("release")
             db.execute(
-                "UPDATE moreton_sagas SET due = 0 WHERE number = ANY(%s) AND owner = %s",
-                (list(numbers), owner),
+                "UPDATE moreton_sagas s SET due = 0"
+                " FROM unnest(%s::bigint[], %s::bigint[]) AS x(number, epoch)"
+                " WHERE s.number = x.number AND s.epoch = x.epoch AND s.owner = %s",
+                ([number for number, _ in claims], [epoch for _, epoch in claims], owner),
             )
             POINTS.after("release")
 

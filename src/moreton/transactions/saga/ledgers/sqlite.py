@@ -100,12 +100,12 @@ class SqliteLedger:
     def renew(self, owner: str, numbers: Sequence[int]) -> None:
         """Nothing to do: the file is the lease."""
 
-    def release(self, owner: str, numbers: Sequence[int]) -> None:
+    def release(self, owner: str, claims: Sequence[tuple[int, int]]) -> None:
         """As `Ledger.release`."""
         with self._change("release") as db:
             db.executemany(
-                "UPDATE sagas SET due = 0 WHERE number = ? AND owner = ?",
-                [(number, owner) for number in numbers],
+                "UPDATE sagas SET due = 0 WHERE number = ? AND epoch = ? AND owner = ?",
+                [(number, epoch, owner) for number, epoch in claims],
             )
 
     def took_over(self, number: int, epoch: int, *, times: int, seen: int) -> None:
