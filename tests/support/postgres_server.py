@@ -61,6 +61,13 @@ class PostgresServer:
             db.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
 
+    def new_schema(self) -> str:
+        """The URL of an empty schema, which is there a hundred times faster than a database."""
+        name = f"schema_{next(_NUMBERS)}"
+        with psycopg.connect(self.url(), autocommit=True) as db:
+            db.execute(f"CREATE SCHEMA {name}".encode())
+        return f"{self.url()}&options=-csearch_path%3D{name}"
+
     def start(self) -> None:
         settings = [word for name, value in self._settings.items() for word in
                     ("-c", f"{name}={value}")]  # fmt: skip

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.forking import Forks
+
 # What is killed here is a process, never the machine: nobody need wait for a disk.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
@@ -19,4 +21,12 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
             yield f"sqlite:///{folder}/sagas.sqlite"
         return
     server = request.getfixturevalue("postgres_of_session")
-    yield server.new_database()
+    yield server.new_schema()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Processes that work on sagas, and may be killed."""
+    forks = Forks("support.saga_worker")
+    yield forks
+    forks.close()

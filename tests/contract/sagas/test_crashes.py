@@ -15,13 +15,6 @@ from support.forking import Forks
 from support.saga_worker import PLOT, TOTAL, Bank, World
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    forks = Forks("support.saga_worker")
-    yield forks
-    forks.close()
-
-
 def check(url: str, world: World, rounds: int) -> None:
     """Every saga is where its plot ends; each effect that should be there is, once."""
     assert world.total() == TOTAL

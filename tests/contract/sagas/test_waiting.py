@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ from support.saga_shop import QUICK, Shop, break_down, decline
 
 FIG = {"article": "fig"}
 PATIENCE = timedelta(seconds=30)
+PAUSE = threading.Event()  # between two looks
 APPROVAL = Signal("approval", timeout=timedelta(hours=1))
 
 
@@ -51,6 +53,7 @@ class Approved:
 def wait_status(sagas: Sagas, saga_id: str, status: Status) -> None:
     found = None
     while found is not status:
+        PAUSE.wait(0.005)
         with contextlib.suppress(SagaUnknown):  # a child, before it is begun
             found = sagas.find(saga_id).status()
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,13 @@ from support.saga_worker import TOTAL, Bank, World
 
 FIG = {"article": "fig"}
 PATIENCE = timedelta(seconds=30)
+PAUSE = threading.Event()  # between two looks
 LEASE = timedelta(milliseconds=300)
 
 
 @pytest.fixture
 def postgres(postgres_of_session: PostgresServer) -> str:
-    return postgres_of_session.new_database()
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    forks = Forks("support.saga_worker")
-    yield forks
-    forks.close()
+    return postgres_of_session.new_schema()
 
 
 def test_worker_that_was_frozen_past_its_lease_is_fenced_off(
@@ -49,7 +42,7 @@ def test_worker_that_was_frozen_past_its_lease_is_fenced_off(
     bank = Bank(world)
     try:
         while not gate.exists():
-            pass
+            PAUSE.wait(0.005)
         os.kill(frozen, signal.SIGSTOP)  # within a step, after it moved the coin
         with Sagas(postgres, *bank.all, name="other", lease=LEASE) as sagas:
             outcome = sagas.find("gated").wait(PATIENCE)
