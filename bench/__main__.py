@@ -15,6 +15,7 @@ NAMES = (
     "election",
     "failover",
     "gateway",
+    "gatewaylimits",
     "hitless",
     "linearizability",
     "outbox",

@@ -41,7 +41,7 @@ def run(*, quick: bool, console: Console) -> Result:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = free_port()
-        stack.enter_context(_backend(folder, upstream))
+        stack.enter_context(backend(folder, upstream))
         ports = {"moreton": _moreton(stack, folder, upstream)}
         for name, start in _PEERS.items():
             port = free_port()
@@ -64,7 +64,8 @@ def run(*, quick: bool, console: Console) -> Result:
     return _result(figures, cpu, notes)
 
 
-def _backend(folder: Path, port: int) -> AbstractContextManager[None]:
+def backend(folder: Path, port: int) -> AbstractContextManager[None]:
+    """The lightest service that this machine has, on core 1."""
     try:
         need("nginx")
     except Missing:

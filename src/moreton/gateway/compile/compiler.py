@@ -17,7 +17,7 @@ from moreton.gateway.compile.paths import plan
 from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
 from moreton.gateway.compile.table import Entry
 from moreton.gateway.compile.weights import Weights
-from moreton.gateway.core.limits import is_of_routes
+from moreton.gateway.core.limits import has_only_v4, is_of_routes
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
 from moreton.gateway.core.routing import host_patterns, rank
 from moreton.kernel.errors import MoretonError, RetryAdvice
@@ -101,6 +101,9 @@ class GatewayCompiler:
         secrets = [secret(one, self._read) for one in _certificates(gateway)]
         before = self._gateways.get(gateway.name)
         self._gateways[gateway.name] = gateway
+        self._limits.only_v4.discard(gateway.name)
+        if has_only_v4(gateway):
+            self._limits.only_v4.add(gateway.name)
         for one in secrets:
             self._put(one)
         self._put_listeners(gateway)

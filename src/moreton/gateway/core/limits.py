@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from ipaddress import ip_address
 
-from moreton.gateway.core.model import Route
+from moreton.gateway.core.model import Gateway, Route
 from moreton.ratelimit.core.rules.bounds import (
     AdmissionBound,
     Algorithm,
@@ -107,6 +108,13 @@ def is_for_gateway(rule: LimitRule, gateway: str) -> bool:
     return unless is None or conditions_of(unless) != {"gateways"} or gateway not in unless.gateways
 
 
+def has_only_v4(gateway: Gateway) -> bool:
+    """Whether no client of *gateway* can have an address of IPv6, itself or by a proxy's word."""
+    if gateway.trusted_proxies:
+        return False
+    return all(_is_v4(listener.address.host) for listener in gateway.listeners)
+
+
 def is_for_route(rule: LimitRule, route: Route) -> bool:
     """Whether requests of *route* are those of a *rule* that `is_of_routes`."""
     if not _takes(rule.match, route):
@@ -137,7 +145,7 @@ def _problems(rule: LimitRule) -> Iterator[tuple[str, str]]:
                 yield _unknown(f"the {name.replace('_', ' ')} of a client")
     if rule.unless is not None:
         had = conditions_of(rule.unless)
-        if had & _OF_ROUTES and had - _OF_ROUTES:
+        if len(had) > 1 and had & {*_OF_ROUTES, "hours"} and had != {"services", "routes"}:
             what = f"`except` has {' and '.join(sorted(had))}, of which a proxy looks at one alone"
             yield what, "make it two rules"
     if rule.tiers:
@@ -211,6 +219,13 @@ def _problems_of_connections(rule: LimitRule) -> Iterator[tuple[str, str]]:
             continue
         if not isinstance(bound, WorkBound) or bound.count is None:
             yield f"connections have a rate, or so many at once, not {bound.name}", "give such"
+
+
+def _is_v4(host: str) -> bool:
+    try:
+        return ip_address(host).version == 4
+    except ValueError:
+        return False  # a name, of whatever it has
 
 
 def _takes(match: Match, route: Route) -> bool:

@@ -62,15 +62,22 @@ def chain(
 
 
 def limit_filters(
-    rules: Iterable[LimitRule], clients: Clients
+    rules: Iterable[LimitRule], clients: Clients, *, only_v4: bool = False
 ) -> list[extension_pb2.TypedExtensionConfig]:
-    """The filters of *rules*, which the proxies keep for one gateway, in their order."""
+    """The filters of *rules*, which the proxies keep for one gateway, in their order.
+
+    *only_v4*: that gateway's clients have addresses of IPv4 alone.
+    """
     rules = list(rules)
     tagging = _networks(rules)
     found = [
         one
         for rule in rules
-        for one in (shedding_filters(rule) if is_shedding(rule) else local_filters(rule, clients))
+        for one in (
+            shedding_filters(rule)
+            if is_shedding(rule)
+            else local_filters(rule, clients, only_v4=only_v4)
+        )
     ]
     return [*([] if tagging is None else [tagging]), *found]
 

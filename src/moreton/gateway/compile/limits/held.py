@@ -37,6 +37,7 @@ class HeldLimits:
     def __init__(self) -> None:
         self.clients = Clients()
         self.bans: tuple[Ban, ...] = ()
+        self.only_v4: set[str] = set()  # gateways whose clients have no other addresses
         self.budget = Counters().budget
         self._rules: dict[str, LimitRule] = {}
 
@@ -69,12 +70,17 @@ class HeldLimits:
         of_routes = [rule for rule in rules if is_of_routes(rule)]
         asked = [one for one in exact_rules(self._rules.values()) if is_for_gateway(one, gateway)]
         # After those of the proxy itself: what they refuse nobody is asked about.
+        v4 = gateway in self.only_v4
         asking = list(exact_filters(asked, self.clients, gateway, self.budget))
         needs = [ASKED_KEY] if asking else []
         return [
             self.banned(gateway),
-            chain(chain_name(gateway), [*limit_filters(of_all, self.clients), *asking], needs),
-            chain(route_chain_name(gateway), limit_filters(of_routes, self.clients)),
+            chain(
+                chain_name(gateway),
+                [*limit_filters(of_all, self.clients, only_v4=v4), *asking],
+                needs,
+            ),
+            chain(route_chain_name(gateway), limit_filters(of_routes, self.clients, only_v4=v4)),
             *connection_resources(gateway, [rule for rule in kept if rule.connections]),
         ]
 

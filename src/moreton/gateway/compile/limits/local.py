@@ -26,18 +26,20 @@ _CLOSED = RateBound(Rate(1, timedelta(hours=1)), 1)
 _CLOSED_COST = 2
 
 
-def local_filters(rule: LimitRule, clients: Clients) -> Iterator[TypedExtensionConfig]:
+def local_filters(
+    rule: LimitRule, clients: Clients, *, only_v4: bool
+) -> Iterator[TypedExtensionConfig]:
     """The filters that keep the rates of *rule*, the slowest first; one for a ban.
 
     Nothing here depends on whether the rule acts, so that this can change without a new bucket.
     """
     if rule.is_ban:
-        yield _filter(rule, clients, _CLOSED, rule.name, banned=True)
+        yield _filter(rule, clients, _CLOSED, rule.name, only_v4=only_v4, banned=True)
         return
     rates = [one for one in rule.bounds if isinstance(one, RateBound)]
     for number, bound in enumerate(sorted(rates, key=lambda one: one.rate.per_second)):
         named = rule.name if len(rates) == 1 else f"{rule.name} {bound.name}"
-        yield _filter(rule, clients, bound, named, number=number)
+        yield _filter(rule, clients, bound, named, only_v4=only_v4, number=number)
 
 
 def filter_name(rule: str, number: int = 0) -> str:
@@ -71,6 +73,7 @@ def _filter(
     bound: RateBound,
     named: str,
     *,
+    only_v4: bool,
     number: int = 0,
     banned: bool = False,
 ) -> TypedExtensionConfig:
@@ -84,7 +87,7 @@ def _filter(
     out.response_headers_to_add.extend(header_options(fields))
     _say(out.filter_enabled, enabled_key(rule.name))
     _say(out.filter_enforced, enforced_key(rule.name))
-    found = descriptors(rule, clients, of_routes=is_of_routes(rule))
+    found = descriptors(rule, clients, of_routes=is_of_routes(rule), only_v4=only_v4)
     if cost == 1 and not any(one.entries for one in found):
         out.token_bucket.CopyFrom(bucket(bound))
     else:

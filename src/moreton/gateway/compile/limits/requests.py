@@ -59,23 +59,29 @@ class Descriptor:
 NOTHING = Descriptor((), ())
 
 
-def descriptors(rule: LimitRule, clients: Clients, *, of_routes: bool) -> list[Descriptor]:
+def descriptors(
+    rule: LimitRule, clients: Clients, *, of_routes: bool, only_v4: bool = False
+) -> list[Descriptor]:
     """Of what *rule* counts, each with the key it counts by; one request makes at most one.
 
-    *of_routes*: only on routes that name the rule in their metadata. Empty entries: everything
-    counts, all together.
+    *of_routes*: only on routes that name the rule in their metadata. *only_v4*: no client has
+    another kind of address. Empty entries: everything counts, all together.
     """
     base = _membership(rule.name) if of_routes else NOTHING
-    conditions = list(headers_of(rule.match, network_tag(rule.name, "match")))
-    base += _when(conditions)
+    rest = NOTHING
     if rule.unless is not None:
         excepted = list(headers_of(rule.unless, network_tag(rule.name, "except")))
-        base += _when(excepted, expected=False)
+        rest += _when(excepted, "unless", expected=False)
         if rule.unless.hours:
-            base += _in_hours(rule.unless.hours, rule, inside=False)
+            rest += _in_hours(rule.unless.hours, rule, inside=False)
     if rule.match.hours:
-        base += _in_hours(rule.match.hours, rule, inside=True)
-    return [base + key for key in _keys(rule, clients)]
+        rest += _in_hours(rule.match.hours, rule, inside=True)
+    conditions = list(headers_of(rule.match, network_tag(rule.name, "match")))
+    # One action compares all: each costs every request a part of what the filter costs.
+    return [
+        base + _when([*conditions, *headers], "if", str(number)) + rest + key
+        for number, (headers, key) in enumerate(_keys(rule, clients, _address(clients, only_v4)))
+    ]
 
 
 def network_tag(rule: str, condition: str) -> str:
@@ -94,18 +100,18 @@ def _membership(rule: str) -> Descriptor:
 
 
 def _when(
-    headers: list[routes_pb2.HeaderMatcher], *, expected: bool = True, key: str = ""
+    headers: list[routes_pb2.HeaderMatcher], key: str, value: str = YES, *, expected: bool = True
 ) -> Descriptor:
     """A descriptor only of requests whose *headers* are, all of them, or not, as *expected*."""
     if not headers:
         return NOTHING
     action = _ACTION()
     match = action.header_value_match
-    match.descriptor_key = key or ("if" if expected else "unless")
-    match.descriptor_value = YES
+    match.descriptor_key = key
+    match.descriptor_value = value
     match.expect_match.value = expected
     match.headers.extend(headers)
-    return Descriptor((action,), ((match.descriptor_key, YES),))
+    return Descriptor((action,), ((key, value),))
 
 
 def headers_of(match: Match, tag: str) -> Iterator[routes_pb2.HeaderMatcher]:
@@ -137,22 +143,23 @@ def _regex(name: str, regex: str) -> routes_pb2.HeaderMatcher:
     return header_condition(ValueMatch(name, ValueMatchKind.REGEX, regex))
 
 
-def _keys(rule: LimitRule, clients: Clients) -> Iterator[Descriptor]:
-    """The key, and what takes its place where a part of it is missing."""
+def _keys(
+    rule: LimitRule, clients: Clients, address: Descriptor
+) -> Iterator[tuple[list[routes_pb2.HeaderMatcher], Descriptor]]:
+    """The key, and what takes its place where a part of it is missing; each with what it is of."""
     sent = [name for part in rule.by if (name := _header_of(part, clients))]
-    yield _when(_values(sent), key="whole") + _sum(_part(part, clients) for part in rule.by)
+    yield _values(sent), _sum(_part(part, clients, address) for part in rule.by)
     for number, name in enumerate(sent):
         # One request makes one descriptor: of the first part that is missing.
-        before = _when(_values(sent[:number]), key="whole")
+        before = _values(sent[:number])
         (lacking,) = _values([name])
         lacking.invert_match = lacking.treat_missing_header_as_empty = True
         if rule.missing is Missing.SKIP:
             # Not to be got around by a value that nobody can count by.
             there = routes_pb2.HeaderMatcher(name=name, present_match=True)
-            yield before + _when([lacking, there], key="odd")
+            yield [*before, lacking, there], NOTHING
         else:
-            lacks = before + _when([lacking], key="missing")
-            yield lacks + (_address(clients) if rule.missing is Missing.ADDRESS else NOTHING)
+            yield [*before, lacking], address if rule.missing is Missing.ADDRESS else NOTHING
 
 
 def _values(names: Iterable[str]) -> list[routes_pb2.HeaderMatcher]:
@@ -179,7 +186,7 @@ def _header_of(part: Part, clients: Clients) -> str:
             return ""
 
 
-def _part(part: Part, clients: Clients) -> Descriptor:
+def _part(part: Part, clients: Clients, address: Descriptor) -> Descriptor:
     name = _header_of(part, clients) or (":method" if part.trait is Trait.METHOD else "")
     action = _ACTION()
     if name:
@@ -188,7 +195,7 @@ def _part(part: Part, clients: Clients) -> Descriptor:
         return Descriptor((action,), ((str(part), ""),))
     match part.trait:
         case Trait.ADDRESS:
-            return _address(clients)
+            return address
         case Trait.SERVICE:
             action.destination_cluster.SetInParent()
             return Descriptor((action,), (("destination_cluster", ""),))
@@ -201,9 +208,12 @@ def _part(part: Part, clients: Clients) -> Descriptor:
             return NOTHING  # a gateway has filters of its own
 
 
-def _address(clients: Clients) -> Descriptor:
+def _address(clients: Clients, only_v4: bool) -> Descriptor:  # noqa: FBT001 - private
     """The client's address as the listener found it; an IPv6 client is its network."""
     action = _ACTION()
+    if only_v4:
+        action.remote_address.SetInParent()  # which Envoy has as text already
+        return Descriptor((action,), (("remote_address", ""),))
     action.masked_remote_address.v4_prefix_mask_len.value = 32
     action.masked_remote_address.v6_prefix_mask_len.value = clients.v6_bits
     return Descriptor((action,), (("masked_remote_address", ""),))
