@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench.gatewaylimits import flood, local
+from bench.gatewaylimits import asked, flood, local
 from bench.report import Result
 
 # Together under 45 s when quick.
 PARTS: dict[str, Callable[..., Result]] = {
     "local": local.run,
     "flood": flood.run,
+    "asked": asked.run,
 }
 
 

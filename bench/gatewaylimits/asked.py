@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 
 import grpc
-from bench.fleet import fleet
-from bench.processes import need, running
-from bench.report import Result, median, percentile
 from envoy.service.ratelimit.v3 import rls_pb2
 from rich.console import Console
 
+from bench.fleet import fleet
+from bench.processes import need, running
+from bench.report import Result, median, percentile
 from moreton.kernel.ports import free_port
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -33,6 +34,7 @@ from moreton.ratelimit.core.rules.values import (
     Mode,
     Part,
     Trait,
+    Verdict,
 )
 from support.asking import Answer, ask
 from support.echo import echo_server
@@ -72,6 +74,7 @@ RULES = [
     rule("of-route", match=Match(routes=frozenset(["under"]))),
     rule("host", burst=1, match=Match(hosts=frozenset(["*.shop.test"]))),
     rule("old", match=at("/old"), fields=FieldStyle.LEGACY, status=503),
+    rule("dropped", burst=1, match=at("/dropped"), verdict=Verdict.DROP),
     LimitRule("closed", (), match=at("/closed")),
 ]
 
@@ -205,6 +208,20 @@ def test_ban_names_no_time(world: World) -> None:
     refused = world.ask("/closed")
     assert "retry-after" not in refused.headers
     assert json.loads(refused.body)["violated-policies"] == ["closed"]
+
+
+def test_dropped_request_gets_no_word_and_its_connection_ends(world: World) -> None:
+    assert world.ask("/dropped").status == 200
+    address = ("127.0.0.1", world.envoy.ports["public/0"])
+    with socket.create_connection(address, 20) as client:
+        client.sendall(b"GET /dropped HTTP/1.1\r\nhost: gateway.test\r\n\r\n")
+        heard = b"".join(iter(lambda: client.recv(4096), b""))
+    head, _, body = heard.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 429")
+    assert b"connection: close" in head
+    assert b"x-moreton-drop" not in head
+    assert b"retry-after" not in head
+    assert body == b""
 
 
 def test_share_of_a_rule_acts_on_that_share(world: World) -> None:

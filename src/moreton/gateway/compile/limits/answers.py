@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable
 
 from envoy.config.accesslog.v3 import accesslog_pb2
-from envoy.config.core.v3 import base_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
 
-from moreton.envoy.messages import any_of
+from moreton.envoy.messages import any_of, extension
 from moreton.ratelimit.core.decision import Decision, Standing
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER, Limit
@@ -20,6 +21,8 @@ from moreton.ratelimit.rules import PROBLEM, banned_problem
 
 # Which limit refused: the one field that services do not send.
 LIMIT_HEADER = "x-moreton-limit"
+# On an answer after which the connection ends; never sent.
+DROP_HEADER = "x-moreton-drop"
 _LIMIT = f"%RESP({LIMIT_HEADER})%"
 _AFTER = "%RESP(RETRY-AFTER)%"
 _REFUSED = 'response.code_details == "local_rate_limited"'
@@ -30,6 +33,14 @@ _PROBLEMS = {
     429: {"type": _TYPES + "quota-exceeded", "title": "Too many requests"},
     503: {"type": _TYPES + "temporary-reduced-capacity", "title": "Reduced capacity"},
 }
+_DROP = f"""
+function envoy_on_response(answer)
+  if answer:headers():get("{DROP_HEADER}") then
+    answer:headers():remove("{DROP_HEADER}")
+    answer:streamInfo():drainConnectionUponCompletion()
+  end
+end
+"""
 # Of a refusal for too much work nobody knows when it ends; a second is what clients round up to.
 _SHED_SECONDS = "1"
 
@@ -72,6 +83,9 @@ def header_options(fields: Iterable[tuple[str, str]]) -> list[base_pb2.HeaderVal
 def add_local_replies(out: manager_pb2.HttpConnectionManager) -> None:
     """Problem documents for what limits refuse, whatever limits there will be."""
     mappers = out.local_reply_config.mappers
+    nothing = mappers.add()
+    nothing.filter.CopyFrom(_cel(f'{_REFUSED} && "{DROP_HEADER}" in response.headers'))
+    nothing.body.inline_string = ""
     with_time = f'{_REFUSED} && "retry-after" in response.headers'
     known = f"refused by {_LIMIT}: free in at most {_AFTER} s"
     for status in (429, 503):
@@ -94,6 +108,16 @@ def _banned() -> manager_pb2.ResponseMapper:
     out.body_format_override.text_format_source.inline_string = json.dumps(banned_problem())
     out.body_format_override.content_type = PROBLEM
     return out
+
+
+def drop_filter() -> extension_pb2.TypedExtensionConfig:
+    """Ends the connection of a request that is dropped, after an answer without a word.
+
+    No filter of Envoy's ends a connection without any answer once it reads requests.
+    """
+    out = lua_pb2.Lua()
+    out.default_source_code.inline_string = _DROP
+    return extension("drop", out)
 
 
 def _mapper(

@@ -18,6 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.messages import extension, over_ads, resource
 from moreton.envoy.wire import serialize
+from moreton.gateway.compile.limits.answers import drop_filter
 from moreton.gateway.compile.limits.filter_chain import CHAIN_TYPE, filter_chain
 from moreton.gateway.compile.limits.local import local_filters
 from moreton.gateway.compile.limits.requests import NETWORKS_HEADER, network_tag
@@ -29,7 +30,7 @@ from moreton.gateway.core.limits import (
     route_chain_name,
 )
 from moreton.ratelimit.core.addresses import Network
-from moreton.ratelimit.core.rules.values import Clients, LimitRule
+from moreton.ratelimit.core.rules.values import Clients, LimitRule, Verdict
 
 
 def slots(gateway: str) -> list[manager_pb2.HttpFilter]:
@@ -79,6 +80,8 @@ def limit_filters(
             else local_filters(rule, clients, only_v4=only_v4)
         )
     ]
+    if any(rule.verdict is Verdict.DROP for rule in rules):
+        found.insert(0, drop_filter())
     return [*([] if tagging is None else [tagging]), *found]
 
 

@@ -10,13 +10,18 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 
 from moreton.envoy.messages import extension
-from moreton.gateway.compile.limits.answers import LIMIT_HEADER, header_options, refusal_fields
+from moreton.gateway.compile.limits.answers import (
+    DROP_HEADER,
+    LIMIT_HEADER,
+    header_options,
+    refusal_fields,
+)
 from moreton.gateway.compile.limits.buckets import bottomless, bucket
 from moreton.gateway.compile.limits.requests import Descriptor, descriptors
 from moreton.gateway.core.limits import is_of_routes, is_shedding
 from moreton.kernel.quantities import Rate
 from moreton.ratelimit.core.rules.bounds import RateBound
-from moreton.ratelimit.core.rules.values import Clients, LimitRule, Mode
+from moreton.ratelimit.core.rules.values import Clients, LimitRule, Mode, Verdict
 
 # So many clients does a bound know at a time: about 5 MB. Of more, the one seen longest ago is
 # forgotten, and comes back to a full bucket; Envoy's own default is 20.
@@ -83,7 +88,9 @@ def _filter(
     out.rate_limited_as_resource_exhausted = True
     limit = None if banned else bound.as_limit(named)
     cost = _CLOSED_COST if banned else rule.cost.number
-    fields = [(LIMIT_HEADER, rule.name), *refusal_fields(limit, cost, rule.fields)]
+    dropped = rule.verdict is Verdict.DROP
+    told = [(LIMIT_HEADER, rule.name), *refusal_fields(limit, cost, rule.fields)]
+    fields = [(DROP_HEADER, rule.name)] if dropped else told
     out.response_headers_to_add.extend(header_options(fields))
     _say(out.filter_enabled, enabled_key(rule.name))
     _say(out.filter_enforced, enforced_key(rule.name))
