@@ -9,13 +9,15 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench.gatewaylimits import asked, flood, local
+from bench.gatewaylimits import asked, flood, local, quota_cost, quotas
 from bench.report import Result
 
 # Together under 45 s when quick.
 PARTS: dict[str, Callable[..., Result]] = {
     "local": local.run,
     "flood": flood.run,
+    "shared": quotas.run,
+    "cost of shares": quota_cost.run,
     "asked": asked.run,
 }
 

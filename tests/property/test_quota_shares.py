@@ -46,7 +46,7 @@ class Node:
 class World:
     """A store that holds grants and reports in order; everything else is late by chance."""
 
-    def __init__(self, seed: int, outage: holding.Outage, late_ms: int) -> None:
+    def __init__(self, seed: int, outage: float | None, late_ms: int) -> None:
         self.rng = Random(seed)
         self.late_ms = late_ms
         self.now = BEGIN
@@ -91,7 +91,7 @@ class World:
         """What it last told its proxy holds there until nobody counts on it."""
         node.alive = False
         until = node.holder.deadline() or self.now
-        if self.outage is not holding.Outage.KEEP:
+        if self.outage is not None:
             node.to_proxy.append((max(until, self.late()), FLOOR))
 
     def step(self) -> None:
@@ -149,7 +149,7 @@ class World:
         return sum(min(node.demand, node.in_force * RATE) for node in self.nodes.values())
 
 
-def settled(seed: int, outage: holding.Outage = holding.Outage.LOCAL, late_ms: int = 900) -> World:
+def settled(seed: int, outage: float | None = FLOOR, late_ms: int = 900) -> World:
     world = World(seed, outage, late_ms)
     for name in NAMES:
         world.join(name, 1000.0)
@@ -200,7 +200,7 @@ def test_the_share_of_one_that_died_is_used_by_the_others_after_its_time(seed: i
 
 
 def test_those_that_keep_their_share_pass_at_most_twice_the_limit() -> None:
-    world = settled(1, holding.Outage.KEEP)
+    world = settled(1, None)
     world.kill(world.nodes["a"])
     world.kill(world.nodes["b"])
     world.run(12)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from moreton.controlplane.cluster.duties import Duty
 from moreton.controlplane.following import Noting, keep_following
+from moreton.controlplane.quotas.dividing import Divider
 from moreton.controlplane.sources.following import Sources, until
 from moreton.election import Term
 from moreton.registry.core.checks import CommandProbe, GrpcProbe, HttpProbe, TcpProbe
@@ -37,6 +38,9 @@ Work: TypeAlias = Callable[[FencedWrite], Awaitable[None]]
 
 def works_of(plane: Plane) -> list[Work]:
     """What is to be done once for all nodes."""
+    # With the gateway's compiler, which is loaded by now.
+    from moreton.controlplane.quotas.proxy import divided_by  # noqa: PLC0415 - as above
+
     checker = Checker(
         plane.registry,
         {
@@ -46,7 +50,8 @@ def works_of(plane: Plane) -> list[Work]:
             CommandProbe: _looking_by_commands(plane),
         },
     )
-    return [checker.run, _caring(plane), _following(plane)]
+    divider = Divider(plane.store, lambda: divided_by(plane))
+    return [checker.run, _caring(plane), _following(plane), divider.run]
 
 
 def caring_duties(plane: Plane) -> list[Duty]:

@@ -49,4 +49,5 @@ def _plain(value: Any) -> Any:
         return sorted((_plain(each) for each in value), key=repr)
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    return value
+    # Networks and time zones say themselves.
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -17,10 +17,12 @@ from moreton.controlplane.state_folder import StateFolder
 from moreton.envoy.last_good import NoLastGood, start_last_good
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.kernel.errors import MoretonError
+from moreton.kernel.time import SystemClock
 from moreton.store import Store, is_shared
 
 if TYPE_CHECKING:
     from moreton.controlplane.assembly.plane import Plane
+    from moreton.controlplane.quotas.holding import Holdings
 
 GROUP = "moreton"
 # What `load` needs; gRPC and protobuf are the most of it.
@@ -71,22 +73,57 @@ def _following(plane: Plane, follow: Follow, what: str) -> AbstractAsyncContextM
     return in_background(keep_following(follow, what=what, troubles=plane.troubles), name=what)
 
 
+async def _share_limits(plane: Plane, envoy: EnvoySupervisor, node: str) -> Holdings:
+    """The shares of limits of this *node*'s gateways, before a proxy is told of any."""
+    from moreton.controlplane.quotas.holding import Holdings  # noqa: PLC0415 - with the rest
+    from moreton.controlplane.quotas.proxy import PlaneProxy, held_by  # noqa: PLC0415 - as above
+
+    sharing = Holdings(
+        plane.store,
+        PlaneProxy(plane, envoy.admin),
+        node=node,
+        held=lambda: held_by(plane),
+        clock=SystemClock(),
+        troubles=plane.troubles,
+    )
+    await sharing.load()
+    return sharing
+
+
+def _follow_files(plane: Plane, state: Path, stack: AsyncExitStack) -> None:
+    """Take edits and new certificates; keep what is good in the folder *state*."""
+    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - with the rest
+    from moreton.controlplane.assembly.edits import files_of, watch_edits  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.last_good import keep_last_good  # noqa: PLC0415 - as above
+
+    path = plane.settings.path
+    saving = keep_last_good(plane, state / "envoy", group=GROUP)
+    editor = Editor(plane)
+    edits = watch_edits(lambda: files_of(path), editor.on_edit)
+    certificates = watch_edits(
+        editor.certificates, editor.on_certificates, seconds=_CERTIFICATES_SECONDS
+    )
+    for work in (edits, certificates, saving):
+        stack.callback(asyncio.create_task(work).cancel)
+
+
 async def load(
-    settings: Settings, store: Store, binary: Path, envoy: EnvoySupervisor, stack: AsyncExitStack
+    settings: Settings,
+    store: Store,
+    binary: Path,
+    envoy: EnvoySupervisor,
+    stack: AsyncExitStack,
+    *,
+    node: str,
 ) -> Plane:
     """Everything known, published, and followed from now on.
 
     The xDS server listens once everything is published. An Envoy that has begun meanwhile tries
     again, at first after less than 50 ms.
     """
-    from moreton.controlplane.assembly.editing import Editor  # noqa: PLC0415 - gRPC and protobuf
-    from moreton.controlplane.assembly.edits import files_of, watch_edits  # noqa: PLC0415 - as above
-    from moreton.controlplane.assembly.last_good import keep_last_good  # noqa: PLC0415 - as above
-    from moreton.controlplane.assembly.plane import put_together  # noqa: PLC0415 - as above
+    from moreton.controlplane.assembly.plane import put_together  # noqa: PLC0415 - with gRPC
     from moreton.controlplane.assembly.preflight import preflight_with  # noqa: PLC0415 - as above
     from moreton.envoy.xds import XdsServer  # noqa: PLC0415 - as above
-
-    state = state_of(settings)
 
     def on_change() -> None:
         plane.publisher.check_proxies()
@@ -97,6 +134,7 @@ async def load(
     await plane.follower.load()
     await plane.limit_orders.load()
     plane.apply(settings)
+    sharing = await _share_limits(plane, envoy, node)
     # Before a proxy can ask: one that is told of nothing would drop everything.
     plane.publisher.publish_now()
     envoy.xds_socket.parent.mkdir(parents=True, exist_ok=True)
@@ -111,12 +149,6 @@ async def load(
     await stack.enter_async_context(_following(plane, instructions, "following instructions"))
     await stack.enter_async_context(_following(plane, orders, "following bans"))
     await stack.enter_async_context(in_background(plane.ban_keeper.run(), name="keep bans"))
-    saving = keep_last_good(plane, state / "envoy", group=GROUP)
-    editor = Editor(plane)
-    edits = watch_edits(lambda: files_of(settings.path), editor.on_edit)
-    certificates = watch_edits(
-        editor.certificates, editor.on_certificates, seconds=_CERTIFICATES_SECONDS
-    )
-    for work in (edits, certificates, saving):
-        stack.callback(asyncio.create_task(work).cancel)
+    await stack.enter_async_context(in_background(sharing.run(), name="share limits"))
+    _follow_files(plane, state_of(settings), stack)
     return plane

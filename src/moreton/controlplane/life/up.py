@@ -99,7 +99,7 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     async with AsyncExitStack() as begun:
         await begin_envoy(envoy, begun, signals, found=found or _envoy_runs(state))
         await loaded
-        plane = await load(settings, store, binary, envoy, stack)
+        plane = await load(settings, store, binary, envoy, stack, node=_own_name(given, settings))
         await stack.enter_async_context(asked(plane, path, signals))
         nodes = await _enter(plane, member, url, given, stack)
         await _start_programs(plane, state, stack, signals, nodes=nodes)
@@ -120,6 +120,10 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
         _LOG.info("Consul's API is at %s", consul.url)
     _announce(plane, folder, nodes, listening)
     settle_memory()
+
+
+def _own_name(given: Given, settings: Settings) -> str:
+    return node_name(given.node or settings.controlplane.node)
 
 
 def _say_where(settings: Settings) -> None:
@@ -151,7 +155,7 @@ async def _enter(
     plane: Plane, member: Membership | None, url: str, given: Given, stack: AsyncExitStack
 ) -> Nodes | Alone:
     """Be one of the nodes that share the store, if it is one to be shared."""
-    own = node_name(given.node or plane.settings.controlplane.node)
+    own = _own_name(given, plane.settings)
     if member is None:
         return Alone(own)
     from moreton.controlplane.assembly.nodes import Nodes, duties_for  # noqa: PLC0415 - elections

@@ -34,13 +34,15 @@ class Resource:
     *body* is the deterministic serialisation of the message itself (not of its `Any`);
     *version* is a hash of it, the same in every replica and after every restart. *needs* names
     what a proxy must have acknowledged before it is sent this one, and may lose only after it
-    has stopped using this one: a route table needs its clusters.
+    has stopped using this one: a route table needs its clusters. With *seconds* a proxy forgets it
+    so long after it was sent last.
     """
 
     key: ResourceKey
     version: str
     body: bytes
     needs: frozenset[ResourceKey] = frozenset()
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

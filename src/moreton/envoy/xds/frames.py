@@ -7,8 +7,10 @@ own fields followed by the cached fields of its resources.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import duration_pb2
 
 from moreton.envoy.core.resources import Resource, TypeUrl
 from moreton.envoy.wire import content_hash, delimited, serialize
@@ -30,14 +32,23 @@ def delta_response(
     )
     parts = [serialize(head)]
     for resource in resources:
-        # Resource: version = 1, resource = 2, name = 3
+        # Resource: version = 1, resource = 2, name = 3, ttl = 6
         entry = (
             delimited(3, resource.key.name.encode())
             + delimited(1, resource.version.encode())
             + delimited(2, any_bytes(resource))
+            + _ttl(resource)
         )
         parts.append(delimited(_RESOURCES_FIELD, entry))
     return b"".join(parts)
+
+
+def _ttl(resource: Resource) -> bytes:
+    if resource.seconds is None:
+        return b""
+    duration = duration_pb2.Duration()
+    duration.FromTimedelta(timedelta(seconds=resource.seconds))
+    return delimited(6, serialize(duration))
 
 
 def sotw_response(type_url: TypeUrl, nonce: str, resources: Iterable[Resource]) -> bytes:

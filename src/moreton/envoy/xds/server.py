@@ -12,7 +12,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
 from moreton.envoy.core.delivery import Published
-from moreton.envoy.core.resources import ResourceKey, Snapshot
+from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot
 from moreton.envoy.xds.status import ObjectState, ObjectStatus, ProxyStatus, judge
 from moreton.envoy.xds.streams import DeltaStream, SotwStream, Stream
 
@@ -73,6 +73,15 @@ class XdsServer:
         for stream in list(self._streams):
             if stream.proxy.group == group:
                 stream.feed(Published(snapshot))
+
+    def extend(self, group: str, resources: Sequence[Resource]) -> None:
+        """Let the proxies of *group* keep *resources* for as long as they say now.
+
+        They should be published, with the same content.
+        """
+        for stream in list(self._streams):
+            if stream.proxy.group == group:
+                stream.extend(resources)
 
     def proxies(self) -> Sequence[ProxyStatus]:
         """Every connected proxy."""

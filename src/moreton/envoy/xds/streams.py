@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from moreton.envoy.core.delivery import (
@@ -14,11 +14,12 @@ from moreton.envoy.core.delivery import (
     Send,
     Subscribe,
 )
-from moreton.envoy.core.resources import TypeUrl
+from moreton.envoy.core.resources import Resource, TypeUrl
 from moreton.envoy.xds.frames import delta_response, sotw_response
 from moreton.envoy.xds.status import ProxyStatus
 
 _TYPES = {str(member): member for member in TypeUrl}
+_AGAIN = "again"
 # Absence from a full response means removal for these two only.
 _FULL_STATE = frozenset({TypeUrl.LISTENER, TypeUrl.CLUSTER})
 
@@ -52,6 +53,14 @@ class Stream:
         """What to send, until the stream is closed."""
         while (response := await self._outbox.get()) is not None:
             yield response
+
+    def extend(self, resources: Iterable[Resource]) -> None:
+        """Send those of *resources* again, for their new time, that the proxy has as they are."""
+        having = [one for one in resources if self.proxy.versions.get(one.key) == one.version]
+        for resource in having:
+            # Its acknowledgement says nothing new: no answer of the machine has this nonce.
+            response = delta_response(resource.key.type_url, _AGAIN, [resource], ())
+            self._outbox.put_nowait(response)
 
     def close(self) -> None:
         """End `responses`."""

@@ -107,13 +107,13 @@ class GatewayCompiler:
         for one in secrets:
             self._put(one)
         self._put_listeners(gateway)
-        for one in self._limits.chains(gateway.name):
-            self._put(one)
+        self._put_limits(gateway.name)
         if before is not None:
             self._drop_listeners(before, first=len(gateway.listeners))
             self._drop_unused_secrets(before)
             return
         table = self._tables[gateway.name] = RouteTable(gateway.name)
+        table.turn_on(self._limits.turned_on(gateway.name))
         for route in self._routes.values():
             _into(table, route)
         self._put_routes()  # those under limits say so for each gateway
@@ -125,8 +125,9 @@ class GatewayCompiler:
             return
         del self._tables[name]
         self._drop(ResourceKey(TypeUrl.ROUTES, name))
-        for one in self._limits.chains(name):
+        for one in (*self._limits.chains(name), *self._limits.charges(name)):
             self._drop(one.key)
+        self._limits.shares.forget(name)
         self._drop_listeners(gateway, first=0)
         self._drop_unused_secrets(gateway)
         self._put_routes()
@@ -227,6 +228,19 @@ class GatewayCompiler:
         for name in self._gateways:
             self._put(self._limits.banned(name))
 
+    def put_shares(
+        self, gateway: str, kept: Mapping[str, float], lent: Mapping[str, float], seconds: float
+    ) -> list[Resource]:
+        """The shares of limits, by name, that *gateway* acts by; what says so to a proxy.
+
+        Those *lent* it forgets after *seconds*, and goes on with those *kept*.
+        """
+        self._limits.shares.tell(gateway, kept, lent, seconds)
+        found = self._limits.charges(gateway) if gateway in self._gateways else []
+        for one in found:
+            self._put(one)
+        return found
+
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
         """What changed and what went since the last call."""
         for table in self._tables.values():
@@ -250,10 +264,15 @@ class GatewayCompiler:
         else:
             self._drop(ASKED_KEY)
         for name in self._gateways:
-            for one in self._limits.chains(name):
-                self._put(one)
+            self._put_limits(name)
         if any(rule is not None and is_of_routes(rule) for rule in rules):
             self._put_routes()
+
+    def _put_limits(self, gateway: str) -> None:
+        for one in (*self._limits.chains(gateway), *self._limits.charges(gateway)):
+            self._put(one)
+        if gateway in self._tables:
+            self._tables[gateway].turn_on(self._limits.turned_on(gateway))
 
     def _put_routes(self) -> None:
         """Those routes again whose limits are others now."""

@@ -47,6 +47,7 @@ class RouteTable:
         self._routes: dict[str, Compiled] = {}
         self._uses: Counter[str] = Counter()
         self._hosts_changed = True
+        self._filters = b""
         self.changed = True
 
     def put(self, route: Compiled) -> None:
@@ -73,6 +74,12 @@ class RouteTable:
             for entry in route.entries:
                 self._tables[host].remove(entry)
 
+    def turn_on(self, filters: bytes) -> None:
+        """All routes pass through these *filters*, a part of the `RouteConfiguration`."""
+        if filters != self._filters:
+            self._filters = filters
+            self.changed = True
+
     def uses(self, service: str) -> bool:
         """Whether some route here names *service*."""
         return self._uses[service] > 0
@@ -86,7 +93,8 @@ class RouteTable:
             table.refresh()
             if len(table.leaves):
                 groups.setdefault(table.leaves.digest(), []).append(host)
-        parts = [delimited(_CONFIG.NAME_FIELD_NUMBER, self.name.encode()), _IGNORE_PORT]
+        name = delimited(_CONFIG.NAME_FIELD_NUMBER, self.name.encode())
+        parts = [name, _IGNORE_PORT, self._filters]
         hashes = list(parts)
         for hashed, hosts in sorted(groups.items(), key=lambda item: item[1]):
             leaves = self._tables[hosts[0]].leaves

@@ -25,6 +25,7 @@ from moreton.envoy.messages import any_of, is_ip_address, over_ads, resource, so
 from moreton.envoy.wire import serialize
 from moreton.gateway.compile.limits.answers import add_local_replies
 from moreton.gateway.compile.limits.chain import slots
+from moreton.gateway.compile.limits.shares.charges import charge_slots
 from moreton.gateway.compile.policies import CORS_FILTER
 from moreton.gateway.core.model import Gateway
 
@@ -88,7 +89,7 @@ def manager(gateway: Gateway, tracing: Tracing | None) -> manager_pb2.HttpConnec
     cors = out.http_filters.add(name=CORS_FILTER, disabled=True)
     cors.typed_config.CopyFrom(any_of(cors_pb2.Cors()))
     # After CORS, so that a browser's script can read that it was refused.
-    out.http_filters.extend(slots(gateway.name))
+    out.http_filters.extend([*charge_slots(gateway.name), *slots(gateway.name)])
     add_local_replies(out)
     # Last: it sends the request on. Clients and applications see nothing of Envoy.
     router = router_pb2.Router(suppress_envoy_headers=True)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address
 
 from moreton.gateway.core.model import Gateway, Route
+from moreton.gateway.core.quotas import held_quota, is_shared, share_problems
 from moreton.ratelimit.core.rules.bounds import (
     AdmissionBound,
     Algorithm,
@@ -23,6 +24,7 @@ from moreton.ratelimit.core.rules.values import (
     Trait,
     Verdict,
 )
+from moreton.ratelimit.quota import HeldQuota
 
 # Envoy's bucket counts in 32 bits.
 TOKENS_MAX = 2**32 - 1
@@ -86,8 +88,8 @@ def bans_at_gateways(bans: Iterable[Ban]) -> list[Ban]:
 
 
 def kept_by_proxies(rule: LimitRule) -> bool:
-    """Whether each proxy keeps *rule* by itself."""
-    return rule.at is Place.GATEWAY and rule.scope is Scope.LOCAL
+    """Whether each proxy keeps *rule* by itself, or by its share."""
+    return rule.at is Place.GATEWAY and rule.scope in {Scope.LOCAL, Scope.QUOTA}
 
 
 def is_of_routes(rule: LimitRule) -> bool:
@@ -132,7 +134,9 @@ def conditions_of(match: Match) -> set[str]:
 
 def proxy_problems(rule: LimitRule) -> list[tuple[str, str]]:
     """Why no proxy can keep *rule* by itself, each with what to do; none when it can."""
-    return list(_problems(rule)) if kept_by_proxies(rule) else []
+    if not kept_by_proxies(rule):
+        return []
+    return [*_problems(rule), *share_problems(rule)]
 
 
 def _problems(rule: LimitRule) -> Iterator[tuple[str, str]]:
@@ -250,3 +254,8 @@ def limits_of(rules: Collection[LimitRule], gateway: str) -> list[LimitRule]:
 def _per_second(rule: LimitRule) -> float:
     rates = [one.rate.per_second for one in rule.bounds if isinstance(one, RateBound)]
     return min(rates, default=0.0)
+
+
+def shared_by(rules: Collection[LimitRule], gateway: str) -> dict[str, HeldQuota]:
+    """What *gateway* shares with all others, by the rules' names."""
+    return {rule.name: held_quota(rule) for rule in limits_of(rules, gateway) if is_shared(rule)}

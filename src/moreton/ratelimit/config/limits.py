@@ -49,7 +49,11 @@ _TOGETHER = frozenset({"none", "everyone"})
 
 _COSTS = ("fixed", "header", "answers", "answer_header")
 _SAID = frozenset({"header", "answer_header"})
-_OUTAGES = {"open": {"refuse": "0%"}, "closed": {"refuse": "100%"}}
+_OUTAGES: dict[str, dict[str, object]] = {
+    "open": {"refuse": "0%"},
+    "closed": {"refuse": "100%"},
+    "keep": {"keep": True},
+}
 
 HeaderName = Annotated[str, *text(lambda value: read_header_name(str(value)), "x-tenant")]
 Method = Annotated[str, *text(lambda value: str(value).upper(), "POST")]
@@ -145,18 +149,20 @@ class OutageModel(Section):
 
     share: Percentage | None = None  # each decides alone, by so much of the limit
     refuse: Percentage | None = None  # of the requests
+    keep: Literal[True] | None = None  # each goes on with the share that it was handed out
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.share is None) == (self.refuse is None):
-            raise ValueError("give exactly one; use share or refuse")
+        given = [each for each in (self.share, self.refuse, self.keep) if each is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one; use share, refuse or keep")
         if self.share == 0:
             raise ValueError("share is 0%, of which nothing would pass; write closed")
         return self
 
     def as_value(self) -> FailMode:
         """The core's value."""
-        return FailMode(refuse=self.refuse or 0.0, local=self.share)
+        return FailMode(refuse=self.refuse or 0.0, local=self.share, keep=bool(self.keep))
 
 
 def _cost(value: Any) -> Any:
@@ -172,7 +178,7 @@ def _cost(value: Any) -> Any:
 def _outage(value: Any) -> Any:
     if isinstance(value, str):
         if value not in _OUTAGES:
-            raise ValueError(f"{value!r} is no way out; write open, closed, or {{share: 25%}}")
+            raise ValueError(f"{value!r} is no way out; write open, closed, keep or {{share: 25%}}")
         return _OUTAGES[value]
     return value
 
@@ -227,7 +233,7 @@ class LimitModel(Section):
     percent: Percentage = 1.0
     at: Literal["gateway", "service"] = "gateway"
     scope: Literal["local", "machine", "quota", "exact"] = "local"
-    on_outage: Outage = OutageModel.model_validate(_OUTAGES["open"])
+    on_outage: Outage | None = None  # open; keep where there are shares
     criticality: (
         Literal["as-sent", "critical-plus", "critical", "sheddable-plus", "sheddable"] | None
     ) = None
@@ -266,10 +272,27 @@ class LimitModel(Section):
                     one.as_limit("")
         return self
 
+    @model_validator(mode="after")
+    def _keeps_a_share(self) -> Self:
+        if self.on_outage is not None and self.on_outage.keep and not self._is_shared:
+            raise ValueError(
+                "keep is of a share that gateways are handed out; write `scope: quota` for a "
+                "gateway, or open or closed"
+            )
+        return self
+
+    @property
+    def _is_shared(self) -> bool:
+        return self.at == "gateway" and self.scope == "quota"
+
     def as_value(self, name: str) -> LimitRule:
         """The core's value."""
         delayed = self.verdict == "delay"
         wait = self.wait if self.wait is not None else _WAIT_DEFAULT
+        outage = self.on_outage
+        if outage is None:
+            told = _OUTAGES["keep" if self._is_shared else "open"]
+            outage = OutageModel.model_validate(told)
         return LimitRule(
             name,
             self._bounds(self.limit, self.burst, self.algorithm),
@@ -289,7 +312,7 @@ class LimitModel(Section):
             share=self.percent,
             at=Place(self.at),
             scope=Scope(self.scope),
-            outage=self.on_outage.as_value(),
+            outage=outage.as_value(),
             shed=self.criticality is not None,
             criticality=None
             if self.criticality in {None, "as-sent"}

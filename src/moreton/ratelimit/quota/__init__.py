@@ -7,12 +7,12 @@ once, of which a share is too little to let anything pass.
 
 Guarantees: what all gateways act by is never more than the whole, and one floor for each that has
 just come, however late messages are; a gateway that is gone is counted on no more after the life of
-its lease; and an outage of whoever divides stops no request, see `Outage`.
+its lease; and an outage of whoever divides stops no request, see `HeldQuota`.
 """
 
 from moreton.ratelimit.quota.core.allocator import Allocator
 from moreton.ratelimit.quota.core.division import FLOOR, Quota, divide
-from moreton.ratelimit.quota.core.holder import CLOSED, OPEN, HeldQuota, Holder, Outage
+from moreton.ratelimit.quota.core.holder import CLOSED, OPEN, HeldQuota, Holder
 from moreton.ratelimit.quota.core.messages import Grants, Report
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Grants",
     "HeldQuota",
     "Holder",
-    "Outage",
     "Quota",
     "Report",
     "divide",

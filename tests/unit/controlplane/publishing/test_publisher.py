@@ -271,7 +271,10 @@ async def test_publisher_is_settled_once_everything_was_acknowledged(
         TypeUrl.RUNTIME: ["weights"],
         TypeUrl.EXTENSION: [
             f"{kind}/public"
-            for kind in ("bans", "limits", "route-limits", "arrivals", "connections")
+            for kind in (
+                *("bans", "limits", "route-limits", "arrivals", "connections"),
+                *("charges", "lent-charges"),
+            )
         ],
     }
     for kind, asked in wanted.items():

@@ -32,7 +32,8 @@ PUBLIC = Gateway("public", (Listener(Address("127.0.0.1", 8080)),))
 SHOP = Service("shop", (Address("127.0.0.1", 8000),))
 CATALOGUE = Service("catalogue", discover="catalogue")
 WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
-LIMITS = ("bans", "limits", "route-limits", "arrivals", "connections")
+SHARES = ("charges", "lent-charges")
+LIMITS = ("bans", "limits", "route-limits", "arrivals", "connections", *SHARES)
 TABLE = ResourceKey(TypeUrl.ROUTES, "public")
 
 

@@ -17,7 +17,6 @@ from moreton.ratelimit.quota.core.holder import (
     Granted,
     HeldQuota,
     Holder,
-    Outage,
     QuotasHeld,
     Tell,
 )
@@ -28,11 +27,11 @@ LATER = START + timedelta(seconds=5)
 GRANTS = Grants(3, {"q": {"a": 0.7, "b": 0.3}}, lives={"a": 9, "b": 8})
 
 
-def held(outage: Outage = Outage.KEEP) -> QuotasHeld:
+def held(outage: float | None = None) -> QuotasHeld:
     return QuotasHeld({"q": HeldQuota(Quota(100.0, 100), outage)})
 
 
-def assured(outage: Outage = Outage.KEEP) -> Holder:
+def assured(outage: float | None = None) -> Holder:
     """One that acts by 0.7, until `LATER`."""
     holder = Holder("a")
     holder.handle(held(outage), START)
@@ -92,24 +91,19 @@ def test_who_is_asked_for_more_than_the_limit_tells_no_further_rise() -> None:
     assert holder.handle(Counted({"q": 5000}), whole) == []
 
 
-@pytest.mark.parametrize(
-    ("outage", "share"),
-    [(Outage.LOCAL, FLOOR), (Outage.OPEN, OPEN), (Outage.CLOSED, CLOSED)],
-)
-def test_one_that_nobody_counts_on_any_more_does_what_the_quota_says(
-    outage: Outage, share: float
-) -> None:
-    holder = assured(outage)
+@pytest.mark.parametrize("share", [0.5, OPEN, CLOSED])
+def test_one_that_nobody_counts_on_any_more_does_what_the_quota_says(share: float) -> None:
+    holder = assured(share)
     assert holder.deadline() == LATER
     assert holder.wake(LATER) == [Act({"q": share})]
 
 
 def test_one_that_is_to_keep_its_share_keeps_it() -> None:
-    assert assured(Outage.KEEP).wake(LATER) == []
+    assert assured().wake(LATER) == []
 
 
 def test_one_that_is_counted_on_again_says_all_of_it_again() -> None:
-    holder = assured(Outage.CLOSED)
+    holder = assured(CLOSED)
     holder.wake(LATER)
     effects = holder.handle(Assured(LATER + timedelta(seconds=5)), LATER)
     assert effects[0] == Act({"q": 0.7})
@@ -117,7 +111,7 @@ def test_one_that_is_counted_on_again_says_all_of_it_again() -> None:
 
 
 def test_one_that_enters_anew_does_not_act_by_what_it_had() -> None:
-    holder = assured(Outage.LOCAL)
+    holder = assured(0.5)
     assert holder.handle(Entered(LATER, 10), START)[0] == Act({"q": FLOOR})
     # Whoever divides has not noticed yet.
     older = Grants(5, {"q": {"a": 0.7}}, lives={"a": 9})
@@ -135,3 +129,9 @@ def test_one_that_keeps_begins_with_what_it_was_granted_in_an_earlier_life() -> 
 def test_a_quota_that_went_is_acted_by_no_more() -> None:
     holder = assured()
     assert holder.handle(QuotasHeld({}), START)[0] == Act({})
+
+
+@pytest.mark.parametrize("outage", [-0.1, float("nan")])
+def test_a_share_below_nothing_is_refused(outage: float) -> None:
+    with pytest.raises(ValueError, match="outage is"):
+        HeldQuota(Quota(1.0, 1), outage)

@@ -63,9 +63,9 @@ def chain(
 
 
 def limit_filters(
-    rules: Iterable[LimitRule], clients: Clients, *, only_v4: bool = False
+    rules: Iterable[LimitRule], clients: Clients, gateway: str, *, only_v4: bool = False
 ) -> list[extension_pb2.TypedExtensionConfig]:
-    """The filters of *rules*, which the proxies keep for one gateway, in their order.
+    """The filters of *rules*, which the proxies keep for *gateway*, in their order.
 
     *only_v4*: that gateway's clients have addresses of IPv4 alone.
     """
@@ -77,7 +77,7 @@ def limit_filters(
         for one in (
             shedding_filters(rule)
             if is_shedding(rule)
-            else local_filters(rule, clients, only_v4=only_v4)
+            else local_filters(rule, clients, gateway, only_v4=only_v4)
         )
     ]
     if any(rule.verdict is Verdict.DROP for rule in rules):

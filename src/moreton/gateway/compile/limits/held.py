@@ -15,6 +15,8 @@ from moreton.gateway.compile.limits.connections import connection_resources
 from moreton.gateway.compile.limits.exact import ASKED_KEY, exact_filters, exact_rules
 from moreton.gateway.compile.limits.local import filter_name
 from moreton.gateway.compile.limits.requests import METADATA, YES
+from moreton.gateway.compile.limits.shares.charges import turned_on
+from moreton.gateway.compile.limits.shares.told import ToldShares
 from moreton.gateway.compile.limits.shedding import not_skipped
 from moreton.gateway.core.limits import (
     bans_chain_name,
@@ -28,6 +30,7 @@ from moreton.gateway.core.limits import (
     route_chain_name,
 )
 from moreton.gateway.core.model import Route
+from moreton.gateway.core.quotas import is_shared
 from moreton.ratelimit.core.rules.values import Ban, Clients, Counters, LimitRule
 
 
@@ -39,6 +42,7 @@ class HeldLimits:
         self.bans: tuple[Ban, ...] = ()
         self.only_v4: set[str] = set()  # gateways whose clients have no other addresses
         self.budget = Counters().budget
+        self.shares = ToldShares()
         self._rules: dict[str, LimitRule] = {}
 
     @property
@@ -77,12 +81,28 @@ class HeldLimits:
             self.banned(gateway),
             chain(
                 chain_name(gateway),
-                [*limit_filters(of_all, self.clients, only_v4=v4), *asking],
+                [*limit_filters(of_all, self.clients, gateway, only_v4=v4), *asking],
                 needs,
             ),
-            chain(route_chain_name(gateway), limit_filters(of_routes, self.clients, only_v4=v4)),
+            chain(
+                route_chain_name(gateway),
+                limit_filters(of_routes, self.clients, gateway, only_v4=v4),
+            ),
             *connection_resources(gateway, [rule for rule in kept if rule.connections]),
         ]
+
+    def charges(self, gateway: str) -> list[Resource]:
+        """What a request to *gateway* is charged by the rules that it shares with others."""
+        return self.shares.charges(gateway, self._shared(gateway))
+
+    def turned_on(self, gateway: str) -> bytes:
+        """The part of *gateway*'s `RouteConfiguration` that has requests charged."""
+        shared = self._shared(gateway)
+        lent = any(not rule.outage.keep for rule in shared)
+        return turned_on(gateway, kept=bool(shared), lent=lent)
+
+    def _shared(self, gateway: str) -> list[LimitRule]:
+        return [rule for rule in limits_of(self._rules.values(), gateway) if is_shared(rule)]
 
     def on_here(self, route: Route, gateways: Iterable[str]) -> bytes:
         """The part of a `Route` that puts *route* under its rules at *gateways*.

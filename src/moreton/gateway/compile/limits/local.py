@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 from envoy.config.core.v3 import base_pb2
@@ -18,7 +19,9 @@ from moreton.gateway.compile.limits.answers import (
 )
 from moreton.gateway.compile.limits.buckets import bottomless, bucket
 from moreton.gateway.compile.limits.requests import Descriptor, descriptors
+from moreton.gateway.compile.limits.shares.filters import charge_by_share, counting
 from moreton.gateway.core.limits import is_of_routes, is_shedding
+from moreton.gateway.core.quotas import is_shared
 from moreton.kernel.quantities import Rate
 from moreton.ratelimit.core.rules.bounds import RateBound
 from moreton.ratelimit.core.rules.values import Clients, LimitRule, Mode, Verdict
@@ -32,19 +35,21 @@ _CLOSED_COST = 2
 
 
 def local_filters(
-    rule: LimitRule, clients: Clients, *, only_v4: bool
+    rule: LimitRule, clients: Clients, gateway: str, *, only_v4: bool
 ) -> Iterator[TypedExtensionConfig]:
-    """The filters that keep the rates of *rule*, the slowest first; one for a ban.
+    """The filters that keep the rates of *rule* at *gateway*, the slowest first; one for a ban.
 
     Nothing here depends on whether the rule acts, so that this can change without a new bucket.
     """
     if rule.is_ban:
-        yield _filter(rule, clients, _CLOSED, rule.name, only_v4=only_v4, banned=True)
+        yield _filter(rule, clients, _CLOSED, rule.name, gateway, only_v4=only_v4, banned=True)
         return
+    if is_shared(rule):
+        yield from _counting(rule, clients, gateway)
     rates = [one for one in rule.bounds if isinstance(one, RateBound)]
     for number, bound in enumerate(sorted(rates, key=lambda one: one.rate.per_second)):
         named = rule.name if len(rates) == 1 else f"{rule.name} {bound.name}"
-        yield _filter(rule, clients, bound, named, only_v4=only_v4, number=number)
+        yield _filter(rule, clients, bound, named, gateway, only_v4=only_v4, number=number)
 
 
 def filter_name(rule: str, number: int = 0) -> str:
@@ -77,6 +82,7 @@ def _filter(
     clients: Clients,
     bound: RateBound,
     named: str,
+    gateway: str,
     *,
     only_v4: bool,
     number: int = 0,
@@ -95,11 +101,23 @@ def _filter(
     _say(out.filter_enabled, enabled_key(rule.name))
     _say(out.filter_enforced, enforced_key(rule.name))
     found = descriptors(rule, clients, of_routes=is_of_routes(rule), only_v4=only_v4)
-    if cost == 1 and not any(one.entries for one in found):
+    if cost == 1 and not any(one.entries for one in found) and not is_shared(rule):
         out.token_bucket.CopyFrom(bucket(bound))
     else:
         _add_descriptors(out, found, bound, cost)
+    if is_shared(rule):
+        charge_by_share(out, rule, gateway)
     return extension(name, out)
+
+
+def _counting(rule: LimitRule, clients: Clients, gateway: str) -> Iterator[TypedExtensionConfig]:
+    """What counts the requests of a shared *rule*, where its own filter counts others as well."""
+    bare = replace(rule, by=())
+    found = descriptors(bare, clients, of_routes=is_of_routes(rule), only_v4=True)
+    if any(one.entries for one in found):
+        enabled = base_pb2.RuntimeFractionalPercent()
+        _say(enabled, enabled_key(rule.name))
+        yield counting(rule, gateway, found, enabled)
 
 
 def _add_descriptors(

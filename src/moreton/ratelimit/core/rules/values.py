@@ -127,11 +127,13 @@ class FailMode:
     """Refuse a share *refuse* of the requests, or all beyond a share *local* of the limits.
 
     `FailMode.open()` lets everything pass, `FailMode.closed()` nothing. With *local* this process
-    decides alone by that share of each limit: with n processes 1 / n keeps the limit.
+    decides alone by that share of each limit: with n processes 1 / n keeps the limit. With *keep*
+    it goes on with the share that it has: of limits that gateways share.
     """
 
     refuse: float = 0.0
     local: float | None = None
+    keep: bool = False
 
     def __post_init__(self) -> None:
         check_number("refuse", self.refuse, 0, 1, "it is a share of the requests")
@@ -147,6 +149,11 @@ class FailMode:
     def closed(cls) -> FailMode:
         """Refuse everything."""
         return cls(1.0)
+
+    @classmethod
+    def kept(cls) -> FailMode:
+        """Go on with the last share."""
+        return cls(keep=True)
 
     @classmethod
     def share(cls, local: float) -> FailMode:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from math import inf
 
 from moreton.kernel.time import Instant
@@ -25,21 +24,20 @@ OPEN = inf  # the share of who lets everything pass
 CLOSED = 0.0
 
 
-class Outage(StrEnum):
-    """What a holder does that nobody counts on any more."""
-
-    KEEP = "keep"  # goes on with its last share: all together pass at most twice the limit
-    LOCAL = "local"  # takes the share of a newcomer
-    OPEN = "open"  # lets everything pass
-    CLOSED = "closed"  # lets nothing pass
-
-
 @dataclass(frozen=True, slots=True)
 class HeldQuota:
-    """A quota and what becomes of it in an outage."""
+    """A quota, and the share of a holder that nobody counts on any more.
+
+    0 lets nothing pass, `OPEN` everything. `None`: it goes on with its last share, so that all
+    together pass at most twice the limit.
+    """
 
     quota: Quota
-    outage: Outage = Outage.KEEP
+    outage: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.outage is not None and not self.outage >= 0:
+            raise ValueError(f"outage is {self.outage}; give a share of 0 or more, or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +182,9 @@ class Holder:
         granted = state.grants.shares.get(name, {}).get(self.name, FLOOR)
         if state.assured is not None and state.grants.lives.get(self.name) == state.life:
             return granted
-        match held.outage:
-            case Outage.KEEP:
-                return state.acts.get(name, granted)
-            case _ if state.assured is not None:
-                return FLOOR
-            case Outage.LOCAL:
-                return FLOOR
-            case Outage.OPEN:
-                return OPEN
-            case Outage.CLOSED:
-                return CLOSED
+        if held.outage is None:
+            return state.acts.get(name, granted)
+        return FLOOR if state.assured is not None else held.outage
 
     def _report(self) -> Report:
         state, rates = self._state, self._meter.rates()
@@ -209,9 +199,12 @@ class Holder:
         told = self._state.told
         if told is None or (told.holds, told.seen) != (report.holds, report.seen):
             return True
-        quotas = self._state.quotas
-        return told.demand.keys() != report.demand.keys() or any(
-            _differ(told.demand[name], each, quotas[name].quota)
+        quotas, acts = self._state.quotas, self._state.acts
+        if told.demand.keys() != report.demand.keys():
+            return True
+        # Who has all of a limit gets no more of it, whatever is asked.
+        return any(
+            acts[name] < 1.0 and _differ(told.demand[name], each, quotas[name].quota)
             for name, each in report.demand.items()
         )
 

@@ -1,0 +1,88 @@
+"""What a shared limit costs an Envoy that keeps below it: requests a second, with and without.
+
+Each `moreton up` has an Envoy on core 0; wrk and the backend have core 1. All run at once, one
+under load at a time, round after round, in turning order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import peers
+from bench.fleet import Fleet, fleet
+from bench.gateway import backend
+from bench.processes import cpu_seconds, pin
+from bench.report import Result, median
+from bench.wrk import wrk
+from moreton.kernel.ports import free_port
+
+_CONNECTIONS = 32
+_LOST_MAX = 0.07
+_PLENTY = {"limit": "1000000/s", "scope": "quota"}
+_WITHOUT, _SHARED, _OF_SOME = "without limits", "shared", "shared, with a condition"
+_LIMITS: Mapping[str, Mapping[str, object]] = {
+    _WITHOUT: {},
+    _SHARED: {"all": _PLENTY},
+    _OF_SOME: {"reads": {**_PLENTY, "match": {"methods": "GET"}}},
+}
+
+
+def run(*, quick: bool, console: Console) -> Result:
+    """With and without a shared limit, and an Envoy that has nothing of ours."""
+    rounds, seconds = (3, 1) if quick else (11, 3)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        upstream = free_port()
+        stack.enter_context(backend(folder, upstream))
+        bare = free_port()
+        stack.enter_context(peers.bare_envoy(folder, bare, upstream, "0"))
+        ports = {"bare": bare}
+        for number, (name, limits) in enumerate(_LIMITS.items()):
+            made = stack.enter_context(_limited(folder / str(number), limits, upstream))
+            pin(made.envoy_pid(), {0})
+            ports[name] = made.port
+        figures: dict[str, list[float]] = {name: [] for name in ports}
+        costs: dict[str, list[float]] = {name: [] for name in ports}
+        order = list(ports)
+        for number in range(rounds):
+            console.print(f"cost of a shared limit: round {number + 1} of {rounds}")
+            for name in order[number % len(order) :] + order[: number % len(order)]:
+                before = cpu_seconds(ports[name])
+                url = f"http://127.0.0.1:{ports[name]}/"
+                found = wrk(url, seconds=seconds, connections=_CONNECTIONS, cores="1")
+                spent = cpu_seconds(ports[name]) - before
+                figures[name].append(found.rps)
+                costs[name].append(found.rps * seconds / spent if spent else 0.0)
+    return _judged(figures, costs)
+
+
+def _judged(figures: Mapping[str, list[float]], costs: Mapping[str, list[float]]) -> Result:
+    ours = {f"{name}, requests/s": median(each) for name, each in figures.items()}
+    ours |= {f"{name}, requests per CPU second": median(each) for name, each in costs.items()}
+    lost = {
+        name: 1
+        - median([one / other for one, other in zip(costs[name], costs[_WITHOUT], strict=True)])
+        for name in (_SHARED, _OF_SOME)
+    }
+    ours |= {f"{name}, lost %": each * 100 for name, each in lost.items()}
+    checks = {f"a limit that is {_SHARED} costs at most 7 %": lost[_SHARED] <= _LOST_MAX}
+    return Result("gatewaylimits", "requests/s", ours, checks=checks)
+
+
+def _limited(
+    folder: Path, limits: Mapping[str, object], upstream: int
+) -> contextlib.AbstractContextManager[Fleet]:
+    return fleet(
+        folder,
+        {
+            "services": {"app": {"addresses": [f"127.0.0.1:{upstream}"]}},
+            "routes": {"everything": {"path": "/*", "to": "app"}},
+            "limits": limits,
+        },
+        cores="1",
+    )

@@ -1,0 +1,1 @@
+"""Limits that the gateways of all nodes share: each node keeps its shares, the leader divides."""

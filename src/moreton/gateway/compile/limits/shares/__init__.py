@@ -1,0 +1,1 @@
+"""Limits that several proxies share: what each proxy charges a request, by its share."""
