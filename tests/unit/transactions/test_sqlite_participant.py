@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,30 @@ def test_a_table_that_is_made_later_takes_part(path: Path, participant: SqlitePa
 def test_a_name_that_cannot_be_in_a_gid_is_refused(name: str, path: Path) -> None:
     with pytest.raises(ValueError, match="give"):
         SqliteParticipant(name, path)
+
+
+def test_threads_take_turns_and_a_turn_that_never_ends_is_passed_over(path: Path) -> None:
+    patient = SqliteParticipant("shop", path, patience=timedelta(seconds=20))
+    orders: list[int] = []
+
+    def work(number: int) -> None:
+        branch = patient.begin(f"g{number}")
+        branch.connection.execute("INSERT INTO journal VALUES (?)", (number,))
+        branch.prepare()
+        orders.append(number)
+        assert patient.commit(f"g{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+    assert sorted(orders) == list(range(8))
+    patient.close()
+    impatient = SqliteParticipant("shop", path, patience=timedelta(milliseconds=20))
+    other = SqliteParticipant("shop", path)
+    impatient.begin("left").prepare()
+    with pytest.raises(HeldByPrepared):
+        impatient.begin("next")
+    assert other.rollback("left")  # by a resolver in another process
+    for _ in range(2):
+        impatient.begin("next").rollback()
+    impatient.close()
+    other.close()

@@ -70,6 +70,7 @@ class SqliteBranch:
             self.rollback()
             raise translated(error, self._home.path) from error
         self._end()
+        self._home.end_turn(self._gid)
 
     def rollback(self) -> None:
         """As `Branch.rollback`."""
@@ -84,8 +85,9 @@ class SqliteBranch:
             # It goes with the connection.
             self._connection = None
             connection.close()
-            return
-        self._end()
+        else:
+            self._end()
+        self._home.end_turn(self._gid)
 
     def _end(self) -> None:
         assert self._connection is not None

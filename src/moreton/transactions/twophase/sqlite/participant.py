@@ -69,6 +69,9 @@ class SqliteParticipant:
         self._idle: list[WorkConnection] = []
         self._plain_idle: list[sqlite3.Connection] = []
         self._installed = -1
+        # SQLite's own waiting is in steps of up to 0.1 s: threads of one process take turns.
+        self._turn = Lock()
+        self._turn_of: str | None = None
 
     def begin(self, gid: str) -> SqliteBranch:
         """As `Participant.begin`; from here on nobody else can write to the file.
@@ -76,6 +79,32 @@ class SqliteParticipant:
         Raises `HeldByPrepared` and `DatabaseUnavailable` when that lasts.
         """
         until = time.monotonic() + self._patience.total_seconds()
+        # Whose turn never ends has left the file to the resolver: then the file itself says.
+        in_turn = self._turn.acquire(timeout=self._patience.total_seconds())
+        try:
+            branch = self._begin_until(until, gid)
+        except BaseException:
+            if in_turn:
+                self._next_turn()
+            raise
+        with self._lock:
+            self._turn_of = gid
+        return branch
+
+    def end_turn(self, gid: str) -> None:
+        """The work *gid* has ended: the next may begin."""
+        with self._lock:
+            if self._turn_of != gid:
+                return
+            self._turn_of = None
+        self._next_turn()
+
+    def _next_turn(self) -> None:
+        # Turns are only for being fast, and one may have been given twice: the file's lock counts.
+        with contextlib.suppress(RuntimeError):
+            self._turn.release()
+
+    def _begin_until(self, until: float, gid: str) -> SqliteBranch:
         while True:
             connection = self._take()
             try:
@@ -107,11 +136,15 @@ class SqliteParticipant:
 
     def commit(self, gid: str) -> bool:
         """As `Participant.commit`."""
-        return self._finish(gid, commit=True)
+        done = self._finish(gid, commit=True)
+        self.end_turn(gid)
+        return done
 
     def rollback(self, gid: str) -> bool:
         """As `Participant.rollback`."""
-        return self._finish(gid, commit=False)
+        done = self._finish(gid, commit=False)
+        self.end_turn(gid)
+        return done
 
     def fates(self, marks: Mapping[str, str]) -> Mapping[str, Fate]:
         """As `Participant.fates`; known for seven days."""
