@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from moreton.transactions.outbox import Consumer, Event, Inbox, Outbox, Relay
+from moreton.kernel.errors import MoretonError
+from moreton.transactions.databases.errors import DatabaseNotOpened
+from moreton.transactions.outbox import Consumer, Event, Inbox, Outbox, Patience, Relay
 from moreton.transactions.outbox.bell import Bell
+from moreton.transactions.outbox.brokers import open_broker
 from moreton.transactions.outbox.core.event import decode
 from moreton.transactions.outbox.core.relaying import Told
 from moreton.transactions.outbox.errors import (
     EventRefused,
     EventTooLarge,
     NoTransaction,
+    OutboxMissing,
     UnknownConnection,
 )
 from moreton.transactions.outbox.places import Place, open_place
@@ -154,6 +158,44 @@ def test_what_cannot_be_told_is_refused_and_not_written(sqlite: str) -> None:
         OUTBOX.add(Path(), "placed")
     connection.close()
     assert written(sqlite) == []
+
+
+def test_outbox_without_its_table_says_how_to_make_it(server: PostgresServer) -> None:
+    with sqlite3.connect(":memory:") as files, pytest.raises(OutboxMissing, match="install"):
+        OUTBOX.add(files, "placed", 1)
+    files.close()
+    with psycopg.connect(server.new_database()) as connection, pytest.raises(OutboxMissing):
+        OUTBOX.add(connection, "placed", 1)
+
+
+async def test_program_without_a_usable_database_ends_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("no database" * 100)
+    bad, broker = f"sqlite:///{tmp_path}/notes", f"sqlite:///{tmp_path}/broker.db"
+    with pytest.raises(DatabaseNotOpened, match="notes"):
+        await Relay(OUTBOX, database=bad, broker=broker).serve()
+    with pytest.raises(DatabaseNotOpened, match="notes"):
+        await Consumer(Inbox("bank"), topics=["orders"], database=bad, broker=broker).serve()
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: Outbox("Orders.New"), "topic is 'Orders.New'"),
+        (lambda: Outbox("orders", table="x y"), "table is 'x y'"),
+        (lambda: Inbox(""), "consumer is ''"),
+        (lambda: Inbox("bank").on(), "types are"),
+        (lambda: Patience(0), "attempts is 0"),
+        (lambda: Consumer(Inbox("b"), topics="orders", database="", broker=""), "topics is"),
+        (lambda: Consumer(Inbox("b"), topics=["A"], database="", broker=""), "topic is 'A'"),
+        (lambda: Relay(OUTBOX, database="mysql://x", broker=""), "begins with 'mysql'"),
+        (lambda: open_broker("kafka://x"), "begins with 'kafka'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_where_it_is_given(
+    make: Callable[[], object], part: str
+) -> None:
+    with pytest.raises((ValueError, MoretonError), match=part):
+        make()
 
 
 def test_transaction_that_commits_late_is_not_passed_over(postgres: str) -> None:

@@ -19,7 +19,8 @@ from moreton.transactions.outbox.core.deciding import OnDead
 from moreton.transactions.outbox.core.tenure import Tenure
 from moreton.transactions.outbox.handling import Batch, Fenced, Handling, Statistics
 from moreton.transactions.outbox.inbox import Inbox
-from moreton.transactions.outbox.places import Place, open_place
+from moreton.transactions.outbox.outbox import check_topic
+from moreton.transactions.outbox.places import UNUSABLE, Place, open_place
 from moreton.transactions.outbox.reading import Readers
 from moreton.transactions.outbox.running import run_until_told
 
@@ -52,16 +53,18 @@ class Consumer:
         aside_max: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
-        check_kind("inbox", inbox, Inbox)
+        check_kind("inbox", inbox, Inbox, "an Inbox")
         if isinstance(topics, str) or not topics:
             raise ValueError(f"topics is {topics!r}: give a list of at least one")
+        for topic in topics:
+            check_topic(topic)
         check_duration("ttl", ttl)
         check_duration("remember", remember)
         check_whole("aside_max", aside_max, 1)
         self._inbox = inbox
         self._topics = list(topics)
         self._place = open_place(database)
-        self._broker = open_broker(broker) if isinstance(broker, str) else broker
+        self._broker = open_broker(broker)
         self._clock = clock or SystemClock()
         self._tenure = Tenure(ttl)
         self._handling = Handling(inbox, self._place, ttl=ttl, remember=remember)
@@ -87,6 +90,8 @@ class Consumer:
                     self._tenure.lost(self._clock.now())
                     self._handling.fenced += 1
                 except MoretonError as error:
+                    if self._tenure.token is None and isinstance(error, UNUSABLE):
+                        raise
                     await self._on_failure(error)
         finally:
             await self._end()

@@ -38,6 +38,19 @@ class EventTooLarge(OutboxError):
         )
 
 
+class OutboxMissing(OutboxError):
+    """The database has no table for events."""
+
+    code = "outbox-missing"
+
+    def __init__(self, *, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"there is no table {table}: the event was not written; make it by "
+            "Outbox.install(connection), or in a migration by `moreton outbox schema`"
+        )
+
+
 class UnknownConnection(OutboxError, TypeError):
     """Something was given to write events with that is no connection of a known kind."""
 

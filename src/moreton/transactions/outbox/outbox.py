@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from moreton.kernel.arguments import check_kind
@@ -12,7 +13,7 @@ from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Clock, SystemClock
 from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.outbox.core.event import EVENT_BYTES_MAX, Event, Extension, encode
-from moreton.transactions.outbox.errors import EventRefused, EventTooLarge
+from moreton.transactions.outbox.errors import EventRefused, EventTooLarge, OutboxMissing
 from moreton.transactions.outbox.tables import outgoing, schema
 from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.writers import writer_of, writer_of_async
@@ -24,6 +25,13 @@ TABLE = "moreton_outbox"
 _WRITING, _WRITTEN = Failpoint("outbox.writing"), Failpoint("outbox.written")
 _TOPIC = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
+
+
+def check_topic(topic: str) -> None:
+    """Raise `ValueError` for what cannot be the name of a topic."""
+    check_kind("topic", topic, str, "a text")
+    if not _TOPIC.fullmatch(topic):
+        raise ValueError(f"topic is {topic!r}: give up to 63 of a-z, 0-9, _ and -")
 
 
 class Outbox:
@@ -51,10 +59,8 @@ class Outbox:
         bell: Bell | None = None,
         clock: Clock | None = None,
     ) -> None:
-        check_kind("topic", topic, str, "a text")
+        check_topic(topic)
         check_kind("table", table, str, "a text")
-        if not _TOPIC.fullmatch(topic):
-            raise ValueError(f"topic is {topic!r}: give up to 63 of a-z, 0-9, _ and -")
         if not _TABLE.fullmatch(table):
             raise ValueError(f"table is {table!r}: give up to 41 of a-z, 0-9 and _")
         self.topic = topic
@@ -100,7 +106,8 @@ class Outbox:
         if rows:
             writer = writer_of(connection)
             _WRITING()
-            writer.run(outgoing.add(writer.dialect, self.table, rows))
+            with self._known():
+                writer.run(outgoing.add(writer.dialect, self.table, rows))
             _WRITTEN()
             if self.bell is not None and writer.when_committed is not None:
                 writer.when_committed(self.bell.ring)
@@ -110,7 +117,8 @@ class Outbox:
         rows = self._rows(events)
         if rows:
             writer = writer_of_async(connection)
-            await writer.run(outgoing.add(writer.dialect, self.table, rows))
+            with self._known():
+                await writer.run(outgoing.add(writer.dialect, self.table, rows))
 
     def event(
         self,
@@ -144,9 +152,21 @@ class Outbox:
         """The statements that `install` runs, for migrations."""
         return schema.outbox_schema(dialect, self.table)
 
+    @contextlib.contextmanager
+    def _known(self) -> Iterator[None]:
+        """Say what is to be done when there is no table."""
+        try:
+            yield
+        except Exception as error:
+            words = str(error)
+            if self.table in words and ("no such table" in words or "does not exist" in words):
+                raise OutboxMissing(table=self.table) from error
+            raise
+
     def _rows(self, events: Iterable[Event]) -> list[tuple[str, str, str]]:
         rows = []
         for event in events:
+            check_kind("event", event, Event, "what Outbox.event makes")
             try:
                 text = encode(event)
             except ValueError as error:

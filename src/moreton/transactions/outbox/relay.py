@@ -20,7 +20,7 @@ from moreton.transactions.outbox.brokers import Broker, open_broker
 from moreton.transactions.outbox.core import relaying as core
 from moreton.transactions.outbox.core.tenure import Tenure
 from moreton.transactions.outbox.outbox import Outbox
-from moreton.transactions.outbox.places import Place, open_place
+from moreton.transactions.outbox.places import UNUSABLE, Place, open_place
 from moreton.transactions.outbox.running import run_until_told
 from moreton.transactions.outbox.tables import leases, outgoing
 from moreton.transactions.outbox.tables.schema import install
@@ -54,7 +54,8 @@ class Relay:
     Run as many as you like: one works, the others take over within *ttl* of its death. Events are
     published in the order of their positions, again when it is not known whether they arrived,
     and stay in the table for *keep* after that, so that a broker which lost them can be sent them
-    again; with `timedelta(0)` they are deleted at once.
+    again; with `timedelta(0)` they are deleted at once. A database that cannot be used at the start
+    is an error; one that goes away later, and a broker that is away, are waited for.
     """
 
     def __init__(
@@ -68,12 +69,12 @@ class Relay:
         told: core.Told | None = None,
         clock: Clock | None = None,
     ) -> None:
-        check_kind("outbox", outbox, Outbox)
+        check_kind("outbox", outbox, Outbox, "an Outbox")
         check_duration("keep", keep, zero=True)
         check_duration("ttl", ttl)
         self._outbox = outbox
         self._place = open_place(database)
-        self._broker = open_broker(broker) if isinstance(broker, str) else broker
+        self._broker = open_broker(broker)
         self._keep = keep
         self._clock = clock or SystemClock()
         self._tenure = Tenure(ttl)
@@ -85,7 +86,7 @@ class Relay:
         self._events = self._messages = self._failures = self._fenced = 0
         self._failing = ""
         self._rang = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._worked = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="moreton-relay")
 
     def run(self) -> None:
@@ -94,6 +95,7 @@ class Relay:
 
     async def serve(self) -> None:
         """Work until `stop`, or until cancelled."""
+        await self._try_broker()
         hearing = asyncio.create_task(self._hear())
         try:
             while not self._stopping:
@@ -118,6 +120,13 @@ class Relay:
         return RelayStatistics(
             self._machine.leads, self._events, self._messages, self._failures, self._fenced
         )
+
+    async def _try_broker(self) -> None:
+        """Say at once, not with the first event, that it cannot be reached."""
+        try:
+            await self._broker.extent(self._outbox.topic)
+        except MoretonError as error:
+            self._say_waits(error)
 
     async def _hear(self) -> None:
         try:
@@ -156,12 +165,18 @@ class Relay:
                 return await self._publish(effect)
             event = await self._on_thread(self._write, effect)
         except MoretonError as error:
-            self._failures += 1
-            if str(error) != self._failing:
-                self._failing = str(error)
-                _LOG.warning("the relay of %s waits: %s", self._outbox.topic, error)
+            if not self._worked and isinstance(error, UNUSABLE):
+                raise
+            self._say_waits(error)
             return core.Failed()
+        self._worked = True
         return event
+
+    def _say_waits(self, error: MoretonError) -> None:
+        self._failures += 1
+        if str(error) != self._failing:
+            self._failing = str(error)
+            _LOG.warning("the relay of %s waits: %s", self._outbox.topic, error)
 
     async def _publish(self, effect: core.Publish) -> core.Happened:
         _READ()

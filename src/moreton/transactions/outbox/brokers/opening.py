@@ -12,12 +12,14 @@ RETAIN = timedelta(days=7)
 _NATS = ("nats://", "tls://", "ws://", "wss://")
 
 
-def open_broker(where: str, *, retain: timedelta = RETAIN) -> Broker:
-    """The broker at `nats://host:4222`, `postgresql://…` or `sqlite:///file`.
+def open_broker(where: str | Broker, *, retain: timedelta = RETAIN) -> Broker:
+    """*where* itself, or the broker at `nats://host:4222`, `postgresql://…` or `sqlite:///file`.
 
     Messages are kept for *retain*, read or not. Several NATS servers are separated by commas.
     """
     if not isinstance(where, str):
+        if hasattr(where, "publish") and hasattr(where, "subscribe"):
+            return where
         raise TypeError(f"broker is {where!r}: give an address, as 'sqlite:///events.db'")
     if where.startswith(_NATS):
         # Only who uses it needs the client.

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+from moreton.kernel.arguments import check_kind, check_whole
 from moreton.kernel.rng import Rng
 from moreton.resilience.core.backoff import Backoff
 from moreton.transactions.outbox.core.event import Arrived, Event, NotAnEvent
@@ -102,6 +103,10 @@ class Patience:
 
     attempts: int = 8
     backoff: Backoff = _BACKOFF
+
+    def __post_init__(self) -> None:
+        check_whole("attempts", self.attempts, 1)
+        check_kind("backoff", self.backoff, Backoff)
 
     def after(
         self, event: Event, attempts: int, reason: str, *, final: bool, on_dead: OnDead, rng: Rng

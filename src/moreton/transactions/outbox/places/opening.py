@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moreton.transactions.databases.errors import UnknownDatabaseUrl
+from moreton.transactions.databases.errors import (
+    DatabaseNotOpened,
+    DatabaseRefused,
+    UnknownDatabaseUrl,
+)
 from moreton.transactions.outbox.places.place import Place
 
 SQLITE = "sqlite:///"
+# What waiting does not mend.
+UNUSABLE = (DatabaseNotOpened, DatabaseRefused)
 POSTGRES = ("postgresql://", "postgres://")
 
 
