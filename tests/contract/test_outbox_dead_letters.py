@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Shop:
         (lease,) = look(f"sqlite:///{self.bank}", self.outbox.table)["leases"]
         return int(lease["beat"])
 
-    @property
+    @cached_property
     def letters(self) -> DeadLetters:
         return DeadLetters(f"sqlite:///{self.bank}")
 
@@ -105,14 +106,16 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(tmp_path)
+    yield shop
+    shop.letters.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
 
 async def test_poison_event_holds_up_those_of_its_subject_alone(shop: Shop) -> None:

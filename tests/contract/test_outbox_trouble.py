@@ -34,10 +34,16 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with running_nats(tmp_path) as server:
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
         yield server
+
+
+@pytest.fixture
+async def nats(nats_server: NatsServer) -> AsyncIterator[NatsServer]:
+    yield nats_server
+    await stream(nats_server, "delete_stream")
 
 
 @pytest.fixture
