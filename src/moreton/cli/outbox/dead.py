@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,7 +52,8 @@ def list_(
 
       moreton outbox dead list --database sqlite:///payments.db --waiting --json
     """
-    found = _letters(database).listing(consumer, waiting=waiting)
+    with _letters(database) as letters:
+        found = letters.listing(consumer, waiting=waiting)
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -71,7 +74,8 @@ def inspect(
 
       moreton outbox dead inspect 17 --database postgresql:///payments
     """
-    found = _letters(database).inspect(number)
+    with _letters(database) as letters:
+        found = letters.inspect(number)
     if as_json:
         print_json({**asdict(found), "event": _event(found)})
         return
@@ -100,8 +104,8 @@ def replay(
 
       moreton outbox dead replay --all --consumer payments --database postgresql:///payments
     """
-    letters = _letters(database)
-    count = letters.replay(*_chosen(letters, numbers, every=every, consumer=consumer))
+    with _letters(database) as letters:
+        count = letters.replay(*_chosen(letters, numbers, every=every, consumer=consumer))
     _say("replayed", count, as_json=as_json)
 
 
@@ -120,15 +124,17 @@ def drop(
 
       moreton outbox dead drop 17 --database postgresql:///payments
     """
-    letters = _letters(database)
-    count = letters.drop(*_chosen(letters, numbers, every=every, consumer=consumer))
+    with _letters(database) as letters:
+        count = letters.drop(*_chosen(letters, numbers, every=every, consumer=consumer))
     _say("dropped", count, as_json=as_json)
 
 
-def _letters(database: str) -> DeadLetters:
+@contextmanager
+def _letters(database: str) -> Iterator[DeadLetters]:
     from moreton.transactions.outbox.dead import DeadLetters  # noqa: PLC0415 - help needs it not
 
-    return DeadLetters(database)
+    with closing(DeadLetters(database)) as letters:
+        yield letters
 
 
 def _chosen(

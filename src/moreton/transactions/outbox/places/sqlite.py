@@ -110,8 +110,12 @@ class SqlitePlace(Place):
                 cached_statements=256,
                 factory=HeldConnection,
             )
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
+            try:
+                for pragma in _PRAGMAS:
+                    connection.execute(pragma)
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 
