@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moreton.ratelimit.seeing.core.heavy import HeavyHitters
@@ -50,11 +50,13 @@ def check(found: HeavyHitters, stream: Stream) -> None:
     assert all(key in told for key, count in exact.items() if count > total / found.most)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 12), STREAMS)
 def test_no_count_is_too_low_nor_too_high_by_more_than_is_said(most: int, stream: Stream) -> None:
     check(counted(most, stream), stream)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.lists(STREAMS, min_size=1, max_size=5), STREAMS)
 def test_what_holds_of_each_holds_of_all_together(
     most: int, streams: list[Stream], after: Stream
@@ -68,6 +70,7 @@ def test_what_holds_of_each_holds_of_all_together(
     check(merged, [*(each for stream in streams for each in stream), *after])
 
 
+@settings(max_examples=40)
 @given(STREAMS)
 def test_with_room_for_all_the_counts_are_exact(stream: Stream) -> None:
     found = counted(100, stream)

@@ -117,7 +117,9 @@ def running_gunicorn(worker: str, path: Path) -> Iterator[None]:
     assert "[ERROR]" not in said
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread", "asgi"])
+@pytest.mark.parametrize(
+    "worker", ["sync", "gthread", pytest.param("asgi", marks=pytest.mark.soak)]
+)
 def test_gunicorn_ends_the_connection(worker: str, tmp_path: Path) -> None:
     with running_gunicorn(worker, tmp_path / "socket"):
         check_dropped(tmp_path / "socket")
