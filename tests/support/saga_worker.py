@@ -241,10 +241,15 @@ def unrest(sagas: Sagas, number: int) -> list[str]:
         if "workers in a row" in row.reason:  # so many lives ended that had it: a person looked
             sagas.decide(row.id, "resume")
     return [
-        f"{name} is {status}"
+        f"{name} is {status}, {reason_of(sagas, f'{name}-{number}')}"
         for name, (_, _, end, _) in PLOT.items()
         if (status := status_of(sagas, f"{name}-{number}")) is not end
     ]
+
+
+def reason_of(sagas: Sagas, saga_id: str) -> str:
+    row = sagas._shop.ledger.find(saga_id)
+    return "" if row is None else row.reason
 
 
 def status_of(sagas: Sagas, saga_id: str) -> Status | None:

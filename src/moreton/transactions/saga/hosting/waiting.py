@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 
 from moreton.kernel.rng import Rng
 from moreton.kernel.time import Instant
 from moreton.transactions.saga.clock import LogClock
+from moreton.transactions.saga.core.errors import DecisionRefused
 from moreton.transactions.saga.core.events import (
     Attempt,
     Event,
@@ -25,6 +27,7 @@ from moreton.transactions.saga.hosting.job import Job
 from moreton.transactions.saga.ledgers.port import Advance, Ledger, SagaRow, Settle
 from moreton.transactions.saga.waits import Child
 
+_log = logging.getLogger("moreton.transactions.saga")
 # A wait up to this long is sat out; for a longer one the saga is put down.
 HOLD = timedelta(seconds=1)
 
@@ -72,10 +75,13 @@ class Waiting:
         assert isinstance(step, Child)
         records = self._ledger.log(row.number)
         if not any(one.kind == "decided" and '"compensate"' in one.body for one in records):
-            decide(
-                self._ledger, row, Decision.COMPENSATE, f'"{job.id}" goes back',
-                plan=step.saga.plan, rng=self._rng, now=self._clock.now(),
-            )  # fmt: skip
+            try:
+                decide(
+                    self._ledger, row, Decision.COMPENSATE, f'"{job.id}" goes back',
+                    plan=step.saga.plan, rng=self._rng, now=self._clock.now(),
+                )  # fmt: skip
+            except DecisionRefused:  # it goes back by now, or has: wait for its end
+                _log.info("saga %s goes back already", child_id)
         job.machine.defer(call.step)
         job.deferred.append(f"{child_id}={Status.COMPENSATED}")
         return None

@@ -133,6 +133,7 @@ class PostgresLedger:
         self, row: SagaRow, seq: int, rows: Sequence[LogRow], status: Status, due: int | None
     ) -> bool:
         """As `Ledger.interject`."""
+        written = False
         with self._reads.held() as db:
             with db.transaction():
                 done = db.execute(
@@ -142,10 +143,12 @@ class PostgresLedger:
                     return False
                 for offset, one in enumerate(rows):
                     values = (row.number, seq + offset, *one, row.number, row.epoch + 1)
-                    db.execute(sql.LOG_ONE, values)
+                    if db.execute(sql.LOG_ONE, values).rowcount != 1:
+                        raise psycopg.Rollback  # a worker wrote that row meanwhile: look again
                 POINTS.before("interject")
+                written = True
             POINTS.after("interject")
-        return True
+        return written
 
     def signal(self, number: int, name: str, value: str) -> bool:
         """As `Ledger.signal`."""

@@ -75,13 +75,18 @@ _BEGIN = """b AS (
         %(b_priority)s::int[], %(b_parent)s::bigint[], %(b_reason)s::text[], %(b_ended)s::bigint[]
     ) ON CONFLICT (id) DO NOTHING RETURNING id, number
 )"""
+# The lock makes several rows of one saga go in together or not at all: a decision from outside,
+# which takes the next place in the log, must not come between them.
 _LOG = """l AS (
     INSERT INTO moreton_saga_log
     SELECT x.number, x.seq, x.at, x.kind, x.step, x.body FROM unnest(
         %(l_number)s::bigint[], %(l_epoch)s::bigint[], %(l_seq)s::int[], %(l_at)s::bigint[],
         %(l_kind)s::text[], %(l_step)s::text[], %(l_body)s::text[]
     ) AS x(number, epoch, seq, at, kind, step, body)
-    JOIN moreton_sagas s ON s.number = x.number AND s.epoch = x.epoch
+    JOIN (
+        SELECT number, epoch FROM moreton_sagas WHERE number = ANY(%(l_number)s::bigint[])
+        ORDER BY number FOR SHARE
+    ) s ON s.number = x.number AND s.epoch = x.epoch
     ON CONFLICT DO NOTHING RETURNING number, seq
 )"""
 _SETTLE = """u AS (

@@ -115,7 +115,10 @@ def _advance(db: _Db, write: Advance) -> None:
         write.fenced = True
         return
     for seq, one in enumerate(write.rows, write.seq):
-        db.execute(sql.LOG_ONE, (write.number, seq, *one, write.number, write.epoch))
+        done = db.execute(sql.LOG_ONE, (write.number, seq, *one, write.number, write.epoch))
+        if done.rowcount != 1:  # one that was fenced off wrote it before
+            write.fenced = True
+            raise psycopg.Rollback
     due = settle.due
     if settle.awaits:
         found = db.execute(
