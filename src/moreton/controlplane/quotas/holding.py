@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
+from typing import Any
 
 from moreton.controlplane.cluster.errors import StoreSilent
 from moreton.controlplane.following import Noting, keep_following
@@ -50,6 +52,9 @@ _TICKS_ALONE = 8
 # How often the proxy is told that it may keep what it was lent.
 _EXTEND_EVERY = timedelta(seconds=1)
 
+_REST_SECONDS = 1.0
+_LOG = logging.getLogger("moreton.controlplane")
+
 # By gateway, what it has to share.
 Held = Mapping[str, Mapping[str, HeldQuota]]
 
@@ -63,6 +68,7 @@ class _Gateway:
     acts: Mapping[str, float] = field(default_factory=dict)
     is_lent: bool = False
     news: Report | None = None  # what there is to say
+    said: Report | None = None  # what was said last
 
 
 class Holdings:
@@ -106,10 +112,10 @@ class Holdings:
 
     async def run(self) -> None:
         """Keep the shares; until cancelled."""
-        work = (self._edits(), self._stay(), self._follow(), self._sample(), self._note_applied())
+        work = (self._edits, self._stay, self._follow, self._sample, self._note_applied)
         async with asyncio.TaskGroup() as tasks:
             for each in work:
-                tasks.create_task(each)
+                tasks.create_task(_keep_doing(each))
 
     def shares(self) -> dict[str, dict[str, float]]:
         """What each gateway acts by, by limit."""
@@ -225,6 +231,19 @@ class Holdings:
         await self._store.keep_alive(lease)
         self._until = asked + _HOLD
         self._feed_all(Assured(self._until))
+        # Whatever became of the watch: what is granted is known by now.
+        found = await self._store.range(GRANTS)
+        self._take_grants(found.kvs[0].value if found.kvs else None)
+        await self._repeat()
+
+    async def _repeat(self) -> None:
+        """Say again what is not there as it was said: an attempt given up may have come later."""
+        for gateway in list(self._gateways.values()):
+            found = await self._store.range(report_key(gateway.holder.name))
+            said = gateway.said
+            there = found.kvs[0].value if found.kvs else b""
+            if gateway.news is None and said is not None and there != encode_report(said):
+                gateway.news = said
 
     async def _write(self) -> None:
         """Say all that is new; what could not be said stays to be."""
@@ -242,8 +261,8 @@ class Holdings:
         await self._store.txn(then=ops)
         self._gone -= gone
         for gateway, report in new:
-            if gateway.news is report:
-                gateway.news = None
+            if report is not None and gateway.news is report:
+                gateway.news, gateway.said = None, report
 
     async def _follow(self) -> None:
         async def follow(is_fine: Callable[[], None]) -> None:
@@ -305,6 +324,16 @@ class Holdings:
             for name, gateway in self._gateways.items()
             if gateway.acts and self._proxy.has_applied(name)
         )
+
+
+async def _keep_doing(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """*work*, begun again when it fails: a fault of ours must not leave a gateway at its share."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - as the docstring says
+            _LOG.exception("keeping the shares of limits failed; it begins anew")
+        await asyncio.sleep(_REST_SECONDS)
 
 
 @contextlib.asynccontextmanager

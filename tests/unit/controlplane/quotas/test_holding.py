@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -12,7 +12,13 @@ from moreton.controlplane.quotas.holding import Held, Holdings
 from moreton.controlplane.quotas.keys import GRANTS, report_key
 from moreton.kernel.time import SystemClock
 from moreton.ratelimit.quota import CLOSED, FLOOR, HeldQuota, Quota
-from moreton.ratelimit.quota.core.messages import Grants, Report, decode_report, encode_grants
+from moreton.ratelimit.quota.core.messages import (
+    Grants,
+    Report,
+    decode_report,
+    encode_grants,
+    encode_report,
+)
 from moreton.store import Store
 from moreton.store.memory import open_memory_store
 
@@ -144,3 +150,11 @@ async def test_a_lease_that_ended_begins_another_life() -> None:
         await node.store.revoke(first.life)  # type: ignore[arg-type]  # a lease's number
         second = await reported(node, lambda each: each.life != first.life)
         assert second.holds == {"q": FLOOR}
+
+
+async def test_what_was_overwritten_by_an_attempt_that_came_late_is_said_again() -> None:
+    async with running(KEPT) as node:
+        said = await reported(node, lambda _: True)
+        late = replace(said, holds={"q": 0.7})
+        await node.store.put(report_key("a/public"), encode_report(late))
+        assert (await reported(node, lambda each: each.holds != late.holds)).life == said.life
