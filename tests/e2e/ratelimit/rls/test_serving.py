@@ -167,7 +167,7 @@ def answers(served: Served) -> bool:
 
 
 def test_a_second_one_on_the_same_address_says_so(served: Served) -> None:
-    plan = Plan(served.folder, f"127.0.0.1:{served.port}", processes=2)
+    plan = Plan(served.folder, f"127.0.0.1:{served.port}", str(served.folder / "counts"), 2)
     with pytest.raises(RateLimitServerNotStarted, match="cannot be listened on"):
         run(plan, print)
 
