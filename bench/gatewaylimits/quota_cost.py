@@ -66,7 +66,10 @@ def _judged(figures: Mapping[str, list[float]], costs: Mapping[str, list[float]]
     ours |= {f"{name}, requests per CPU second": median(each) for name, each in costs.items()}
     lost = {
         name: 1
-        - median([one / other for one, other in zip(costs[name], costs[_WITHOUT], strict=True)])
+        - median(
+            # A proxy that got no processor at all in its turn says nothing.
+            [a / b for a, b in zip(costs[name], costs[_WITHOUT], strict=True) if a and b]
+        )
         for name in (_SHARED, _OF_SOME)
     }
     ours |= {f"{name}, lost %": each * 100 for name, each in lost.items()}
