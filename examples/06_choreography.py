@@ -4,6 +4,7 @@ Each has a database of its own, and an outbox for what it did. When the customer
 stock hears of it and puts the article back. The payment service is killed in the middle.
 """
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -14,7 +15,6 @@ import time
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 
 from moreton.transactions.outbox import Consumer, Event, Inbox, Outbox, Relay
 
@@ -67,17 +67,25 @@ BROKER = "sqlite:///events.db"
 TTL = timedelta(milliseconds=300)
 
 
-def relay(outbox: Outbox, service: str) -> None:
-    moving = Relay(outbox, database=f"sqlite:///{service}.db", broker=BROKER, ttl=TTL)
-    Thread(target=moving.run, daemon=True).start()
+async def relay_and_consume(service: str) -> None:
+    inbox, outbox = Inbox(service), Outbox(service)
+    ROLES[service](inbox, outbox)
+    topics, database = SERVICES[service], f"sqlite:///{service}.db"
+    async with asyncio.TaskGroup() as group:
+        group.create_task(relay(outbox, service).serve())
+        consumer = Consumer(inbox, topics=topics, database=database, broker=BROKER, ttl=TTL)
+        group.create_task(consumer.serve())
+
+
+def relay(outbox: Outbox, service: str) -> Relay:
+    return Relay(outbox, database=f"sqlite:///{service}.db", broker=BROKER, ttl=TTL)
 
 
 def serve(service: str) -> None:
-    inbox, outbox = Inbox(service), Outbox(service)
-    ROLES[service](inbox, outbox)
-    relay(outbox, service)
-    topics, database = SERVICES[service], f"sqlite:///{service}.db"
-    Consumer(inbox, topics=topics, database=database, broker=BROKER, ttl=TTL).run()
+    if service in SERVICES:
+        asyncio.run(relay_and_consume(service))
+    else:  # it tells, and listens to nobody
+        relay(Outbox(service), service).run()
 
 
 def start(service: str) -> subprocess.Popen[bytes]:
@@ -101,8 +109,7 @@ def tell_the_story() -> None:
             db.execute("INSERT INTO facts VALUES (?, 'placed')", (subject,))
             outbox.add(db, "order.placed", {"total": total}, subject=subject)
         db.commit()
-    relay(outbox, "orders")
-    running = {service: start(service) for service in SERVICES}
+    running = {service: start(service) for service in ("orders", *SERVICES)}
     while len(facts("delivery")) < 2 or facts("stock").get("order-2") != "put back":
         time.sleep(0.02)
         if running["payment"].poll() is not None:
