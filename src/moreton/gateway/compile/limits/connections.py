@@ -22,7 +22,7 @@ from moreton.gateway.compile.limits.local import enabled_key
 from moreton.gateway.core.limits import TOKENS_MAX, arrivals_name, connections_name
 from moreton.kernel.quantities import parse_rate
 from moreton.ratelimit.core.rules.bounds import RateBound, WorkBound
-from moreton.ratelimit.core.rules.values import LimitRule
+from moreton.ratelimit.core.rules.values import LimitRule, Mode
 
 _ANY_RATE = RateBound(parse_rate("1000000/s"), TOKENS_MAX)
 
@@ -37,20 +37,20 @@ def add_places(listener: listener_pb2.Listener, gateway: str) -> None:
 
 
 def connection_resources(gateway: str, rules: Iterable[LimitRule]) -> Iterator[Resource]:
-    """What fills the places: of several *rules* the tightest of each kind."""
-    rates: list[tuple[float, str, RateBound]] = []
-    counts: list[tuple[int, str]] = []
+    """What fills the places: of several *rules* the tightest of each kind that is enforced."""
+    rates: list[tuple[bool, float, str, RateBound]] = []
+    counts: list[tuple[bool, int, str]] = []
     for rule in rules:
+        is_idle = rule.mode is not Mode.ENFORCE
         for bound in rule.bounds:
             if isinstance(bound, RateBound):
-                rates.append((bound.rate.per_second, rule.name, bound))
+                rates.append((is_idle, bound.rate.per_second, rule.name, bound))
             elif isinstance(bound, WorkBound) and bound.count is not None:
-                counts.append((bound.count, rule.name))
-    rate = min(rates, key=lambda one: one[:2], default=None)
-    yield _resource(arrivals_name(gateway), any_of(_arrivals(gateway, rate)))
-    yield _resource(
-        connections_name(gateway), any_of(_connections(gateway, min(counts, default=None)))
-    )
+                counts.append((is_idle, bound.count, rule.name))
+    rate = min(rates, key=lambda one: one[:3], default=None)
+    count = min(counts, default=None)
+    yield _resource(arrivals_name(gateway), any_of(_arrivals(gateway, rate and rate[1:])))
+    yield _resource(connections_name(gateway), any_of(_connections(gateway, count and count[1:])))
 
 
 def _arrivals(

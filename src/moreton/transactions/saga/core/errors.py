@@ -33,8 +33,7 @@ class HistoryDoesNotFit(SagaError):
         self.saga = saga
         super().__init__(
             f'the log of a running "{saga}" does not fit version {version}, {what}: it cannot go '
-            "on by it; register the code that began it beside the new one, under its own version, "
-            "or say by `migrates` how its steps are called now"
+            "on by it; register the code that began it beside the new one, under its own version"
         )
 
 

@@ -1,1 +1,0 @@
-"""Pure parts that several kinds of transactions share."""
