@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check unit servers docs bench soak clean
 
 test: check servers  ## everything: checks, all tests, the docs
-	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder -q
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q
 	$(MAKE) --no-print-directory docs
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back

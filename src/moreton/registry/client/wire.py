@@ -206,6 +206,7 @@ class Api:
         text = response.read(_ANSWER_BYTES_MAX)
         if response.read(1):
             connection.close()  # whoever says so much is no control plane
+        if connection.sock is None:  # or the server said that it is the last answer
             self._connection = None
         return Answer(response.status, _parsed(text))
 
