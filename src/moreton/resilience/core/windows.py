@@ -15,7 +15,7 @@ class CountWindow:
     """The outcomes of the last *size* calls, exactly.
 
     Only failed and slow calls are kept, by their number: a call is in the window while fewer than
-    *size* have come after it.
+    *size* have come after it. Those that are not any more are dropped at the next look.
     """
 
     __slots__ = ("_failed", "_noted_max", "_size", "_slow", "total")
@@ -34,9 +34,16 @@ class CountWindow:
     def note_failure(self) -> bool:
         """Count a failed call, unless somebody has to look at the counts then: see `look_from`."""
         failed = self._failed
-        if failed is None or len(failed) >= self._noted_max:
+        if failed is None:
             return False
-        self.total = total = self.total + 1
+        total = self.total + 1
+        kept, most = len(failed), self._noted_max
+        # With this one there are more than *most* in the window if the one so far back is in it.
+        if kept >= most and (
+            not most or kept >= 2 * self._size or failed[-most] > total - self._size
+        ):
+            return False
+        self.total = total
         failed.append(total)
         return True
 
