@@ -36,6 +36,8 @@ GROUP = "moreton"
 PROXYLESS = "proxyless"
 # After a pass the loop rests as long as the pass took, at most this long.
 _REST_MAX = timedelta(milliseconds=50)
+# Whether a proxy would take something could not be found out: after so long it is tried again.
+_ASK_AGAIN = timedelta(seconds=1)
 # Objects that have a resource in common with others.
 _SHARING = frozenset({Kind.ROUTE, Kind.LIMIT})
 
@@ -223,6 +225,8 @@ class Publisher:
     def _remember(self, changed: Sequence[Resource], before: dict[ObjectKey, Value | None]) -> None:
         shared = {key: value for key, value in before.items() if key.kind in _SHARING}
         for resource in changed:
+            # The same again, after something else, is refused again, and judged again.
+            self._judged.pop(resource.key, None)
             match resource.key.type_url:
                 case TypeUrl.ROUTES | TypeUrl.EXTENSION:
                     mine = dict(self._those_in(resource.key, shared))
@@ -298,34 +302,46 @@ class Publisher:
         suspects: dict[ObjectKey, Value | None],
     ) -> None:
         try:
-            judged = {each: self._value(each) for each in suspects}
-            # A table is spoiled by a route, filters by a limit.
-            kind = Kind.LIMIT if key.type_url is TypeUrl.EXTENSION else Kind.ROUTE
-            tried = [
-                value
-                for each, value in judged.items()
-                if each.kind is kind and isinstance(value, Route | LimitRule)
-            ]
-            found = await find_culprits(tried, self._preflight)
-            culprits = {ObjectKey(kind, name): why for name, why in found.items()}
-            if not culprits:
-                together = f"refused together with {len(suspects) - 1} other changes: {reason}"
-                culprits = dict.fromkeys(suspects, together)
-            # What was changed during the search is another matter.
-            culprits = {
-                each: why
-                for each, why in culprits.items()
-                if self._value(each) == self.desired.effective(each) == judged[each]
-            }
-            self._judged[key] = version
-            published = self.compiled.snapshot.resources.get(key)
-            if culprits and published is not None:
-                # What was published meanwhile holds them, too: its refusal blames nobody else.
-                self._judged[key] = published.version
-            self._refuse(key, culprits, suspects)
+            await self._find(key, version, reason, suspects)
+        except MoretonError as error:
+            _LOG.warning("who spoils %s is not known, and is asked again: %s", key.name, error)
+            await asyncio.sleep(_ASK_AGAIN.total_seconds())
         finally:
             self._searching.pop(key, None)
         self.check_proxies()
+
+    async def _find(
+        self,
+        key: ResourceKey,
+        version: str,
+        reason: str,
+        suspects: dict[ObjectKey, Value | None],
+    ) -> None:
+        judged = {each: self._value(each) for each in suspects}
+        # A table is spoiled by a route, filters by a limit.
+        kind = Kind.LIMIT if key.type_url is TypeUrl.EXTENSION else Kind.ROUTE
+        tried = [
+            value
+            for each, value in judged.items()
+            if each.kind is kind and isinstance(value, Route | LimitRule)
+        ]
+        found = await find_culprits(tried, self._preflight)
+        culprits = {ObjectKey(kind, name): why for name, why in found.items()}
+        if not culprits:
+            together = f"refused together with {len(suspects) - 1} other changes: {reason}"
+            culprits = dict.fromkeys(suspects, together)
+        # What was changed during the search is another matter.
+        culprits = {
+            each: why
+            for each, why in culprits.items()
+            if self._value(each) == self.desired.effective(each) == judged[each]
+        }
+        self._judged[key] = version
+        published = self.compiled.snapshot.resources.get(key)
+        if culprits and published is not None:
+            # What was published meanwhile holds them, too: its refusal blames nobody else.
+            self._judged[key] = published.version
+        self._refuse(key, culprits, suspects)
 
     def _value(self, key: ObjectKey) -> Value | None:
         return self.compiled.values.get(key)

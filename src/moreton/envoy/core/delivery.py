@@ -23,6 +23,8 @@ ORDER = (
 )
 # One route table a response: a refusal of a route table does not name the culprit.
 _ONE_AT_A_TIME = frozenset({TypeUrl.ROUTES})
+# Envoy 1.40 takes a filter that it just refused, when it comes again at once, for the one it has.
+_REMEMBERED = frozenset({TypeUrl.EXTENSION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ class Delivery:
                 before = kind.applied.get(name)
                 if before is None:
                     kind.held.pop(name, None)
+                elif event.type_url in _REMEMBERED:
+                    kind.held[name] = ""  # what it had is sent again, so that it forgets this
                 else:
                     kind.held[name] = before.version
                 kind.refused[name] = resource.version

@@ -12,6 +12,7 @@ from moreton.controlplane.publishing.compiled import Compiled
 from moreton.controlplane.publishing.ports import Tried
 from moreton.controlplane.publishing.publisher import GROUP, Publisher
 from moreton.envoy.core.resources import TypeUrl
+from moreton.envoy.preflight import PreflightFailed
 from moreton.envoy.xds import XdsServer
 from moreton.gateway.compile import GatewayCompiler
 from moreton.gateway.core.model import (
@@ -50,6 +51,7 @@ class Stage:
         self.desired = Desired()
         self.may_judge = asyncio.Event()
         self.may_judge.set()
+        self.failures = 0  # of the next preflights
         self.xds = XdsServer(on_change=self._on_change)
         compiled = Compiled(GatewayCompiler(), self._endpoints)
         self.publisher = Publisher(
@@ -91,6 +93,9 @@ class Stage:
 
     async def _preflight(self, tried: Sequence[Tried]) -> str:
         await self.may_judge.wait()
+        if self.failures:
+            self.failures -= 1
+            raise PreflightFailed("Envoy did not say within 30 s")
         routes = [each for each in tried if isinstance(each, Route)]
         return WHY if any(BAD in each.match.path.text for each in routes) else ""
 
@@ -289,3 +294,26 @@ async def test_publisher_is_settled_once_everything_was_acknowledged(
 async def test_nothing_is_in_force_without_a_proxy(stage: Stage) -> None:
     assert stage.publisher.status(ObjectKey(Kind.ROUTE, "all")).state is State.PENDING
     assert not stage.publisher.settled
+
+
+async def test_same_bad_route_is_refused_again_when_it_comes_back(
+    stage: Stage, proxy: Proxy
+) -> None:
+    for _ in range(2):
+        stage.put(route("x", BAD, b=1), route("y", "y", b=1))
+        await proxy.refuse_table()
+        assert await stage.until("x", State.REJECTED) == WHY
+        await proxy.take_table()
+        del stage.file[ObjectKey(Kind.ROUTE, "x")], stage.file[ObjectKey(Kind.ROUTE, "y")]
+        stage.put()
+        await proxy.take_table()
+
+
+async def test_search_that_failed_is_made_again(stage: Stage, proxy: Proxy) -> None:
+    stage.failures = 1
+    stage.put(route("x", BAD, b=1), route("y", "y", b=1))
+    await proxy.refuse_table()
+    assert await stage.until("x", State.REJECTED) == WHY
+    assert stage.failures == 0
+    await proxy.take_table()
+    await stage.until("y", State.APPLIED)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from moreton.envoy.core.resources import ResourceKey, TypeUrl
 from moreton.envoy.xds import ObjectState, XdsServer
 from support.delta_client import (
@@ -337,4 +339,21 @@ async def test_unknown_type_is_left_unanswered(server: XdsServer, client: DeltaC
     await client.subscribe(TypeUrl.CLUSTER)
     await client.accept()
     await client.send("type.googleapis.com/of.nobody")  # type: ignore[arg-type]
+    assert await client.silent()
+
+
+@pytest.mark.parametrize(("kind", "again"), [(TypeUrl.EXTENSION, True), (TypeUrl.ROUTES, False)])
+async def test_filter_that_was_refused_is_followed_by_the_one_before(
+    server: XdsServer, client: DeltaClient, kind: TypeUrl, *, again: bool
+) -> None:
+    # Envoy takes a filter that it refused last for the one it has, when it comes once more.
+    good, bad = resource(kind, "r", "1"), resource(kind, "r", "2")
+    server.publish(GROUP, snapshot(good))
+    await client.subscribe(kind, ["r"])
+    await client.accept()
+    server.publish(GROUP, snapshot(bad))
+    await client.nack(await client.next_response(), "no")
+    server.publish(GROUP, snapshot(good))
+    if again:
+        assert [each.version for each in (await client.accept()).resources] == ["1"]
     assert await client.silent()
