@@ -1,0 +1,1 @@
+"""Says in what two answers to the same request differ, and which of it is only noise."""

@@ -1,0 +1,1 @@
+"""What differences are, with nothing read, sent or kept."""
