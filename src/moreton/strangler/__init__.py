@@ -3,4 +3,5 @@
 | home | for |
 |---|---|
 | `compare` | proving that a new service answers as the application does |
+| `rollout` | moving a route's requests there in steps that take themselves back |
 """

@@ -1,0 +1,182 @@
+"""What each gate says of what was seen: pass, fail, or that it cannot tell yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from moreton.strangler.rollout.core.plan import (
+    REQUESTS_MIN,
+    DifferenceGate,
+    ErrorGate,
+    Gate,
+    LatencyGate,
+    MetricGate,
+    Plan,
+    Stage,
+)
+from moreton.strangler.rollout.core.proportions import (
+    Counts,
+    log_evidence_above,
+    log_evidence_below,
+    log_evidence_less,
+    log_evidence_more,
+)
+from moreton.strangler.rollout.core.quantiles import (
+    Spread,
+    log_evidence_faster,
+    log_evidence_slower,
+)
+from moreton.strangler.rollout.core.sides import Evidence, Reading, Side
+
+
+class Outcome(StrEnum):
+    """What a gate says."""
+
+    PASS = "pass"  # noqa: S105 - a word of gates
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"  # it waits; it never passes by waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What *gate* says, and a word on why for people."""
+
+    gate: str
+    outcome: Outcome
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """What the logarithm of evidence has to reach."""
+
+    fail: float
+    passing: float
+
+
+def judge(plan: Plan, stage: Stage, evidence: Evidence, past: Side | None) -> tuple[Verdict, ...]:
+    """What every gate of *plan* says of the *evidence* of *stage*.
+
+    When all requests go to the candidate nobody answers beside it: it is then held against
+    *past*, what the baseline answered in the last stage in which it did.
+    """
+    bars = _Bars(-math.log(plan.chance_of_fail), -math.log(plan.chance_of_pass))
+    baseline = past if stage.share == 1.0 and past is not None else evidence.baseline
+    return tuple(
+        _judge(gate, evidence, baseline, bars)
+        for gate in plan.gates
+        if not (stage.is_shadow and isinstance(gate, ErrorGate | LatencyGate))
+    )
+
+
+def outside(gates: Iterable[Gate], readings: dict[str, Reading]) -> set[str]:
+    """The metrics among *readings* that are not where their gate wants them."""
+    found = set()
+    for gate in gates:
+        if isinstance(gate, MetricGate):
+            reading = readings.get(gate.name, Reading())
+            if reading.value is not None and not _is_within(gate, reading.value):
+                found.add(gate.name)
+    return found
+
+
+def _judge(gate: Gate, evidence: Evidence, baseline: Side, bars: _Bars) -> Verdict:
+    match gate:
+        case ErrorGate():
+            return _errors(gate, evidence.candidate, baseline, bars)
+        case LatencyGate():
+            return _latency(gate, evidence.candidate, baseline, bars)
+        case DifferenceGate():
+            return _differences(gate, evidence, bars)
+        case MetricGate():
+            return _metric(gate, evidence)
+        case _:
+            assert_never(gate)
+
+
+def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Verdict:
+    if not (candidate.requests and baseline.requests):
+        return _silent(gate, candidate)
+    new = Counts(candidate.errors, candidate.requests)
+    base = Counts(baseline.errors, baseline.requests)
+    worse = log_evidence_more(new, base, gate.tolerance)
+    fine = log_evidence_less(new, base, gate.tolerance)
+    why = (
+        f"{new.share:.2%} of {new.total:,} failed, beside {base.share:.2%} of {base.total:,}; "
+        f"up to {gate.tolerance:.2%} more is tolerated"
+    )
+    return _told(gate, worse, fine, bars, why)
+
+
+def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) -> Verdict:
+    new, base = Spread(candidate.times), Spread(baseline.times)
+    if not (new.total and base.total):
+        return _silent(gate, candidate)
+    factor = 1.0 + gate.tolerance
+    worse = log_evidence_slower(new, base, gate.quantile, factor)
+    fine = log_evidence_faster(new, base, gate.quantile, factor)
+    why = (
+        f"p{gate.quantile * 100:g} is {new.quantile(gate.quantile):.3g} ms of {new.total:,}, "
+        f"beside {base.quantile(gate.quantile):.3g} ms of {base.total:,}; "
+        f"up to {gate.tolerance:.0%} more is tolerated"
+    )
+    return _told(gate, worse, fine, bars, why)
+
+
+def _differences(gate: DifferenceGate, evidence: Evidence, bars: _Bars) -> Verdict:
+    seen = Counts(evidence.different, evidence.compared)
+    if not seen.total:
+        return Verdict(gate.name, Outcome.INCONCLUSIVE, "no answer was compared")
+    worse = log_evidence_above(seen, gate.highest)
+    fine = log_evidence_below(seen, gate.highest)
+    why = f"{seen.share:.2%} of {seen.total:,} differ; up to {gate.highest:.2%} is tolerated"
+    return _told(gate, worse, fine, bars, why)
+
+
+def _metric(gate: MetricGate, evidence: Evidence) -> Verdict:
+    reading = evidence.readings.get(gate.name, Reading(why="it was not asked for yet"))
+    if reading.value is None:
+        return Verdict(gate.name, Outcome.INCONCLUSIVE, reading.why)
+    why = f"it is {reading.value:g}, wanted {_wanted(gate)}"
+    if _is_within(gate, reading.value):
+        return Verdict(gate.name, Outcome.PASS, why)
+    times = evidence.outside.get(gate.name, 0)
+    failed = times >= gate.failures
+    outcome = Outcome.FAIL if failed else Outcome.INCONCLUSIVE
+    return Verdict(gate.name, outcome, f"{why}, {times} times in a row of {gate.failures}")
+
+
+def _told(gate: Gate, worse: float, fine: float, bars: _Bars, why: str) -> Verdict:
+    if worse >= bars.fail:
+        return Verdict(gate.name, Outcome.FAIL, why)
+    if fine >= bars.passing:
+        return Verdict(gate.name, Outcome.PASS, why)
+    return Verdict(gate.name, Outcome.INCONCLUSIVE, f"{why}; not sure yet")
+
+
+def _silent(gate: Gate, candidate: Side) -> Verdict:
+    who = "the baseline" if candidate.requests else "the candidate"
+    return Verdict(gate.name, Outcome.INCONCLUSIVE, f"{who} answered nothing")
+
+
+def _is_within(gate: MetricGate, value: float) -> bool:
+    low = gate.lowest is None or value >= gate.lowest
+    return low and (gate.highest is None or value <= gate.highest)
+
+
+def _wanted(gate: MetricGate) -> str:
+    if gate.lowest is None:
+        return f"at most {gate.highest:g}"
+    if gate.highest is None:
+        return f"at least {gate.lowest:g}"
+    return f"{gate.lowest:g} to {gate.highest:g}"
+
+
+def enough(stage: Stage, evidence: Evidence) -> bool:
+    """Whether the candidate was seen often enough for *stage* to end."""
+    seen = evidence.compared if stage.is_shadow else evidence.candidate.requests
+    return seen >= max(stage.requests, 0 if stage.is_shadow else REQUESTS_MIN)
