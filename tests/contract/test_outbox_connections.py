@@ -267,7 +267,7 @@ def test_django_writes_in_atomic_blocks_and_handles_with_its_models(tmp_path: Pa
         text=True,
         timeout=60,
     )
-    assert done.stdout.splitlines() == ["no transaction", "[1]"], done.stderr
+    assert done.stdout.splitlines() == ["no transaction", "True True True", "[1]"], done.stderr
 
 
 async def test_bell_wakes_the_relay_after_the_commit_of_a_session(server: PostgresServer) -> None:

@@ -18,6 +18,7 @@ django.setup()
 
 from django.db import connection, models, transaction  # noqa: E402
 
+from moreton.transactions.isolation import Change, Reading, SemanticLock, install  # noqa: E402
 from moreton.transactions.outbox import Consumer, Event, Inbox, Outbox, Relay  # noqa: E402
 from moreton.transactions.outbox.errors import NoTransaction  # noqa: E402
 from moreton.transactions.outbox.places.django import DjangoPlace  # noqa: E402
@@ -62,8 +63,19 @@ def main(broker: str) -> None:
         OUTBOX.add(connection, "placed", 3, subject="a")
     except NoTransaction:
         print("no transaction")
+    keep_apart()
     asyncio.run(move(broker))
     print(list(Payment.objects.values_list("number", flat=True)))
+
+
+def keep_apart() -> None:
+    install(connection)
+    with transaction.atomic():
+        seen = Reading.of(connection, "shop_order", {"id": 1}, "number")
+        turn = SemanticLock("order-1").take(connection, owner="saga-1")
+        change = Change("shop_order", {"id": 1}, {"number": 4})
+        print(bool(turn), change.apply(connection), change.inverse.apply(connection))
+        seen.check(connection)
 
 
 async def move(broker: str) -> None:

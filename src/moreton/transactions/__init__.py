@@ -10,6 +10,7 @@ still do it: its own transaction is simpler, faster and isolated.
 | `tcc` | services that reserve, then all confirm, or all let go |
 | `twophase` | one program and several databases: all commit, or none |
 | `barrier` | a participant of a saga or of TCC: each call counts once |
+| `isolation` | what others must not see, overwrite or overtake between the steps of a saga |
 | `idempotency` | HTTP APIs: a request that is sent twice is done once |
 
 Guarantees, of all of them: what was promised survives a kill at any moment; an effect that is
