@@ -29,7 +29,7 @@ from moreton.registry.core.standing import (
     Order,
 )
 from moreton.registry.errors import InstanceNotValid
-from moreton.registry.host import InstanceList, Registry
+from moreton.registry.host import InstanceList, Lease, Registry
 from moreton.store.errors import StoreError
 
 REVISION_HEADER = "x-moreton-revision"
@@ -113,19 +113,14 @@ def instances_router(
     async def register(service: str, body: InstanceBody) -> dict[str, str | None]:
         """Register an instance, or change one; the same id and address is the same instance.
 
-        A persistent one has neither lease nor ttl, and stays until it is deregistered.
+        A persistent one has neither lease nor ttl, and stays until it is deregistered. `revision`
+        is that of the store which has it.
         """
         instance_id = InstanceId(body.id) if body.id is not None else registry.new_instance_id()
         instance = _instance(service, instance_id, body)
         if not commands() and any(isinstance(x.probe, CommandProbe) for x in instance.checks):
             raise CommandsNotAllowed(service=service)
-        held = await registry.register(instance, ttl=_ttl(body))
-        # As text: a lease id has 63 bits, and JSON numbers of many languages hold 53.
-        return {
-            "id": instance.id,
-            "lease": None if held.lease is None else str(held.lease),
-            "ttl": None if held.lease is None else format_duration(held.ttl),
-        }
+        return _lease_document(await registry.register(instance, ttl=_ttl(body)))
 
     @router.put("/services/{service}/instances/{instance_id}/lease")
     async def renew(service: str, instance_id: str) -> dict[str, str]:
@@ -148,6 +143,16 @@ def instances_router(
     _add_orders(router, registry)
     _add_lists(router, registry, known, cut_off, ejected)
     return router
+
+
+def _lease_document(held: Lease) -> dict[str, str | None]:
+    # As text: a lease id and a revision have 63 bits, JSON numbers of many languages hold 53.
+    return {
+        "id": held.instance.id,
+        "lease": None if held.lease is None else str(held.lease),
+        "ttl": None if held.lease is None else format_duration(held.ttl),
+        "revision": str(held.revision),
+    }
 
 
 def _add_orders(router: APIRouter, registry: Registry) -> None:

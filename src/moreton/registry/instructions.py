@@ -115,17 +115,25 @@ class Instructions:
         return self._known.get((service, InstanceId(instance_id)))
 
     async def wait(
-        self, service: str, instance_id: str, *, after: str, seconds: float
+        self,
+        service: str,
+        instance_id: str,
+        *,
+        after: str,
+        seconds: float,
+        since: int | None = None,
     ) -> Instruction | None:
         """An instruction that nobody has begun with, other than *after*; `None` after *seconds*.
 
-        What an earlier instance of that id was told and did not hear is not for this one. Raises
+        What an earlier instance of that id was told and did not hear is not for this one; *since*
+        is the revision of its first registration, when it may have lost that and come back. Raises
         `InstanceNotRegistered`.
         """
         registered = (await self._store.range(instance_key(service, instance_id))).kvs
         if not registered:
             raise InstanceNotRegistered(service=service, instance_id=instance_id)
-        since = registered[0].create_revision
+        # Of a store that was made anew since, no revision is known: what is there now counts.
+        begun = min(registered[0].create_revision, since or registered[0].create_revision)
         who = (service, InstanceId(instance_id))
         news = asyncio.Event()
         self._waiting.setdefault(who, set()).add(news)
@@ -133,7 +141,7 @@ class Instructions:
             async with asyncio.timeout(seconds):
                 while not self._is_closed:
                     found = self._known.get(who)
-                    is_new = self._revisions.get(who, 0) > since
+                    is_new = self._revisions.get(who, 0) > begun
                     asked = found is not None and found.phase is Phase.ASKED and is_new
                     if asked and found is not None and found.name != after:
                         return found

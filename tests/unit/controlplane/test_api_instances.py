@@ -113,7 +113,7 @@ async def test_instance_is_registered_renewed_listed_and_deregistered(
 async def test_persistent_instance_has_neither_lease_nor_ttl(client: httpx.AsyncClient) -> None:
     body = {"id": "a-1", "address": "10.0.0.7", "port": 80, "ports": {"admin": 9000}}
     answer = await client.post(PLACE, json={**body, "kind": "persistent"})
-    assert answer.json() == {"id": "a-1", "lease": None, "ttl": None}
+    assert answer.json() == {"id": "a-1", "lease": None, "ttl": None, "revision": "2"}
     (found,) = (await client.get(PLACE)).json()
     assert (found["kind"], found["ports"]) == ("persistent", {"admin": 9000})
     refused = await client.post(PLACE, json={**BODY, "kind": "persistent"})

@@ -106,6 +106,30 @@ async def test_what_an_earlier_instance_did_not_hear_is_not_for_the_next_of_its_
     assert heard.name == given.name
 
 
+async def test_what_was_told_before_the_lease_ended_is_for_the_same_program_that_came_back(
+    instructions: Instructions, store: Store
+) -> None:
+    registry = Registry(store)
+    first = await registry.register(ONE, ttl=TTL_DEFAULT)
+    given = await instructions.give("shop", "1", Action.RESTART, token="t", by="me", anew=True)
+    assert first.lease is not None
+    await store.revoke(first.lease)
+    assert not (await registry.instances("shop")).instances
+    await registry.register(ONE, ttl=TTL_DEFAULT)
+    since = first.revision
+    heard = await instructions.wait("shop", "1", after="", since=since, seconds=10)
+    assert heard is not None
+    assert heard.name == given.name
+
+
+async def test_revision_of_a_store_that_was_made_anew_since_keeps_nothing_from_being_heard(
+    instructions: Instructions,
+) -> None:
+    await instructions.give("shop", "1", Action.RESTART, token="t", by="me", anew=True)
+    heard = await instructions.wait("shop", "1", after="", since=10**9, seconds=10)
+    assert heard is not None
+
+
 async def test_who_waits_is_answered_when_the_server_stops(instructions: Instructions) -> None:
     waiting = asyncio.create_task(instructions.wait("shop", "1", after="", seconds=60))
     await asyncio.sleep(0)

@@ -17,7 +17,9 @@ from moreton.registry import Instance, InstanceId
 from moreton.registry.client.instructions import Listener, report
 from moreton.registry.client.wire import Api, Offer
 from moreton.registry.client.worker import Worker
+from moreton.registry.core.heartbeat import Confirmed
 from moreton.registry.core.instructions import Action, Instruction, Phase, to_document
+from moreton.registry.core.standing import InstanceState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ASKED = Instruction(Action.RESTART, token="t", asked=NOW, since=NOW)
@@ -37,12 +39,14 @@ class Starting(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answering)
         self.refusals = 1
         self.reports: list[str] = []
+        self.questions: list[str] = []
 
 
 class Answering(BaseHTTPRequestHandler):
     server: Starting
 
     def do_GET(self) -> None:
+        self.server.questions.append(self.path)
         self._answer(to_document(ASKED))
 
     def do_PUT(self) -> None:
@@ -93,6 +97,22 @@ def test_instruction_is_heard_soon_after_an_answer_that_none_can_be_given(
     assert heard.wait(SECONDS_MAX)
     listener.stop()
     assert server.refusals < 0, "it was refused first"
+
+
+def test_question_names_the_revision_of_the_first_registration(
+    server: Starting, worker: Worker
+) -> None:
+    for revision in (7, 9):
+        worker.wake(SystemClock().now())
+        worker.next_request()
+        worker.answered(Confirmed(timedelta(seconds=5), revision), SystemClock().now())
+        worker.restate(InstanceState.DRAINING)
+    heard = threading.Event()
+    listener = Listener(worker, lambda _: heard.set())
+    listener.start()
+    assert heard.wait(SECONDS_MAX)
+    listener.stop()
+    assert "&since=7" in server.questions[0]
 
 
 def test_report_that_could_not_be_taken_is_told_again(server: Starting, worker: Worker) -> None:

@@ -18,6 +18,7 @@ from moreton.registry.core.standing import InstanceSource, InstanceState
 PREFIX = b"/moreton/rollouts/"
 # Whoever runs the program hears of it at once, unless it is of an older version or cut off.
 HEARD_WITHIN = timedelta(seconds=20)
+_EVER = datetime.min.replace(tzinfo=UTC)
 TELLABLE = frozenset({InstanceSource.RUN})
 
 
@@ -85,14 +86,18 @@ def next_step(
     instances: Mapping[InstanceId, Instance],
     instructions: Mapping[InstanceId, Instruction],
     now: datetime,
+    *,
+    began: datetime = _EVER,
 ) -> Step:
     """What follows from how the *instances* of the service are and what became of *instructions*.
+
+    *began* is when this control plane did: before that, nobody could hear or tell it anything.
 
     Never takes the last one that serves, unless the rollout is by force; stops at the first that
     does not come back. Asking again for what was asked is harmless: the token is the same.
     """
     found = tuple(
-        _standing(rollout, each, instances.get(InstanceId(each)), instructions, now)
+        _standing(rollout, each, instances.get(InstanceId(each)), instructions, (now, began))
         for each in rollout.ids
     )
     if rollout.state is not RolloutState.RUNNING:
@@ -126,7 +131,7 @@ def _standing(
     instance_id: str,
     instance: Instance | None,
     instructions: Mapping[InstanceId, Instruction],
-    now: datetime,
+    times: tuple[datetime, datetime],
 ) -> Standing:
     told = instructions.get(InstanceId(instance_id))
     if told is None or told.token != rollout.token:
@@ -141,21 +146,26 @@ def _standing(
     word = str(told.phase)
     if told.phase is Phase.DONE:
         word = "not registered any more" if instance is None else _why_out(instance)
-    late = _lateness(rollout, told, instance, word, now)
+    late = _lateness(rollout, told, instance, word, times)
     return Standing(instance_id, Stage.FAILED if late else Stage.RESTARTING, late or word)
 
 
 def _lateness(
-    rollout: Rollout, told: Instruction, instance: Instance | None, word: str, now: datetime
+    rollout: Rollout,
+    told: Instruction,
+    instance: Instance | None,
+    word: str,
+    times: tuple[datetime, datetime],
 ) -> str:
     """Why nothing is to be hoped for any more; empty while something is."""
-    if told.phase is Phase.ASKED and now - told.asked > HEARD_WITHIN:
+    now, began = times
+    if told.phase is Phase.ASKED and now - max(told.asked, began) > HEARD_WITHIN:
         return (
             "nobody heard of it: its `moreton run` ended, cannot reach the control plane, or is of "
             "an older version"
         )
     held = told.phase in {Phase.DRAINING, Phase.STOPPING}  # then it stays registered
-    if instance is None and held and now - told.since > HEARD_WITHIN:
+    if instance is None and held and now - max(told.since, began) > HEARD_WITHIN:
         return f"while {word}, its `moreton run` ended"
     if now - told.asked > rollout.limit:
         return f"after {format_duration(rollout.limit)} it is {word}"

@@ -148,9 +148,14 @@ def _add_instructions(router: APIRouter, registry: Registry, instructions: Instr
         instance_id: str,
         wait: Wait = 0.0,
         after: Annotated[str, Query(description="The attempt that was heard last.")] = "",
+        since: Annotated[
+            int | None, Query(ge=1, description="The revision that the first registration had.")
+        ] = None,
     ) -> Response | dict[str, Any]:
         """An instruction that nobody has begun with; 204 when there is none in time."""
-        found = await instructions.wait(service, instance_id, after=after, seconds=wait)
+        found = await instructions.wait(
+            service, instance_id, after=after, since=since, seconds=wait
+        )
         return (
             Response(status_code=http.HTTPStatus.NO_CONTENT)
             if found is None

@@ -63,6 +63,7 @@ class Rollouts:
         self._registry = registry
         self._instructions = instructions
         self._rng = rng or cast("Rng", system_rng())
+        self._began = registry.wall()
 
     async def begin(self, service: str, wish: Wish) -> dict[str, Any]:
         """Begin one, or go on with the one that has not ended.
@@ -169,7 +170,8 @@ class Rollouts:
     async def _step(self, rollout: Rollout) -> Step:
         there = await self._instances(rollout.service)
         instructions = await self._instructions.of(rollout.service)
-        return next_step(rollout, there, instructions, self._registry.wall())
+        now = self._registry.wall()
+        return next_step(rollout, there, instructions, now, began=self._began)
 
     async def _instances(self, service: str) -> dict[InstanceId, Instance]:
         found = await self._registry.instances(service)

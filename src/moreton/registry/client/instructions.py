@@ -51,7 +51,7 @@ class Listener:
             path = f"{path_of(self._worker.offer)}/instruction"
             said = api.call(
                 "GET",
-                f"{path}?wait={_WAIT_SECONDS:g}&after={heard}",
+                f"{path}?wait={_WAIT_SECONDS:g}&after={heard}{_since(self._worker)}",
                 seconds=_WAIT_SECONDS + REQUEST_SECONDS_MAX,
             )
             found = _instruction(said)
@@ -64,6 +64,11 @@ class Listener:
                 continue
             failures = 0
         api.close()
+
+
+def _since(worker: Worker) -> str:
+    """What was told to this program before its lease ended, and it came back, is for it."""
+    return f"&since={worker.since}" if worker.since else ""
 
 
 def _pause(said: Answer | Unanswered, failures: int) -> float:

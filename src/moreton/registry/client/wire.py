@@ -233,7 +233,8 @@ def _registered(answer: Answer, url: str) -> HeartbeatEvent:
     if answer.status not in {http.client.OK, http.client.CREATED}:
         return _trouble(answer, url)
     try:
-        return Confirmed(parse_duration(answer.document["ttl"]))
+        revision = int(answer.document.get("revision", 0))
+        return Confirmed(parse_duration(answer.document["ttl"]), revision)
     except (KeyError, TypeError, ValueError, AttributeError):
         return Unanswered(f"{url} answered with something that is not a registration")
 

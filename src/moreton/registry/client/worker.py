@@ -48,6 +48,7 @@ class Worker:
     def __init__(self, offer: Offer, *, clock: Clock, rng: Rng) -> None:
         self.offer = offer
         self.trouble = ""
+        self.since = 0  # the revision of the first registration, once it is known
         self.first_answer = threading.Event()
         self.owner_pid = os.getpid()
         self.wake_keeper = threading.Event()
@@ -123,6 +124,7 @@ class Worker:
     def answered(self, event: HeartbeatEvent, now: Instant) -> None:
         """What came of the request."""
         if self._is_registering and isinstance(event, Confirmed):
+            self.since = self.since or event.revision
             with self._changed:
                 self._stated = self.offer.instance.state
                 self._changed.notify_all()

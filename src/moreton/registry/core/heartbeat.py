@@ -36,9 +36,13 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The registry answered: registered, or renewed, for *ttl*."""
+    """The registry answered: registered, or renewed, for *ttl*.
+
+    *revision* is that of a registration; 0 where none was told.
+    """
 
     ttl: timedelta
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

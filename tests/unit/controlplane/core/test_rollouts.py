@@ -97,6 +97,18 @@ def test_one_that_takes_too_long_has_failed() -> None:
     assert step({"a": told(Phase.ASKED, age=HEARD_WITHIN / 2)}).state is RolloutState.RUNNING
 
 
+def test_time_without_a_control_plane_does_not_count_as_unheard() -> None:
+    asked = {InstanceId("a"): told(Phase.ASKED, age=HEARD_WITHIN * 2)}
+    found = next_step(ROLLOUT, ALL, asked, NOW, began=NOW - HEARD_WITHIN / 2)
+    assert (found.state, stages(found)) == (RolloutState.RUNNING, "rwww")
+    later = next_step(ROLLOUT, ALL, asked, NOW, began=NOW - HEARD_WITHIN * 1.1)
+    assert "nobody heard of it" in later.reason
+    held = {InstanceId("a"): told(Phase.STOPPING, age=HEARD_WITHIN * 2)}
+    without = {who: each for who, each in ALL.items() if who != "a"}
+    found = next_step(ROLLOUT, without, held, NOW, began=NOW - HEARD_WITHIN / 2)
+    assert found.state is RolloutState.RUNNING, "its lease ended meanwhile: it may come back"
+
+
 def test_one_whose_runner_died_in_the_middle_has_failed() -> None:
     without = {who: each for who, each in ALL.items() if who != "a"}
     found = step({"a": told(Phase.STOPPING, age=timedelta(seconds=30))}, instances=without)
