@@ -14,9 +14,24 @@ within the time budget; who is over costs the store no trip.
     server.listen("127.0.0.1:8081")
 """
 
-from moreton.ratelimit.rls.imports import load
-from moreton.ratelimit.rls.server import RateLimitServer
-from moreton.ratelimit.rls.service import Answering, RateLimitService
-from moreton.ratelimit.rls.stores import LocalStore
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
+
+if TYPE_CHECKING:
+    from moreton.ratelimit.rls.imports import load
+    from moreton.ratelimit.rls.server import RateLimitServer
+    from moreton.ratelimit.rls.service import Answering, RateLimitService
+    from moreton.ratelimit.rls.stores import LocalStore
+else:  # a control plane reads the rules of it, and needs neither its server nor gRPC for that
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "imports": ["load"],
+            "server": ["RateLimitServer"],
+            "service": ["Answering", "RateLimitService"],
+            "stores": ["LocalStore"],
+        },
+    )
 
 __all__ = ["Answering", "LocalStore", "RateLimitServer", "RateLimitService", "load"]

@@ -5,8 +5,9 @@ An order comes before failed health, and that before what the instance says of i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from moreton.kernel.quantities import format_duration
 from moreton.registry.core.checks import Care, Check, TtlProbe
@@ -31,6 +32,7 @@ from moreton.registry.core.standing import (
     Order,
 )
 
+_NOTHING: Mapping[str, CheckResult] = MappingProxyType({})
 _KEPT = "kept in use, as too many of its service fell at once"
 
 
@@ -56,7 +58,8 @@ class Record:
     health: Health | None = None
     order: Order | None = None
     known: bytes | None = None
-    reports: dict[str, CheckResult] = field(default_factory=dict)
+    # Most have none, and there are many records: they share it.
+    reports: Mapping[str, CheckResult] = field(default_factory=lambda: _NOTHING)
 
     def take(self, part: str, value: bytes | None, created: int) -> None:
         """*value*, there since revision *created*, is said in *part*; `None`: nothing."""
@@ -72,9 +75,8 @@ class Record:
             self.known = value
         elif kind == REPORT:
             report = None if value is None else decode_report(value)
-            self.reports.pop(name, None)
-            if report is not None:
-                self.reports[name] = report
+            others = {each: found for each, found in self.reports.items() if each != name}
+            self.reports = others if report is None else {**others, name: report}
 
     def is_empty(self) -> bool:
         """Whether nothing is said."""
