@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 # As an index entry has to hold both.
 NAME_CHARS_MAX = 200
+# Of trace context, as the W3C names it.
+HEADERS = "traceparent", "tracestate"
+HEADER_CHARS_MAX = 512
 
 
 class Act(StrEnum):
@@ -24,13 +27,14 @@ class Call:
     """*act* of the *branch* of one distributed transaction, with what it needs to know.
 
     A repeated call has the same three names. Raises `ValueError` for names that are empty or long:
-    an empty one would make one transaction of many.
+    an empty one would make one transaction of many. *headers* are its trace context, of the W3C.
     """
 
     transaction_id: str
     branch: str
     act: Act
     payload: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("transaction_id", "branch"):
@@ -44,6 +48,7 @@ class Call:
             "branch": self.branch,
             "act": str(self.act),
             "payload": self.payload,
+            **({"headers": dict(self.headers)} if self.headers else {}),
         }
 
     @classmethod
@@ -62,9 +67,22 @@ class Call:
                 document["branch"],
                 Act(document["act"]),
                 document.get("payload"),
+                _trace_context(document.get("headers")),
             )
         except TypeError as error:
             raise ValueError(str(error)) from error
+
+
+def _trace_context(said: object) -> dict[str, str]:
+    """What is known and short of *said*: whoever sends it decides nothing by it."""
+    if not isinstance(said, Mapping):
+        return {}
+    found = {name: said.get(name) for name in HEADERS}
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, str) and len(value) <= HEADER_CHARS_MAX
+    }
 
 
 def check_name(name: str, value: object) -> None:

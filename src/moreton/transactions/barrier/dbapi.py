@@ -26,6 +26,7 @@ from moreton.transactions.barrier.core import (
 )
 from moreton.transactions.barrier.errors import BarrierMissing, NotInTransaction
 from moreton.transactions.failpoints import Failpoint
+from moreton.transactions.measuring import listeners, measure
 
 # A result is to be read again with the row; what is larger belongs into a table of its own.
 RESULT_CHARS_MAX = 64 * 1024
@@ -99,8 +100,7 @@ def enter_by(run: Run, call: Call) -> Passage:
         try:
             ask = steps.send(Answer(cursor.rowcount, cursor.fetchone() if _reads(ask) else None))
         except StopIteration as end:
-            _passed()
-            return Passage(call, end.value, run)
+            return _judged(call, end.value, run)
 
 
 async def enter_async(connection: Any, call: Call) -> Passage:
@@ -121,8 +121,14 @@ async def enter_async(connection: Any, call: Call) -> Passage:
         try:
             ask = steps.send(Answer(cursor.rowcount, row))
         except StopIteration as end:
-            _passed()
-            return Passage(call, end.value, run)
+            return _judged(call, end.value, run)
+
+
+def _judged(call: Call, judgement: Judgement, run: Callable[..., Any]) -> Passage:
+    _passed()
+    if listeners:
+        measure("moreton_barrier_calls", act=str(call.act), verdict=str(judgement.verdict))
+    return Passage(call, judgement, run)
 
 
 def create_table(connection: Any) -> None:

@@ -19,7 +19,7 @@ Guarantees: what is said here is committed with the participant's change, or not
 given in the order of asking, survives crashes, and a request that arrives after it was left does
 nothing; two that come at once are told apart by the database::
 
-    turn = SemanticLock("account-7").take(connection, owner=run.saga)
+    turn = SemanticLock("account-7").take(connection, owner=run.id)
     if not turn:
         connection.commit()  # it keeps its place
         raise Busy(turn)     # try again later

@@ -14,6 +14,7 @@ from uuid import uuid4
 from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.time import Clock, SystemClock
+from moreton.transactions.measuring import measure
 from moreton.transactions.outbox.brokers import Broker, open_broker
 from moreton.transactions.outbox.core.deciding import OnDead
 from moreton.transactions.outbox.core.tenure import Tenure
@@ -22,7 +23,7 @@ from moreton.transactions.outbox.inbox import Inbox
 from moreton.transactions.outbox.outbox import check_topic
 from moreton.transactions.outbox.places import UNUSABLE, Place, open_place
 from moreton.transactions.outbox.reading import Readers
-from moreton.transactions.outbox.running import run_until_told
+from moreton.transactions.running import run_until_told
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Consumer:
                 except Fenced:
                     self._tenure.lost(self._clock.now())
                     self._handling.fenced += 1
+                    measure("moreton_inbox_fenced", consumer=self._inbox.consumer)
                 except MoretonError as error:
                     if self._tenure.token is None and isinstance(error, UNUSABLE):
                         raise
@@ -147,6 +149,7 @@ class Consumer:
 
     async def _on_failure(self, error: MoretonError) -> None:
         self._failures = min(self._failures + 1, _FAILURES_COUNTED)
+        measure("moreton_inbox_failures", consumer=self._inbox.consumer)
         if str(error) != self._failing:
             self._failing = str(error)
             _LOG.warning("%s waits: %s", self._inbox.consumer, error)

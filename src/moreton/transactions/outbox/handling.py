@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -15,6 +16,7 @@ from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Instant, SystemClock
 from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.failpoints import Failpoint
+from moreton.transactions.measuring import listeners, measure
 from moreton.transactions.outbox.core.deciding import Handle, SetAside, Step, plan
 from moreton.transactions.outbox.core.event import Arrived, Event, NotAnEvent, decode
 from moreton.transactions.outbox.core.tenure import Seen
@@ -25,6 +27,7 @@ from moreton.transactions.outbox.tables import incoming, leases
 from moreton.transactions.outbox.tables.incoming import Aside, Reached
 from moreton.transactions.outbox.tables.schema import inbox_schema, install
 from moreton.transactions.outbox.tables.script import Statement
+from moreton.transactions.outbox.watching import arrived, processing
 
 ASIDE_POLL = timedelta(milliseconds=100)
 _FORGET_EVERY = timedelta(seconds=30)
@@ -175,7 +178,7 @@ class Handling:
             _COMMITTED()
         if asides:
             _SET_ASIDE()
-        self._count(len(arrived), steps, asides)
+        self._count(arrived, steps, asides)
 
     @contextlib.contextmanager
     def _blaming(self, arrived: Sequence[Arrived]) -> Iterator[None]:
@@ -203,18 +206,30 @@ class Handling:
         handler = self._inbox.handler(type_)
         for given in [events] if handler.many else events:
             try:
-                result = handler.call(given, work.given)
-                if inspect.iscoroutine(result):
-                    self._runner.run(result)
+                listed = given if isinstance(given, list) else [given]
+                with processing(self._inbox.consumer, listed):
+                    result = handler.call(given, work.given)
+                    if inspect.iscoroutine(result):
+                        # A runner's own context does not know of the span here.
+                        self._runner.run(result, context=copy_context())
             except Exception as error:
                 first = given[0] if isinstance(given, list) else given
                 raise HandlerFailed(first) from error
 
-    def _count(self, arrived: int, steps: Sequence[Step], asides: Sequence[SetAside]) -> None:
-        self.handled += len(steps) - len(asides)
-        self.duplicates += arrived - len(steps)
+    def _count(
+        self, came: Sequence[Arrived], steps: Sequence[Step], asides: Sequence[SetAside]
+    ) -> None:
+        handled, known = len(steps) - len(asides), len(came) - len(steps)
+        dead = sum(step.dead for step in asides)
+        self.handled += handled
+        self.duplicates += known
         self.set_aside += len(asides)
-        self.dead += sum(step.dead for step in asides)
+        self.dead += dead
+        if came and listeners:
+            arrived(
+                self._inbox.consumer, came, self._clock,
+                handled=handled, known=known, set_aside=len(asides) - dead, dead=dead,
+            )  # fmt: skip
 
     def _one_by_one(self, token: int, batch: Batch) -> None:
         for one in batch.arrived:
@@ -238,7 +253,7 @@ class Handling:
                 work.run(incoming.set_aside(dialect, inbox.consumer, [step]))
             _SETTING_ASIDE()
         _SET_ASIDE()
-        self._count(1, [step], [step])
+        self._count([failure.event], [step], [step])
         self.aside_at = Instant(0)
 
     def _decide(self, event: Event, attempts: int, failure: HandlerFailed) -> SetAside:
@@ -270,6 +285,8 @@ class Handling:
                 _RETRYING()
             _RETRIED()
             self.handled += there
+            if there:
+                measure("moreton_inbox_events", consumer=self._inbox.consumer, outcome="handled")
         except HandlerFailed as failure:
             step = self._decide(failure.event, one.attempts + 1, failure)
             self._still_aside(token, one, step)
@@ -296,6 +313,8 @@ class Handling:
         if not ours:
             raise Fenced
         self.dead += step.dead
+        if step.dead:
+            measure("moreton_inbox_events", consumer=self._inbox.consumer, outcome="dead")
 
     def _forget(self, token: int) -> None:
         dialect, consumer = self._place.dialect, self._inbox.consumer

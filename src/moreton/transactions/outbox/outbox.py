@@ -17,6 +17,7 @@ from moreton.transactions.outbox.errors import EventRefused, EventTooLarge, Outb
 from moreton.transactions.outbox.tables import outgoing, schema
 from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.writers import writer_of, writer_of_async
+from moreton.transactions.tracing import headers
 
 if TYPE_CHECKING:
     from moreton.transactions.outbox.bell import Bell
@@ -130,7 +131,7 @@ class Outbox:
         dataschema: str = "",
         extensions: Mapping[str, Extension] | None = None,
     ) -> Event:
-        """An event of this outbox, not written yet."""
+        """An event of this outbox, not written yet; it carries the trace of the current span."""
         now = self._clock.wall()
         return Event(
             type,
@@ -140,7 +141,7 @@ class Outbox:
             id or new_id(now, self._rng),
             now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             dataschema,
-            dict(extensions or {}),
+            {**headers(), **(extensions or {})},
         )
 
     def install(self, connection: Any) -> None:

@@ -15,16 +15,18 @@ from uuid import uuid4
 from moreton.kernel.arguments import check_duration, check_kind
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.time import Clock, SystemClock
+from moreton.transactions import measuring
 from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.outbox.brokers import Broker, open_broker
 from moreton.transactions.outbox.core import relaying as core
 from moreton.transactions.outbox.core.tenure import Tenure
 from moreton.transactions.outbox.outbox import Outbox
 from moreton.transactions.outbox.places import UNUSABLE, Place, open_place
-from moreton.transactions.outbox.running import run_until_told
 from moreton.transactions.outbox.tables import leases, outgoing
 from moreton.transactions.outbox.tables.schema import install
 from moreton.transactions.outbox.tables.script import Statement
+from moreton.transactions.outbox.watching import sending
+from moreton.transactions.running import run_until_told
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -145,6 +147,7 @@ class Relay:
             event = await self._perform(effect)
             if isinstance(event, core.Fenced):
                 self._fenced += 1
+                measuring.measure("moreton_outbox_fenced", topic=self._outbox.topic)
             effects = self._machine.handle(event, self._clock.now())
 
     async def _wait(self) -> Sequence[core.Effect]:
@@ -174,6 +177,7 @@ class Relay:
 
     def _say_waits(self, error: MoretonError) -> None:
         self._failures += 1
+        measuring.measure("moreton_outbox_failures", topic=self._outbox.topic)
         if str(error) != self._failing:
             self._failing = str(error)
             _LOG.warning("the relay of %s waits: %s", self._outbox.topic, error)
@@ -184,7 +188,8 @@ class Relay:
         # Never the same twice: a broker that knows an id would swallow what is sent again because
         # it was lost. Repetitions are for inboxes to find.
         name = f"{self._holder}/{self._attempts}"
-        await self._broker.publish(self._outbox.topic, effect.body, name)
+        with sending(self._outbox.topic, effect.rows):
+            await self._broker.publish(self._outbox.topic, effect.body, name)
         _PUBLISHED()
         self._events += len(effect.rows)
         self._messages += 1

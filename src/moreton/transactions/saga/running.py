@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from moreton.transactions.barrier.call import Act, Call
 from moreton.transactions.saga.definition import Saga, Step
+from moreton.transactions.tracing import headers
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
@@ -44,12 +45,17 @@ class Run(Generic[InputT]):
         """The key of this call."""
         return self.do_key if self.op == "do" else f"{self.do_key}/undo"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The trace that this call is a part of, for what it sends on; empty without one."""
+        return headers()
+
     def call(self, payload: object = None) -> Call:
         """What a participant's barrier is asked with, so that this takes effect once there.
 
         See `moreton.transactions.barrier`; `Call.as_document` can be sent.
         """
-        return Call(self._origin, self.step, Act(self.op), payload)
+        return Call(self._origin, self.step, Act(self.op), payload, self.headers)
 
     def __getitem__(self, step: Step[T]) -> T:
         """What *step* returned; `KeyError` when it has not been done before this one."""

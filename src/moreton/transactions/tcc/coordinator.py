@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from threading import Event as Flag
 from typing import Any
 
@@ -17,9 +18,11 @@ from moreton.kernel.ids import new_id
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Clock, SystemClock
 from moreton.resilience.core.backoff import Backoff
+from moreton.transactions import tracing
 from moreton.transactions.barrier.call import Act, Call, check_name
 from moreton.transactions.databases import open_database
 from moreton.transactions.failpoints import Failpoint
+from moreton.transactions.tcc import watching
 from moreton.transactions.tcc.core.machine import (
     Answered,
     Ask,
@@ -185,6 +188,12 @@ class Coordinator:
 
     def _drive(self, machine: Tcc, record: Record) -> Outcome:
         """Take *machine* to its end, or as far as it gets without waiting for a participant."""
+        with watching.driven(record) as found:
+            found.append(self._driven(machine, record))
+        outcome: Outcome = found[0]
+        return outcome
+
+    def _driven(self, machine: Tcc, record: Record) -> Outcome:
         under_way: set[Future[Answered]] = set()
         effects = list(machine.start(self._clock.now()))
         while effects or under_way:
@@ -192,7 +201,8 @@ class Coordinator:
                 effect = effects.pop(0)
                 if isinstance(effect, Ask):
                     calls = [self._call(effect, name, record) for name in effect.branches]
-                    under_way |= {self._pool.submit(self._ask, call) for call in calls}
+                    asked = [tracing.in_context(partial(self._ask, call)) for call in calls]
+                    under_way |= {self._pool.submit(one) for one in asked}
                 else:
                     effects += self._perform(machine, record, effect)
             if machine.is_at_rest or not under_way:
@@ -204,6 +214,12 @@ class Coordinator:
         return _standing(machine, record)
 
     async def _drive_async(self, machine: Tcc, record: Record) -> Outcome:
+        with watching.driven(record) as found:
+            found.append(await self._driven_async(machine, record))
+        outcome: Outcome = found[0]
+        return outcome
+
+    async def _driven_async(self, machine: Tcc, record: Record) -> Outcome:
         under_way: set[asyncio.Task[Answered]] = set()
         try:
             effects = list(machine.start(self._clock.now()))
@@ -256,27 +272,29 @@ class Coordinator:
     def _ask(self, call: Call) -> Answered:
         _ask()
         try:
-            answer = self._participant(call.branch)(call)
-            _check_is_answer(answer)
+            with watching.asking(call):
+                answer = self._participant(call.branch)(watching.headed(call))
+                _check_is_answer(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the participant's answer
             return _failed(call, error)
         _answered()
-        return Answered(call.branch, call.act, Reply.DONE)
+        return watching.replied(Answered(call.branch, call.act, Reply.DONE))
 
     async def _ask_async(self, call: Call) -> Answered:
         _ask()
         try:
             participant = self._participant(call.branch)
-            if inspect.iscoroutinefunction(participant):
-                await participant(call)
-            else:
-                answer = await asyncio.to_thread(participant, call)
-                if inspect.isawaitable(answer):
-                    await answer
+            with watching.asking(call):
+                if inspect.iscoroutinefunction(participant):
+                    await participant(watching.headed(call))
+                else:
+                    answer = await asyncio.to_thread(participant, watching.headed(call))
+                    if inspect.isawaitable(answer):
+                        await answer
         except Exception as error:  # noqa: BLE001 - as above
             return _failed(call, error)
         _answered()
-        return Answered(call.branch, call.act, Reply.DONE)
+        return watching.replied(Answered(call.branch, call.act, Reply.DONE))
 
     def _participant(self, branch: str) -> Participant:
         participant = self._participants.get(branch)
@@ -288,14 +306,14 @@ class Coordinator:
 
 def _failed(call: Call, error: Exception) -> Answered:
     if isinstance(error, Refused) and call.act is Act.DO:
-        return Answered(call.branch, call.act, Reply.REFUSED, error.reason)
+        return watching.replied(Answered(call.branch, call.act, Reply.REFUSED, error.reason))
     why = f"{type(error).__name__}: {error}"
     if call.act is not Act.DO:
         _LOG.warning(
             "branch %s of transaction %s did not %s, %s: it is asked again",
             call.branch, call.transaction_id, call.act, why,
         )  # fmt: skip
-    return Answered(call.branch, call.act, Reply.UNKNOWN, why)
+    return watching.replied(Answered(call.branch, call.act, Reply.UNKNOWN, why))
 
 
 def _check_is_answer(answer: object) -> None:

@@ -45,7 +45,7 @@ class HttpParticipant:
             f"{self._url}/{call.act}",
             json=call.as_document(),
             # A service may have a middleware that knows it.
-            headers={**self._headers, "idempotency-key": f'"{_key(call)}"'},
+            headers={**self._headers, **call.headers, "idempotency-key": f'"{_key(call)}"'},
             timeout=self._timeout,
         )
         _look(response)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,6 +18,7 @@ from moreton.kernel.errors import MoretonError
 from moreton.kernel.ids import new_id
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Clock, Instant, SystemClock
+from moreton.transactions import measuring, tracing
 from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.twophase.core.doubts import Decision
@@ -30,6 +34,7 @@ _THREADS = 16
 _FORGET_AT_ONCE = 64
 _LOG = logging.getLogger("moreton.transactions")
 T = TypeVar("T")
+_COUNTED, _ID = "moreton_twophase_transactions", "moreton.twophase.id"
 
 _prepare = Failpoint("twophase.prepare")
 _prepared = Failpoint("twophase.prepared")
@@ -83,7 +88,8 @@ class TwoPhase:
         if len(listed) == 1:
             futures = [_now(function, listed[0])]
         else:
-            futures = list(self._pool.map(lambda one: _now(function, one), listed))
+            tasks = [tracing.in_context(partial(_now, function, one)) for one in listed]
+            futures = [task.result() for task in [self._pool.submit(one) for one in tasks]]
         return [error for error in futures if error is not None]
 
     def decide(self, transaction_id: str, marks: dict[str, str], began: Instant) -> None:
@@ -160,7 +166,21 @@ class Work:
         self._ended = True
         if kind is not None:
             self._roll_back(self._branches.values())
+            measuring.measure(_COUNTED, outcome="rolled_back")
             return
+        start = time.perf_counter()
+        try:
+            with tracing.span("two-phase commit", attributes={_ID: self.transaction_id}):
+                outcome = self._end()
+        except BaseException as trouble:
+            unknown = isinstance(trouble, OutcomeUnknown)
+            measuring.measure(_COUNTED, outcome="unknown" if unknown else "rolled_back")
+            raise
+        measuring.measure(_COUNTED, outcome=outcome)
+        measuring.measure("moreton_twophase_seconds", time.perf_counter() - start)
+
+    def _end(self) -> str:
+        """Commit; how it ended."""
         try:
             changed = {name: one for name, one in self._branches.items() if one.has_changes()}
         except BaseException:
@@ -168,8 +188,9 @@ class Work:
             raise
         if len(changed) > 1:
             self._commit_in_two_phases(changed)
-        else:
-            self._commit_in_one(changed)
+            return "pending" if self.pending else "committed"
+        self._commit_in_one(changed)
+        return "one_phase"
 
     def _commit_in_one(self, changed: dict[str, Branch]) -> None:
         """Who alone has something to commit decides alone."""
@@ -183,7 +204,8 @@ class Work:
 
         def prepare(name: str) -> None:
             _prepare()
-            marks[name] = changed[name].prepare()
+            with self._span("prepare", name):
+                marks[name] = changed[name].prepare()
             _prepared()
 
         troubles = self._home.all_at_once(prepare, changed)
@@ -208,7 +230,9 @@ class Work:
         def commit(name: str) -> None:
             _commit()
             try:
-                if not self._home.participants[name].commit(self._gid(name)):
+                with self._span("commit", name):
+                    found = self._home.participants[name].commit(self._gid(name))
+                if not found:
                     ended_by_others.append(name)
             except BaseException:
                 pending.append(name)
@@ -242,6 +266,9 @@ class Work:
     def _roll_back(self, branches: Iterable[Branch]) -> None:
         for branch in branches:
             branch.rollback()
+
+    def _span(self, act: str, name: str) -> AbstractContextManager[Any]:
+        return tracing.span(f"{act} {name}", "client", attributes={_ID: self.transaction_id})
 
     def _gid(self, name: str) -> str:
         return str(Name(self._home.log.log_id, self.transaction_id, name))

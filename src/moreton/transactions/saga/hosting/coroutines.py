@@ -19,6 +19,7 @@ from moreton.transactions.saga.hosting.committing import Committer
 from moreton.transactions.saga.hosting.job import Job, Turn
 from moreton.transactions.saga.hosting.threads import called
 from moreton.transactions.saga.hosting.waiting import HOLD, Waiting
+from moreton.transactions.saga.hosting.watching import watched
 from moreton.transactions.saga.ledgers.port import Advance
 
 _NOTHING = timedelta(0)
@@ -76,7 +77,8 @@ class LoopDriver:
         if step.act is Act.CHILD:
             return await asyncio.to_thread(self._waiting.compensate_child, job, call)
         try:
-            value = await self._limited(job, call)
+            with watched(job, call):
+                value = await self._limited(job, call)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises

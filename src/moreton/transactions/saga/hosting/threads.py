@@ -18,6 +18,7 @@ from moreton.transactions.saga.core.plan import Act
 from moreton.transactions.saga.errors import Fenced
 from moreton.transactions.saga.hosting.job import Job, Turn
 from moreton.transactions.saga.hosting.waiting import HOLD, Waiting
+from moreton.transactions.saga.hosting.watching import watched
 from moreton.transactions.saga.ledgers.port import Advance, Ledger
 
 _NOTHING = timedelta(0)
@@ -68,7 +69,7 @@ class ThreadDriver:
         if call.until is not None:
             limit = deadline(max(_NOTHING, call.until - self._clock.now()))
         try:
-            with limit:
+            with limit, watched(job, call):
                 value = called(job, call, run)
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises
             return job.failed(call, error)

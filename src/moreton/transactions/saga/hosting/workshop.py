@@ -30,6 +30,7 @@ from moreton.transactions.saga.errors import (
     SagaNotRegistered,
     SagasFull,
 )
+from moreton.transactions.saga.hosting import watching
 from moreton.transactions.saga.hosting.committing import Committer
 from moreton.transactions.saga.hosting.coroutines import LoopDriver
 from moreton.transactions.saga.hosting.job import Job, Turn
@@ -126,6 +127,7 @@ class Workshop:
             self._compare(begin)
             return False
         job.number, job.seq = begin.number, len(begin.rows)
+        watching.begun(job)
         return begin.owner is not None
 
     def launch(self, job: Job, turn: Turn | None = None) -> None:
@@ -145,6 +147,7 @@ class Workshop:
         """This engine has *job* no longer; *rest*: how it ended, if it did."""
         if self.active.get(job.number) is job:  # it may have been taken anew meanwhile
             del self.active[job.number]
+        watching.rested(job, rest)
         handle = self.ended.get(job.number)
         if handle is not None and rest is not None:
             handle.tell(rest.status, rest.reason, dict(job.machine.history.results))

@@ -1,0 +1,131 @@
+"""What transactions do as metrics, for Prometheus and OpenTelemetry: the same names in both.
+
+The number of series is bounded: each label keeps its first `VALUES_MAX` values, and `other` for the
+rest. What is in doubt is told by `moreton.transactions.twophase.telemetry`; spans need no call,
+see `moreton.transactions.tracing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+
+from moreton.transactions.measuring import subscribe, unsubscribe
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
+
+VALUES_MAX = 100
+OTHER = "other"
+# Name -> its labels and what it counts.
+COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "moreton_outbox_events": (("topic",), "Events that a relay has handed to its broker"),
+    "moreton_outbox_messages": (("topic",), "Messages in which they were handed over"),
+    "moreton_outbox_failures": (("topic",), "Times that a relay had to wait for database, broker"),
+    "moreton_outbox_fenced": (("topic",), "Writes of a relay refused, as another one works"),
+    "moreton_inbox_events": (
+        ("consumer", "outcome"),
+        "Events that arrived: handled, known already, set aside, dead",
+    ),
+    "moreton_inbox_failures": (("consumer",), "Times that a consumer had to wait"),
+    "moreton_inbox_fenced": (("consumer",), "Work of a consumer refused, as another one works"),
+    "moreton_saga_begun": (("saga",), "Sagas that were begun here"),
+    "moreton_saga_rested": (("saga", "status"), "Sagas that ended here, or were parked"),
+    "moreton_saga_steps": (("saga", "step", "op", "outcome"), "Calls of steps and undoings"),
+    "moreton_tcc_transactions": (("state",), "TCC transactions, by how they stood when left"),
+    "moreton_tcc_calls": (("participant", "act", "reply"), "Calls to participants of TCC"),
+    "moreton_twophase_transactions": (
+        ("outcome",),
+        "Transactions over several databases: committed, pending, one_phase, rolled_back, unknown",
+    ),
+    "moreton_barrier_calls": (("act", "verdict"), "Calls that asked a barrier, by its verdict"),
+}
+HISTOGRAMS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "moreton_inbox_delay_seconds": (
+        ("consumer",),
+        "From the writing of the oldest event of a batch, by its time, to its commit here",
+    ),
+    "moreton_saga_step_seconds": (("saga", "step", "op"), "What calls of steps took"),
+    "moreton_tcc_seconds": ((), "What TCC transactions took, up to where they were left"),
+    "moreton_twophase_seconds": ((), "From the first promise to the last commit"),
+}
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+def export_prometheus(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
+    """Count everything from now on in *registry*; call what comes back to stop.
+
+    Raises `ValueError` when *registry* has these metrics already.
+    """
+    counters = {
+        name: Counter(name, text, labels, registry=registry)
+        for name, (labels, text) in COUNTERS.items()
+    }
+    histograms = {
+        name: Histogram(name, text, labels, registry=registry, buckets=_BUCKETS)
+        for name, (labels, text) in HISTOGRAMS.items()
+    }
+    bounded = _Values()
+
+    def listen(name: str, amount: float, labels: Mapping[str, str]) -> None:
+        values = bounded(name, labels)
+        if name in histograms:
+            metric = histograms[name]
+            (metric.labels(**values) if values else metric).observe(amount)
+        else:
+            counters[name].labels(**values).inc(amount)
+
+    def stop() -> None:
+        unsubscribe(listen)
+        for metric in (*counters.values(), *histograms.values()):
+            registry.unregister(metric)
+
+    subscribe(listen)
+    return stop
+
+
+def export_opentelemetry(meter: Meter | None = None) -> Callable[[], None]:
+    """Count everything from now on with *meter* (the global one); call what comes back to stop.
+
+    Needs `opentelemetry-api`: `pip install moreton[opentelemetry]`.
+    """
+    if meter is None:
+        from opentelemetry.metrics import get_meter  # noqa: PLC0415 - optional
+
+        meter = get_meter("moreton.transactions")
+    counters = {
+        name: meter.create_counter(name, description=text) for name, (_, text) in COUNTERS.items()
+    }
+    histograms = {
+        name: meter.create_histogram(name, unit="s", description=text)
+        for name, (_, text) in HISTOGRAMS.items()
+    }
+    bounded = _Values()
+
+    def listen(name: str, amount: float, labels: Mapping[str, str]) -> None:
+        values = bounded(name, labels)
+        if name in histograms:
+            histograms[name].record(amount, values)
+        else:
+            counters[name].add(amount, values)
+
+    subscribe(listen)
+    return lambda: unsubscribe(listen)
+
+
+class _Values:
+    """Of each label of each metric the first values that come keep theirs."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], set[str]] = {}
+
+    def __call__(self, name: str, labels: Mapping[str, str]) -> dict[str, str]:
+        return {label: self._bounded((name, label), value) for label, value in labels.items()}
+
+    def _bounded(self, where: tuple[str, str], value: str) -> str:
+        known = self._known.setdefault(where, set())
+        if value not in known and len(known) < VALUES_MAX:
+            known.add(value)
+        return value if value in known else OTHER
