@@ -6,6 +6,7 @@ a power failure loses two minutes. Source: Jepsen, "NATS 2.12.1", 2025.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
@@ -29,6 +30,8 @@ STREAM, SUBJECT = "moreton-{}", "moreton.events.{}"
 _CONTENT_TYPE = "application/cloudevents-batch+json"
 _ANSWER_SECONDS_MAX = 5.0
 _CONNECT_SECONDS_MAX = 2
+# Left to itself, the client tries for ever, and says nothing meanwhile.
+CONNECT_MAX = timedelta(seconds=5)
 _RECONNECT_SECONDS = 0.1
 # A reader that hears neither a message nor this for that many times reads anew.
 _HEARTBEAT_SECONDS, _HEARTBEATS_MISSED_MAX = 0.5, 4
@@ -41,12 +44,20 @@ _PUBLISHING, _STORED = Failpoint("broker.nats-publishing"), Failpoint("broker.na
 class NatsBroker:
     """The JetStream at *servers*, `nats://one:4222,nats://two:4222`."""
 
-    def __init__(self, servers: str, *, retain: timedelta, replicas: int = 1) -> None:
+    def __init__(
+        self,
+        servers: str,
+        *,
+        retain: timedelta,
+        replicas: int = 1,
+        connect_max: timedelta = CONNECT_MAX,
+    ) -> None:
         self._servers = servers.split(",")
         # An address may hold a password.
         self.name = "NATS at " + ", ".join(each.rpartition("@")[2] for each in self._servers)
         self._retain = retain
         self._replicas = replicas
+        self._connect_seconds = connect_max.total_seconds()
         self._client: Client | None = None
         self._streams: set[str] = set()
 
@@ -131,18 +142,28 @@ class NatsBroker:
         return client
 
     async def _connect(self) -> Client:
+        client, failures = Client(), [""]
+
+        async def note(error: Exception) -> None:
+            failures[0] = str(error)
+
         try:
-            return await nats.connect(
-                self._servers,
-                connect_timeout=_CONNECT_SECONDS_MAX,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_SECONDS,
-                error_cb=_say_nothing,
-                disconnected_cb=self._on_disconnected,
-            )
+            async with asyncio.timeout(self._connect_seconds):
+                await client.connect(
+                    self._servers,
+                    connect_timeout=_CONNECT_SECONDS_MAX,
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # it sleeps
+                    error_cb=note,
+                    disconnected_cb=self._on_disconnected,
+                )
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise self._unavailable(error) from error
+            with contextlib.suppress(Exception):
+                await client.close()
+            reason = str(error) or failures[0] or type(error).__name__
+            raise BrokerUnavailable(broker=self.name, reason=reason) from error
+        return client
 
     async def _on_disconnected(self) -> None:
         self._streams.clear()
@@ -169,10 +190,6 @@ class NatsBroker:
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
         return BrokerUnavailable(broker=self.name, reason=str(error) or type(error).__name__)
-
-
-async def _say_nothing(_: Exception) -> None:
-    """What fails is told to who asked for it."""
 
 
 class _Reader:
