@@ -129,7 +129,7 @@ def _port(text: str) -> int:
 def _duration(option: str, text: str) -> timedelta:
     try:
         return parse_duration(text)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise InstanceNotValid([f"{option}: {error}"]) from error
 
 

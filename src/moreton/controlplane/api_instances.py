@@ -282,5 +282,5 @@ def _ttl(body: InstanceBody) -> timedelta:
         raise InstanceNotValid([fault])
     try:
         return parse_duration(body.ttl)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise InstanceNotValid([f"ttl: {error}"]) from error

@@ -20,6 +20,9 @@ _DURATION_UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+# A century: what ends later, never ends; and dates can be reckoned with it.
+_DURATION_MAX, _DURATION_MAX_TEXT = timedelta(days=36_500), "36500d"
+_COUNT_DIGITS_MAX = 15  # a float tells such counts apart
 _RATE_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
 _SIZE_UNITS = {
     "B": 1,
@@ -54,6 +57,9 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(0)
     number, unit = _split(text, _DURATION_UNITS, "a duration", "250ms, 5s, 2m or 1h")
     micros = number * (_DURATION_UNITS[unit] // timedelta(microseconds=1))
+    if micros > _DURATION_MAX // timedelta(microseconds=1):
+        message = f"{text!r} is too long; write a duration of at most {_DURATION_MAX_TEXT}"
+        raise ValueError(message)
     return timedelta(microseconds=float(micros))
 
 
@@ -91,6 +97,12 @@ def parse_rate(text: str) -> Rate:
         message = f"{text!r} is not a rate; write one like 100/s, 1000/min or 20/5min"
         raise ValueError(message)
     per = int(found[2] or 1) * _RATE_UNITS[found[3]]
+    if len(found[1].partition(".")[0]) > _COUNT_DIGITS_MAX or per > _DURATION_MAX.total_seconds():
+        message = (
+            f"{text!r} is beyond what is counted; write at most {_COUNT_DIGITS_MAX} digits, in at "
+            f"most {_DURATION_MAX_TEXT}"
+        )
+        raise ValueError(message)
     return Rate(count=float(found[1]), per=timedelta(seconds=per))
 
 

@@ -47,6 +47,19 @@ def test_bad_duration_is_refused_with_an_example(text: str) -> None:
         parse_duration(text)
 
 
+def test_duration_that_no_date_can_be_reckoned_with_is_refused() -> None:
+    assert parse_duration("36500d") == timedelta(days=36_500)
+    for text in ("36501d", "99999999999999d", "9" * 400 + "s"):
+        with pytest.raises(ValueError, match="is too long; write a duration of at most 36500d"):
+            parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["1/99999999999999d", f"{'9' * 400}/s", f"1/{'9' * 400}h"])
+def test_rate_that_cannot_be_counted_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="beyond what is counted; write at most 15 digits"):
+        parse_rate(text)
+
+
 def test_sizes_rates_and_percentages_are_read() -> None:
     assert parse_size("64KiB") == 65_536
     assert parse_size("1MB") == 1_000_000

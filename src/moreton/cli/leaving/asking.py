@@ -102,7 +102,7 @@ def duration(option: str, text: str) -> timedelta:
     """The duration in *text*. Raises `typer.BadParameter`."""
     try:
         return parse_duration(text)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         message = f"{option}: {error}"
         raise typer.BadParameter(message) from error
 

@@ -137,7 +137,7 @@ def _check_listen(listen: str, processes: int) -> None:
 def _budget(text: str) -> timedelta:
     try:
         found = parse_duration(text)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise typer.BadParameter(f"--budget: {error}") from error
     if not found:
         raise typer.BadParameter("--budget is 0, in which no Redis could answer; write 50ms")

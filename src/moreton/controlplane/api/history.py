@@ -42,7 +42,7 @@ def history_router(history: History) -> APIRouter:
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
         try:
             start = history.now() - parse_duration(since)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise ObjectNotValid(f"since: {error}") from error
         found = await history.read(since=start, service=service, limit=limit)
         return [to_document(each) for each in found]

@@ -145,7 +145,7 @@ def _end(body: BanBody) -> datetime | None:
         if body.duration is not None:
             return utc_now() + parse_duration(body.duration)
         return None if body.until is None else read_moment(body.until)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ObjectNotValid(f"the end of the ban: {error}") from error
 
 

@@ -41,7 +41,7 @@ def rollouts_router(rollouts: Rollouts) -> APIRouter:
         check_service_name(service)
         try:
             limit = parse_duration(body.limit)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise ObjectNotValid(f"limit: {error}") from error
         wish = Wish(body.by, body.batch, limit, body.force, body.anew)
         return await rollouts.begin(service, wish)
