@@ -96,6 +96,23 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     await store.close()
 
 
+async def test_a_ban_may_end_later_than_any_lease(plane: Plane) -> None:
+    last = "9999-12-31T23:59:59+00:00"
+    made = await plane.change("POST", "/v1/limits/bans", {"who": "192.0.2.7", "until": last})
+    assert made.json()["until"] == last
+    assert [ban.who for ban in plane.orders.bans] == ["192.0.2.7"]
+
+
+@pytest.mark.parametrize(
+    "end", [{"until": "9999-12-31T23:59:59-08:00"}, {"for": "99999999999999d"}, {"until": "soon"}]
+)
+async def test_an_end_that_is_none_is_refused_in_words(plane: Plane, end: dict[str, str]) -> None:
+    answer = await plane.ask("POST", "/v1/limits/bans", {"who": "192.0.2.7", **end})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith("the end of the ban: '")
+    assert "; write " in answer.json()["detail"]
+
+
 async def test_a_ban_is_kept_listed_and_taken_back(plane: Plane) -> None:
     body = {"who": "192.0.2.7", "for": "1h", "reason": "guessing"}
     made = (await plane.change("POST", "/v1/limits/bans", body)).json()

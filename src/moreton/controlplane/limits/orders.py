@@ -15,6 +15,7 @@ from moreton.ratelimit.core.rules.bans import in_force
 from moreton.ratelimit.core.rules.values import Ban
 from moreton.ratelimit.rulebook.documents import Reset, ban_document, ban_from
 from moreton.store import Put, Store, prefix_end
+from moreton.store.core.model import LEASE_TTL_MAX
 from moreton.store.errors import Compacted
 
 PREFIX = b"/moreton/limits/"
@@ -76,7 +77,9 @@ class LimitOrders:
             raise ObjectNotValid(
                 f"{BANS_MAX} bans are in force, as many as are kept; ban a network, or a country"
             )
-        lease = None if until is None else await self._store.grant(until - now + _SPARE)
+        # One that outlives every lease goes with its own end alone.
+        kept = LEASE_TTL_MAX if until is None else until - now + _SPARE
+        lease = await self._store.grant(kept) if kept < LEASE_TTL_MAX else None
         await self._store.put(key, json.dumps(ban_document(ban, "api")).encode(), lease=lease)
         return ban
 

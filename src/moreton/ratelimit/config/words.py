@@ -217,11 +217,12 @@ def read_moment(value: Any) -> datetime:
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - below
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{value!r} is not a moment; write one like 2027-01-31 or 2027-01-31T18:00:00Z"
         ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def ban_of(who: str, until: datetime | None = None, reason: str = "") -> Ban:
