@@ -10,12 +10,10 @@ import contextlib
 import http.client
 import json
 import os
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import typer
 
@@ -23,6 +21,7 @@ from moreton.controlplane.cluster.home import Home
 from moreton.controlplane.errors import NotRunning
 from moreton.controlplane.state_folder import find_running, read_token
 from moreton.kernel.errors import MoretonError, RetryAdvice
+from moreton.kernel.places import Place, as_url, connect
 
 _TIMEOUT_SECONDS = 30.0
 _BODY_CHARS_SHOWN = 200
@@ -59,14 +58,6 @@ class ApiRefused(MoretonError):
         super().__init__(detail)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a node's API answers, and the certificate (PEM) that it shows, if that is known."""
-
-    url: str
-    certificate: str = ""
-
-
 class Api:
     """The API of the control plane that runs for one configuration.
 
@@ -87,17 +78,18 @@ class Api:
         """
         urls = [each.strip() for each in os.environ.get("MORETON_API", "").split(",")]
         if any(urls):
-            places = [Place(url.rstrip("/")) for url in urls if url]
+            places = [Place(as_url(url)) for url in urls if url]
             return cls(places, os.environ.get("MORETON_TOKEN", ""))
         folder = state_folder(config)
-        others = [Place(each.api, each.certificate) for each in Home.read(folder).peers]
+        others = [Place(each.api, certificate=each.certificate) for each in Home.read(folder).peers]
         try:
             found = find_running(folder)
         except NotRunning:
             if not others:
                 raise
             return cls(others, read_token(folder))
-        return cls([Place(found.api, _content(found.certificate)), *others], read_token(folder))
+        own = Place(found.api, certificate=_content(found.certificate))
+        return cls([own, *others], read_token(folder))
 
     def get(self, path: str, **query: str | Sequence[str]) -> Any:
         """The document at *path*."""
@@ -140,12 +132,9 @@ class Api:
         reason = "there is nobody to ask"
         for place in self._places:
             self.url = place.url
-            connection = _connection(place)
             try:
-                connection.request("GET", target, headers=headers)
-                answer = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
+                connection, answer = _opened(place, target, headers)
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 failed.append(place.url)
                 reason = (str(error) or type(error).__name__).lower()
                 continue
@@ -187,6 +176,18 @@ class Api:
         raise ApiUnreachable(api=", ".join(failed), reason=str(why).lower()) from why
 
 
+def _opened(
+    place: Place, target: str, headers: Mapping[str, str]
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    connection = connect(place, seconds=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", target, headers=headers)
+        return connection, connection.getresponse()
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _server_events(answer: http.client.HTTPResponse, url: str) -> Iterator[tuple[str, Any]]:
     name, data = "", ""
     try:
@@ -216,29 +217,13 @@ def _ask(
 ) -> tuple[int, bytes]:
     sent = False
     try:
-        with contextlib.closing(_connection(place)) as connection:
-            connection.connect()
+        with contextlib.closing(connect(place, seconds=_TIMEOUT_SECONDS)) as connection:
             sent = True
             connection.request(method, target, content, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise _NoAnswer(str(error) or type(error).__name__, sent=sent) from error
-
-
-def _connection(place: Place) -> http.client.HTTPConnection:
-    parts = urlsplit(place.url)
-    host, port = parts.hostname or "127.0.0.1", parts.port
-    if parts.scheme != "https":
-        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
-    context = ssl.create_default_context()
-    if place.certificate:
-        # The very certificate that this control plane announced: whoever shows it is that control
-        # plane, whatever names are in it and whoever signed it.
-        context.load_verify_locations(cadata=place.certificate)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
-    return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
 
 
 def _content(certificate: Path | None) -> str:
@@ -259,13 +244,16 @@ def state_folder(config: Path) -> Path:
         return standard
     try:
         text = config.read_text()
-        if "state" not in text:
-            return standard
-        import yaml  # noqa: PLC0415 - only where the folder is not the usual one
+    except (OSError, ValueError):
+        return standard
+    if "state" not in text:
+        return standard
+    import yaml  # noqa: PLC0415 - only where the folder is not the usual one
 
+    try:
         section = (yaml.safe_load(text) or {}).get("controlplane") or {}
         return home / str(section.get("state", ".moreton"))
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+    except (ValueError, AttributeError, yaml.YAMLError):
         return standard
 
 

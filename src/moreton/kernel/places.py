@@ -30,7 +30,7 @@ class Place:
     """
 
     url: str
-    token: str
+    token: str = ""
     certificate: str = ""
 
 
@@ -51,7 +51,7 @@ class Finder:
         if not api:
             return tuple(Place(each.url, token or each.token, each.certificate) for each in beside)
         known = {each.url: each for each in beside}
-        urls = [_as_url(each) for each in api.split(",") if each.strip()]
+        urls = [as_url(each) for each in api.split(",") if each.strip()]
         # A token is shown only to the control plane that it came from.
         return tuple(
             Place(url, token or known[url].token, known[url].certificate)
@@ -61,24 +61,23 @@ class Finder:
         )
 
 
-def connect(place: Place) -> http.client.HTTPConnection:
-    """An open connection to *place*. Raises `OSError`, `ValueError` for what is no address."""
+def connect(place: Place, *, seconds: float = REQUEST_SECONDS_MAX) -> http.client.HTTPConnection:
+    """An open connection to *place*, on which nothing may take longer than *seconds*.
+
+    Raises `OSError`, and `ValueError` for what is no address.
+    """
     parts = urlsplit(place.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         message = f"{place.url!r} is not an address like http://127.0.0.1:7400"
         raise ValueError(message)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
+        trust = _trust(place.certificate)
         connection = http.client.HTTPSConnection(
-            parts.hostname,
-            parts.port,
-            timeout=REQUEST_SECONDS_MAX,
-            context=_trust(place.certificate),
+            parts.hostname, parts.port, timeout=seconds, context=trust
         )
     else:
-        connection = http.client.HTTPConnection(
-            parts.hostname, parts.port, timeout=REQUEST_SECONDS_MAX
-        )
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
     connection.connect()
     return connection
 
@@ -110,7 +109,7 @@ def _own(state: Path) -> list[tuple[str, str]]:
     try:
         certificate = announced.get("certificate")
         pem = "" if certificate is None else _text(Path(certificate))
-        return [(_as_url(announced["api"]), pem)]
+        return [(as_url(announced["api"]), pem)]
     except (KeyError, TypeError, AttributeError):
         return []
 
@@ -119,7 +118,7 @@ def _others(state: Path) -> list[tuple[str, str]]:
     """The other nodes of its cluster, as it knew them last."""
     try:
         peers = _document(state / _CLUSTER_FILE).get("peers", ())
-        return [(_as_url(each["api"]), str(each.get("certificate", ""))) for each in peers]
+        return [(as_url(each["api"]), str(each.get("certificate", ""))) for each in peers]
     except (KeyError, TypeError, AttributeError):
         return []
 
@@ -138,6 +137,7 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _as_url(text: str) -> str:
+def as_url(text: str) -> str:
+    """The address in *text*, which may leave `http://` away."""
     plain = text.strip().rstrip("/")
     return plain if "://" in plain else f"http://{plain}"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from moreton.cli.client import Api, ApiRefused, ApiUnreachable, Place
+from moreton.cli.client import Api, ApiRefused, ApiUnreachable, state_folder
 from moreton.controlplane.cluster.home import Home, Peer
 from moreton.controlplane.errors import NotRunning
+from moreton.kernel.places import Place
 from support.certificates import make_certificate
 
 
@@ -162,3 +163,33 @@ def test_other_nodes_are_found_in_the_state_folder_and_known_by_their_certificat
         Home("id", "cluster", (Peer("b", stranger.url),)).write(state)
         with pytest.raises(ApiUnreachable, match="certificate verify failed"):
             Api.find(config).get("/v1/x")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "ftp://127.0.0.1:1"])
+def test_what_is_no_address_is_nobody_who_answers(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MORETON_API", url)
+    api = Api.find(tmp_path / "moreton.yaml")
+    with pytest.raises(ApiUnreachable, match=f"the control plane at {url} does not answer"):
+        api.get("/v1/x")
+    with pytest.raises(ApiUnreachable), api.stream("/v1/x"):
+        pass
+
+
+def test_address_may_leave_the_scheme_away_as_in_services(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    node = Node("one")
+    monkeypatch.setenv("MORETON_API", node.url.removeprefix("http://") + "/")
+    with running(node):
+        assert Api.find(tmp_path / "moreton.yaml").get("/v1/x")["name"] == "one"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"state: [", b"- state", b"controlplane: state"])
+def test_state_folder_is_the_usual_one_when_the_file_does_not_say(
+    content: bytes, tmp_path: Path
+) -> None:
+    config = tmp_path / "moreton.yaml"
+    config.write_bytes(content)
+    assert state_folder(config) == tmp_path / ".moreton"
