@@ -3,7 +3,8 @@
 1,000 services with 10 instances each and a route for each. One route is moved between two of them
 by a change of weights; a prober asks it back to back over one connection. Then again while 100
 other changes a second go on. Traefik, with as many services in its file provider, gets the same
-move by an atomic rename of its file, its throttle set to nothing.
+move by an atomic rename of its file, its throttle set to nothing; it is stopped by a signal while
+ours is measured, since it goes on with a change for a while after the first request has moved.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import sys
 import tempfile
@@ -47,7 +50,8 @@ def run(*, quick: bool, console: Console) -> Result:
             console.print(f"round {number + 1} of {rounds}", highlight=False)
             figures["idle"] += ours.move(moves)
             figures["to"] += structural.move(max(4, moves // 5))
-            figures["traefik"] += traefik.move(max(4, moves // 10))
+            with traefik as mover:
+                figures["traefik"] += mover.move(max(4, moves // 10))
             with _churn(made) as changes:
                 figures["churn"] += ours.move(moves)
         return _result(figures, changes)
@@ -177,8 +181,24 @@ def _churn(made: Fleet) -> Iterator[list[int]]:
         rate[0] = round(done[0] / (time.perf_counter() - start))
 
 
+class _Stopped:
+    """The process *pid* is stopped but while it is the turn of its *mover*."""
+
+    def __init__(self, pid: int, mover: _Mover) -> None:
+        self._pid = pid
+        self._mover = mover
+        os.kill(pid, signal.SIGSTOP)
+
+    def __enter__(self) -> _Mover:
+        os.kill(self._pid, signal.SIGCONT)
+        return self._mover
+
+    def __exit__(self, *_: object) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+
+
 @contextlib.contextmanager
-def _traefik(folder: Path, ports: dict[str, int]) -> Iterator[_Mover]:
+def _traefik(folder: Path, ports: dict[str, int]) -> Iterator[_Stopped]:
     port = free_port()
     dynamic = folder / "traefik"
     dynamic.mkdir()
@@ -200,10 +220,12 @@ def _traefik(folder: Path, ports: dict[str, int]) -> Iterator[_Mover]:
         "--global.checknewversion=false",
         "--global.sendanonymoususage=false",
     ]
-    with running(command, log=folder / "traefik.log", port=port):
-        mover = _Mover(port, call)
+    with running(command, log=folder / "traefik.log", port=port) as child:
         time.sleep(1)  # its first load is not measured
-        yield mover
+        try:
+            yield _Stopped(child.pid, _Mover(port, call))
+        finally:
+            child.send_signal(signal.SIGCONT)
 
 
 def _traefik_configuration(ports: dict[str, int]) -> dict[str, dict[str, dict[str, dict]]]:  # type: ignore[type-arg]
