@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import redis
+from redis import asyncio as aio
 
 from moreton.ratelimit import Concurrency, FixedWindow, Gcra, SlidingCounter, TokenBucket
 from moreton.ratelimit.core.limit import Limit
 from moreton.ratelimit.redis import FailMode, RedisLimiter, lines
-from moreton.ratelimit.redis.async_line import PENDING_MAX, AsyncLine
+from moreton.ratelimit.redis.async_line import PENDING_MAX, AsyncLine, NoTransport
 from moreton.ratelimit.redis.script import ANY, script_for
 from moreton.ratelimit.redis.wire import arguments_of, evaluate, packed
 from support.redis_server import RedisServer, running_redis
@@ -161,6 +162,33 @@ async def test_more_questions_than_may_wait_are_told_so(server: RedisServer) -> 
     with pytest.raises(redis.ResponseError, match="unknown command"):
         await line.ask(b"*1\r\n" + packed(["NONSENSE"]))
     await line.aclose()
+
+
+class _Closed:
+    """A connection of redis-py that keeps its transport to itself."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_writer":
+            raise AttributeError(name)
+        return getattr(self._connection, name)
+
+
+async def test_a_redis_py_that_hands_on_no_transport_is_asked_by_its_own_client(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make: Any = aio.ConnectionPool.make_connection
+    monkeypatch.setattr(aio.ConnectionPool, "make_connection", lambda pool: _Closed(make(pool)))
+    with pytest.raises(NoTransport):
+        await AsyncLine(aio.ConnectionPool.from_url(server.url), 20).ask(packed(["PING"]))
+    one = limiter(server, Gcra("30/d"))
+    decisions = await asyncio.gather(*(one.decide_async("ada") for _ in range(40)))
+    assert sum(decision.allowed for decision in decisions) == 30
+    assert one.statistics().degraded == 0
+    assert (await one.decide_async("bob")).allowed
+    await one.aclose()
 
 
 async def test_what_is_no_redis_is_said_to_be_none() -> None:

@@ -1,7 +1,8 @@
 """One connection for all tasks of a loop: questions go out as they come, answers come in order.
 
 redis-py makes it, with all that a URL can say. Then its transport is read here, as what lies above
-would take one task at a time, and longer than the server does.
+would take one task at a time, and longer than the server does. That redis-py has a transport to
+hand on nobody promises: where it does not, its own client is taken.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ PENDING_MAX = 10_000
 _NO_SCRIPT = "NOSCRIPT"
 
 
+class NoTransport(RedisConnectionError):
+    """This version of redis-py keeps what it made to itself."""
+
+
 class AsyncLine:
     """Asks for the tasks of one loop; a question that is not answered within *step* seconds fails.
 
@@ -33,7 +38,7 @@ class AsyncLine:
         self._connecting: asyncio.Task[_Wire] | None = None
 
     async def ask(self, command: bytes) -> Any:
-        """The answer to *command*; raises what redis-py raises."""
+        """The answer to *command*; raises what redis-py raises, and `NoTransport`."""
         wire = self._wire
         if wire is None or wire.has_ended:
             wire = await self._connected()
@@ -64,8 +69,9 @@ class AsyncLine:
         connection = self._pool.make_connection()
         await connection.connect()
         writer = getattr(connection, "_writer", None)
-        if writer is None:
-            raise RedisConnectionError("this version of redis-py hands on no transport")
+        if not isinstance(writer, asyncio.StreamWriter):
+            await connection.disconnect()
+            raise NoTransport("this version of redis-py hands on no transport")
         # It would end it as soon as nobody holds it any more.
         connection._reader = connection._writer = None  # noqa: SLF001
         self._wire = _Wire(writer, self._step)

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
-from moreton.ratelimit.redis.async_line import AsyncLine
+from moreton.ratelimit.redis.async_line import AsyncLine, NoTransport
 from moreton.ratelimit.redis.lines import Lines
 from moreton.ratelimit.redis.wire import (
     VERSION_MIN,
@@ -32,7 +32,7 @@ CLUSTER = "redis+cluster"
 _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", CLUSTER)
 # A connection is waited for and made, it says hello, and it is asked: a quarter for each.
 _STEPS = 4
-# Of one loop to a cluster: tasks beyond that wait for one another.
+# Of one loop by redis-py's own client: tasks beyond that wait for one another.
 CONNECTIONS_MAX = 16
 
 
@@ -54,9 +54,10 @@ class Clients:
         self._async_lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLine] = (
             weakref.WeakKeyDictionary()
         )
-        self._async_clusters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
+        self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
             weakref.WeakKeyDictionary()
         )
+        self._has_transport = not self.is_cluster
 
     def run(self, script: Script, keys: Sequence[Key], arguments: Arguments) -> Any:
         """What *script* answers; raises what redis raises."""
@@ -85,8 +86,8 @@ class Clients:
     async def run_async(self, script: Script, keys: Sequence[Key], arguments: Arguments) -> Any:
         """As `run`; raises `TimeoutError` when all connections are busy for too long, too."""
         loop = asyncio.get_running_loop()
-        if self.is_cluster:
-            return await self._run_cluster(loop, script, keys, arguments)
+        if not self._has_transport:
+            return await self._run_by_client(loop, script, keys, arguments)
         line = self._async_lines.get(loop)
         if line is None:
             self._forget_ended_loops()
@@ -94,6 +95,9 @@ class Clients:
             line = self._async_lines[loop] = AsyncLine(pool, self._step)
         try:
             return await line.ask(evalsha(script, keys, arguments))
+        except NoTransport:
+            self._has_transport = False  # nothing was asked yet
+            return await self._run_by_client(loop, script, keys, arguments)
         except NoScriptError:
             pass
         try:
@@ -123,30 +127,31 @@ class Clients:
         line = self._async_lines.pop(loop, None)
         if line is not None:
             await line.aclose()
-        cluster, _ = self._async_clusters.pop(loop, (None, None))
-        if cluster is not None:
-            await cluster.aclose()
+        client, _ = self._async_clients.pop(loop, (None, None))
+        if client is not None:
+            await client.aclose()
 
-    async def _run_cluster(
+    async def _run_by_client(
         self,
         loop: asyncio.AbstractEventLoop,
         script: Script,
         keys: Sequence[Key],
         arguments: Arguments,
     ) -> Any:
-        found = self._async_clusters.get(loop)
+        found = self._async_clients.get(loop)
         if found is None:
             self._forget_ended_loops()
-            cluster = self._make(aio.RedisCluster, aio.retry.Retry(NoBackoff(), 0))
-            found = self._async_clusters[loop] = cluster, asyncio.Semaphore(CONNECTIONS_MAX)
-        cluster, places = found
+            kind = aio.RedisCluster if self.is_cluster else aio.Redis
+            client = self._make(kind, aio.retry.Retry(NoBackoff(), 0))
+            found = self._async_clients[loop] = client, asyncio.Semaphore(CONNECTIONS_MAX)
+        client, places = found
         async with asyncio.timeout(self._step):
             await places.acquire()
         try:
             # Not within a time limit of ours: a connection that is being made is not to be dropped.
-            return await cluster.evalsha(script.digest, len(keys), *keys, *arguments.values)
+            return await client.evalsha(script.digest, len(keys), *keys, *arguments.values)
         except NoScriptError:
-            return await cluster.eval(script.text, len(keys), *keys, *arguments.values)
+            return await client.eval(script.text, len(keys), *keys, *arguments.values)
         finally:
             places.release()
 
@@ -154,7 +159,7 @@ class Clients:
         """What belonged to a loop that has ended holds it, so that it would stay for good."""
         known: tuple[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any], ...] = (
             self._async_lines,
-            self._async_clusters,
+            self._async_clients,
         )
         for lines in known:
             for loop in [one for one in lines if one.is_closed()]:
