@@ -2,9 +2,10 @@
 
 The service is asked over HTTP/2 by h2load, as an Envoy asks it: the same question again and again,
 over several connections with several questions at a time. What it counted meanwhile is held against
-what was answered. Waiting is measured at the gateway: small groups of requests come at once, the
-first passes and each other waits for its turn. Its backend tells for how long the service had it
-wait, and what they take beyond that is held against what others take that wait for nothing.
+what was answered. Waiting is measured at the gateway: requests come in small groups, soon after
+each other; the first passes and each other waits for its turn. Its backend tells for how long the
+service had it wait, and what they take beyond that is held against what others take that wait for
+nothing, each of which comes when one that waits is due: a machine that halts then halts both.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -40,7 +42,10 @@ descriptors:
 _CONNECTIONS, _STREAMS = 8, 4
 _GROUP = 5
 _INTERVAL_MS = 10.0
+# Between the requests of a group: each is asked about by itself, as those are that do not wait.
+_STEP_MS = 3.0
 _ERROR_MS_MAX = 5.0
+Samples = list[tuple[float, float]]
 
 
 def run(*, quick: bool, console: Console) -> Result:
@@ -73,9 +78,10 @@ def _decisions(
         with running(command, log=folder / "serve.log", port=port):
             _warm(port, processes)
             rows = [("1 descriptor", ["one"]), ("3 descriptors", ["one", "two", "three"])]
-            for row, keys in [*rows, ("refused", ["none"])]:
+            rows = [*rows, ("refused", ["none"])]
+            for row, keys in rows[:1] if quick and processes > 1 else rows:
                 console.print(f"asking {processes} process(es), {row}")
-                rate, same = _asked(port, folder, keys, seconds=1 if quick else 5)
+                rate, same = _asked(port, folder, keys, seconds=0.5 if quick else 5.0)
                 ours[f"decisions/s, {row}, {processes} process(es)"] = round(rate)
                 exact = exact and same
     result.checks["what the service counted is what it answered"] = exact
@@ -87,14 +93,19 @@ def _warm(port: int, processes: int) -> None:
         _ask(port, ["warm"])
 
 
-def _asked(port: int, folder: Path, keys: list[str], *, seconds: int) -> tuple[float, bool]:
+def _asked(port: int, folder: Path, keys: list[str], *, seconds: float) -> tuple[float, bool]:
     """Decisions a second, and whether as many were counted."""
     body = _question(keys).SerializeToString()
     data = folder / "question"
     data.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
     before = _left(port, keys[0])
     command = [need("h2load"), f"-c{_CONNECTIONS}", f"-m{_STREAMS}", "-t1", f"-d{data}"]
-    command += [f"-D{seconds}", "--warm-up-time=0", "-H", "content-type: application/grpc"]
+    command += [
+        f"-D{round(seconds * 1000)}ms",
+        "--warm-up-time=0",
+        "-H",
+        "content-type: application/grpc",
+    ]
     command += ["-H", "te: trailers", f"http://127.0.0.1:{port}{METHOD}"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60).stdout
     rate = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", told)
@@ -165,33 +176,65 @@ def _waits(
         fleet(folder / "fleet", configuration) as made,
     ):
         console.print("waiting at the gateway")
-        rounds = 20 if quick else 150
-        samples = asyncio.run(_measure(made.port, rounds))
-    alone = [took for took, _ in samples["/fast"]]
-    waited = [(took - wait, wait) for took, wait in samples["/slow"] if wait]
-    beyond = [rest for rest, _ in waited]
-    ours["waits that were computed, ms, median"] = round(median([wait for _, wait in waited]), 2)
+        runs, rounds = (3, 25) if quick else (9, 80)
+        found = [asyncio.run(_measure(made.port, rounds)) for _ in range(runs)]
+    _judge(result, ours, found, rounds)
+
+
+def _judge(
+    result: Result,
+    ours: dict[str, float | int | str],
+    found: Sequence[Mapping[str, Samples]],
+    rounds: int,
+) -> None:
+    """Figures are medians of those of the runs, as each has its own share of what disturbs it."""
+    ours["waits that were computed, ms, median"] = round(
+        median([wait for samples in found for _, wait in samples["/slow"] if wait]), 2
+    )
+    errors, enough = [], True
+    for samples in found:
+        alone = [took for took, _ in samples["/fast"]]
+        beyond = [took - wait for took, wait in samples["/slow"] if wait]
+        # What the machine does to both is in both: they come at the same time.
+        errors.append(percentile(beyond, 0.99) - percentile(alone, 0.99))
+        enough = enough and len(beyond) >= rounds * (_GROUP - 2)
     for name, at in (("median", 0.5), ("p99", 0.99)):
-        ours[f"a request that waits for nothing, ms, {name}"] = round(percentile(alone, at), 2)
-        ours[f"one that waits, beyond its wait, ms, {name}"] = round(percentile(beyond, at), 2)
-    # What the machine does to both is in both: they take turns.
-    error = percentile(beyond, 0.99) - percentile(alone, 0.99)
+        alone = [percentile([took for took, _ in each["/fast"]], at) for each in found]
+        beyond = [percentile([took - w for took, w in each["/slow"] if w], at) for each in found]
+        ours[f"a request that waits for nothing, ms, {name}"] = round(median(alone), 2)
+        ours[f"one that waits, beyond its wait, ms, {name}"] = round(median(beyond), 2)
+    error = median(errors)
     ours["error of a wait, ms, p99"] = round(error, 2)
+    ours["error of a wait, ms, p99, least"] = round(min(errors), 2)
+    ours["error of a wait, ms, p99, most"] = round(max(errors), 2)
     result.checks["p99 of what waiting adds is the computed wait, within 5 ms"] = (
-        len(waited) >= rounds * (_GROUP - 2) and abs(error) <= _ERROR_MS_MAX
+        enough and abs(error) <= _ERROR_MS_MAX
     )
 
 
-async def _measure(port: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+async def _measure(port: int, rounds: int) -> dict[str, Samples]:
     """By path, of each request: what it took, and how long it was to wait; in ms."""
-    lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(_GROUP)]
-    await _until_limited(lines)
-    found: dict[str, list[tuple[float, float]]] = {"/slow": [], "/fast": []}
+    lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * _GROUP - 1)]
+    slow, fast = lines[:_GROUP], lines[_GROUP:]
+    await _until_limited(slow)
+    found: dict[str, Samples] = {"/slow": [], "/fast": []}
     for _ in range(rounds):
-        for path, kept in found.items():
-            kept.extend(await asyncio.gather(*(_request(line, path) for line in lines)))
-            # Until nobody waits any more.
-            await asyncio.sleep(2 * _GROUP * _INTERVAL_MS / 1000)
+        # Until nobody waits any more.
+        await asyncio.sleep(2 * _INTERVAL_MS / 1000)
+        began = time.perf_counter()
+        calls = [
+            *(
+                _request(line, "/slow", began + turn * _STEP_MS / 1000)
+                for turn, line in enumerate(slow)
+            ),
+            *(
+                _request(line, "/fast", began + turn * _INTERVAL_MS / 1000)
+                for turn, line in enumerate(fast, 1)
+            ),
+        ]
+        told = await asyncio.gather(*calls)
+        found["/slow"].extend(told[:_GROUP])
+        found["/fast"].extend(told[_GROUP:])
     for _, writer in lines:
         writer.close()
     return found
@@ -203,7 +246,8 @@ async def _until_limited(
     """Until the gateway has the limits and the service answers."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        told = await asyncio.gather(*(_request(line, "/slow") for line in lines))
+        now = time.perf_counter()
+        told = await asyncio.gather(*(_request(line, "/slow", now) for line in lines))
         if any(wait for _, wait in told):
             return
         await asyncio.sleep(0.2)
@@ -211,10 +255,11 @@ async def _until_limited(
 
 
 async def _request(
-    line: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: str
+    line: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: str, began: float
 ) -> tuple[float, float]:
+    """What a request takes that comes when it is *began*, and how long it was to wait; in ms."""
     reader, writer = line
-    began = time.perf_counter()
+    await asyncio.sleep(began - time.perf_counter())
     writer.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     took = (time.perf_counter() - began) * 1000

@@ -27,7 +27,7 @@ _FEW = {"limit": "1/h", "burst": 1}
 
 def run(*, quick: bool, console: Console) -> Result:
     """CPU of the proxy for each flooded request."""
-    rounds, seconds = (3, 0.3) if quick else (9, 2.0)
+    rounds, seconds = (2, 0.3) if quick else (9, 2.0)
     floods = {"served": _keeping, "refused with 429": _keeping, "429 on new connections": _new}
     floods["dropped"] = _new
     found: dict[str, list[float]] = {name: [] for name in floods}

@@ -42,7 +42,7 @@ LIMITS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 
 def run(*, quick: bool, console: Console) -> Result:
     """Measure each set of limits beside none."""
-    rounds = 5 if quick else 25
+    rounds = 2 if quick else 25
     rps: dict[str, list[float]] = {name: [] for name in LIMITS}
     costs: dict[str, list[float]] = {name: [] for name in LIMITS}
     failures = 0

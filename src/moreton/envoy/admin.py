@@ -66,9 +66,12 @@ class AdminClient:
         """Envoys that say the same can hand their sockets to each other."""
         return (await self.get("/hot_restart_version")).decode().strip()
 
-    async def stats(self, pattern: str) -> dict[str, int]:
-        """Counters and gauges whose names match the regex *pattern*."""
-        query = urlencode({"format": "json", "filter": pattern}, quote_via=quote)
+    async def stats(self, pattern: str, *, only_counters: bool = False) -> dict[str, int]:
+        """Counters and gauges whose names match the regex *pattern*; *only_counters* costs less."""
+        asked = {"format": "json", "filter": pattern}
+        if only_counters:
+            asked["type"] = "Counters"
+        query = urlencode(asked, quote_via=quote)
         return {
             item["name"]: item["value"]
             for item in json.loads(await self.get(f"/stats?{query}"))["stats"]

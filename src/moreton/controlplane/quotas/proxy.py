@@ -63,7 +63,7 @@ class PlaneProxy:
     async def counters(self) -> Mapping[tuple[str, str], int] | None:
         """See `Proxy.counters`."""
         try:
-            return read_asked(await self._admin.stats(ASKED_PATTERN))
+            return read_asked(await self._admin.stats(ASKED_PATTERN, only_counters=True))
         except EnvoyDoesNotAnswer:
             return None
 

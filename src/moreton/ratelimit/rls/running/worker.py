@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -56,6 +57,9 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, ending.set)
+        # What is there now stays: looked through, it would hold up those who wait, for 40 ms.
+        gc.collect()
+        gc.freeze()
         try:
             while not ending.is_set() and (parent is None or os.getppid() == parent):
                 with contextlib.suppress(TimeoutError):
