@@ -42,6 +42,8 @@ clients:
   api_keys: {keys: {acme: {key: the-secret}}}
 limits:
   login: {at: service, match: {paths: /login}, by: address, limit: 2/h}
+  each: {by: address, limit: 100/s}
+  exact: {by: address, limit: 100/s, scope: exact}
 """
 
 
@@ -176,7 +178,8 @@ async def test_what_cannot_be_read_in_the_store_keeps_nothing_else_back(plane: P
 
 
 async def test_limits_are_listed_and_explained(plane: Plane) -> None:
-    (login,) = (await plane.ask("GET", "/v1/limits")).json()
+    login, *others = (await plane.ask("GET", "/v1/limits")).json()
+    assert [one["name"] for one in others] == ["each", "exact"]
     assert (login["name"], login["limit"], login["match"]) == ("login", "2/h", "/login")
     await plane.change("POST", "/v1/limits/bans", {"who": "192.0.2.0/24"})
     query = "method=POST&url=/login&address=192.0.2.9&header=x-api-key:%20the-secret"
@@ -199,6 +202,18 @@ async def test_services_are_told_no_secret_and_nothing_twice(plane: Plane) -> No
         assert (again.status_code, again.content) == (304, b"")
         await plane.change("POST", "/v1/limits/bans", {"who": "tier=x"})
         assert (await client.get("/v1/limits/rules", headers=same)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("rule", "advice"),
+    [("each", "counts of all its keys anew"), ("exact", "what was counted stays")],
+)
+async def test_a_reset_that_reaches_nobody_is_refused(plane: Plane, rule: str, advice: str) -> None:
+    answer = await plane.ask("POST", "/v1/limits/resets", {"rule": rule, "key": "192.0.2.7"})
+    assert answer.status_code == STATUSES[ObjectNotValid]
+    assert "nothing was reset" in answer.json()["detail"]
+    assert advice in answer.json()["detail"]
+    assert plane.orders.resets == []
 
 
 async def test_a_service_follows_rules_bans_and_resets(

@@ -80,6 +80,8 @@ def reset(
 ) -> None:
     """Let a key begin anew with a limit, in the services that follow the control plane.
 
+    A limit that gateways keep is refused: there no key can begin anew by itself.
+
     [bold]Examples[/]
 
       moreton limits reset login 192.0.2.7

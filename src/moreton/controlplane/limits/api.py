@@ -27,6 +27,7 @@ from moreton.gateway.core.model import Route
 from moreton.kernel.quantities import parse_duration
 from moreton.ratelimit.config.words import ban_of, read_moment
 from moreton.ratelimit.core.rules.seen import Caller
+from moreton.ratelimit.core.rules.values import LimitRule, Place, Scope
 from moreton.ratelimit.rulebook.documents import rules_document
 
 _KEY_CHARS_MAX = 1000
@@ -104,13 +105,31 @@ def limits_router(
 
     @router.post("/resets", status_code=http.HTTPStatus.CREATED)
     async def reset(body: ResetBody) -> dict[str, Any]:
-        """A key begins anew, in services within seconds."""
-        if body.rule not in settings().limits.rules:
+        """A key begins anew, in services within seconds; 422 for a limit that gateways keep."""
+        rule = settings().limits.rules.get(body.rule)
+        if rule is None:
             raise UnknownObject(what=f'limit "{body.rule}"')
+        if rule.at is Place.GATEWAY:
+            raise ObjectNotValid(_at_gateways(rule))
         found = await orders.reset(body.rule, body.key)
         return {"id": found.id, "rule": found.rule, "key": found.key}
 
     return router
+
+
+def _at_gateways(rule: LimitRule) -> str:
+    """Why no key of *rule* begins anew."""
+    kept = rule.scope is Scope.EXACT
+    advice = (
+        "raise the limit until the key is free again: what was counted stays"
+        if kept
+        else "change the limit, which begins the counts of all its keys anew"
+    )
+    where = "by the rate limit service" if kept else "by each proxy"
+    return (
+        f'limit "{rule.name}" is counted for gateways {where}, where no key can begin anew by '
+        f"itself: nothing was reset; {advice}, or take `at: service`"
+    )
 
 
 def _add_bans(router: APIRouter, settings: Callable[[], Settings], orders: LimitOrders) -> None:
