@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import signal
 import socket
 import ssl
@@ -32,6 +33,9 @@ def test_registered_instance_gets_requests_until_it_leaves(world: World) -> None
     wait_until(lambda: world.ask("/c/") == (200, "c"), "the instance answers")
     assert world.backend("c") in world.run("services", "c").stdout
     assert instance in world.run("instances", "c").stdout
+    serving = {"a": {"serving": 1}, "c": {"serving": 1}}
+    wait_until(lambda: _listed(world) == [*serving.items()], "each service is listed once")
+    assert json.loads(world.run("services", "a", "--json").stdout)["states"] == serving["a"]
     world.api.call("DELETE", f"/v1/services/c/instances/{instance}")
     start = time.monotonic()
     wait_until(lambda: world.ask("/c/")[0] == 503, "the instance is gone")
@@ -77,6 +81,11 @@ def test_gateway_without_a_route_gets_its_first_by_an_edit(world: World) -> None
     world.start()
     world.write({**document, "routes": routes})
     wait_until(lambda: world.ask() == (200, "a"), "the route that was added is in force")
+
+
+def _listed(world: World) -> list[tuple[str, dict[str, int]]]:
+    found = json.loads(world.run("services", "--json").stdout)
+    return [(each["name"], each["states"]) for each in found]
 
 
 def _answer(world: World) -> tuple[int, str] | None:

@@ -59,9 +59,9 @@ def _all(api: Api) -> list[dict[str, Any]]:
     for each in api.get("/v1/instances"):
         registered.setdefault(each["service"], []).append(each)
     defined = api.get("/v1/services")
-    known = {each["discover"] for each in defined}
+    known = {_registered_as(each) for each in defined}
     return [
-        {**each, "states": states(registered.get(each["discover"], ()))} for each in defined
+        {**each, "states": states(registered.get(_registered_as(each), ()))} for each in defined
     ] + [_undefined(name, registered[name]) for name in sorted(registered) if name not in known]
 
 
@@ -75,8 +75,15 @@ def _one(api: Api, name: str) -> list[dict[str, Any]]:
         if not there:
             raise
         return [_undefined(name, there)]
-    there = api.get(f"/v1/services/{found['discover']}/instances") if found["discover"] else []
-    return [{**found, "states": states(there)}]
+    registered = _registered_as(found)
+    there = api.get("/v1/instances", prefix=registered)
+    mine = (each for each in there if each["service"] == registered)
+    return [{**found, "states": states(mine)}]
+
+
+def _registered_as(service: Mapping[str, Any]) -> str:
+    """The name that its instances have in the registry: those of its addresses have its own."""
+    return str(service["discover"] or service["name"])
 
 
 def _undefined(name: str, there: list[dict[str, Any]]) -> dict[str, Any]:
