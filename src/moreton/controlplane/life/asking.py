@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from moreton.controlplane.following import in_background
 from moreton.controlplane.life.places import state_of
 from moreton.controlplane.life.stopping import StopSignals
 from moreton.controlplane.settings import Settings
-from moreton.envoy.identity import (
-    ProcessIdentity,
-    Remembered,
-    identify,
-    read_remembered,
-    write_identity,
-)
+from moreton.envoy.identity import ProcessIdentity, Remembered, read_remembered, write_identity
+from moreton.envoy.process.ending import reap
 from moreton.envoy.process.folder import EnvoyFolder
 from moreton.envoy.process.logs import LogFile
+from moreton.envoy.process.spawning import spawn_orphan
+from moreton.kernel.errors import MoretonError
 from moreton.kernel.quantities import format_duration
 from moreton.ratelimit.core.rules.values import Mode
 from moreton.ratelimit.rls.core.facts import is_asked_for
@@ -41,7 +38,10 @@ _GRACE = timedelta(seconds=5)
 # One that ends at once is started again so soon, and then less often.
 _AGAIN_SECONDS = 0.25
 _AGAIN_SECONDS_MAX = 10.0
+# One that runs for so long has begun, and is no trouble any more.
+_STEADY_SECONDS = 5.0
 _COMMAND = "command"
+_WHAT = "rate limit service"
 
 
 def asked_socket(settings: Settings) -> Path:
@@ -61,32 +61,49 @@ class AskedService:
 
     plane: Plane
     path: Path
-    _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _pause: float = field(default=_AGAIN_SECONDS, init=False)
 
     async def keep(self) -> None:
         """Start it while it is needed, adopt one that runs, and stop it when it is not."""
-        pause = _AGAIN_SECONDS
         while True:
-            edited = asyncio.create_task(self.plane.next_edit().wait())
-            waits: list[asyncio.Task[Any]] = [edited]
-            if not asks(self.plane.settings):
-                await self.stop()
-            else:
-                identity = await self._running()
-                waits.append(asyncio.create_task(identity.wait_gone()))
+            edit = self.plane.next_edit()
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for one in waits:
-                    one.cancel()
-            if edited.done() and not edited.cancelled():
-                pause = _AGAIN_SECONDS
+                why = await self._keep_until(edit)
+            except (OSError, MoretonError) as error:
+                why = f"it cannot be kept, {error}"
+            if not why:
+                self._pause = _AGAIN_SECONDS
                 continue
-            if self._child is not None:
-                self._child.poll()
-            _LOG.warning("the rate limit service ended; it is started again")
-            await asyncio.sleep(pause)
-            pause = min(_AGAIN_SECONDS_MAX, pause * 2)
+            prevents = "rules in scope exact go by their on_outage; it is started again"
+            self.plane.troubles.begin(_WHAT, f"{why}: {prevents}")
+            await asyncio.sleep(self._pause)
+            self._pause = min(_AGAIN_SECONDS_MAX, self._pause * 2)
+
+    async def _keep_until(self, edit: asyncio.Event) -> str:
+        """Keep it as the settings say until *edit*; why it ended, when it did before."""
+        if not asks(self.plane.settings):
+            await self.stop()
+            self.plane.troubles.end(_WHAT)
+            await edit.wait()
+            return ""
+        began = self._log.size()
+        identity = await self._running()
+        waits = [asyncio.create_task(one) for one in (edit.wait(), identity.wait_gone())]
+        try:
+            first = asyncio.FIRST_COMPLETED
+            done, _ = await asyncio.wait(waits, timeout=_STEADY_SECONDS, return_when=first)
+            if not done:
+                self._pause = _AGAIN_SECONDS
+                self.plane.troubles.end(_WHAT)
+                await asyncio.wait(waits, return_when=first)
+        finally:
+            for one in waits:
+                one.cancel()
+        if edit.is_set():
+            return ""
+        reap(identity.pid)  # it may be our child, where we are init
+        said = self._log.tail(1, since=began)
+        return f"it ended, {said or f'and said nothing in {self._log.path}'}"
 
     async def stop(self) -> None:
         """End it, if it runs."""
@@ -94,8 +111,10 @@ class AskedService:
         if found is not None:
             await found.identity.end(_GRACE)
         self._file.unlink(missing_ok=True)
-        if self._child is not None:
-            self._child.poll()
+
+    @property
+    def _log(self) -> LogFile:
+        return LogFile(state_of(self.plane.settings) / "limits.log")
 
     @property
     def _file(self) -> Path:
@@ -112,20 +131,14 @@ class AskedService:
         return self._begin(command)
 
     def _begin(self, command: list[str]) -> ProcessIdentity:
-        log = LogFile(state_of(self.plane.settings) / "limits.log")
+        log = self._log
         log.bound()
-        with log.path.open("ab") as output:
-            child = subprocess.Popen(  # noqa: S603 - our own program
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._child = child
-        identity = identify(child.pid) or ProcessIdentity(child.pid, "", "")
-        write_identity(self._file, identity, {_COMMAND: "\n".join(command)})
-        _LOG.info("the rate limit service is process %d, it logs to %s", child.pid, log.path)
+
+        def remember(identity: ProcessIdentity) -> None:
+            write_identity(self._file, identity, {_COMMAND: "\n".join(command)})
+
+        identity = spawn_orphan(command, output=log.path, errors=log.path, remember=remember)
+        _LOG.info("the rate limit service is process %d, it logs to %s", identity.pid, log.path)
         return identity
 
     def _command(self) -> list[str]:
@@ -143,12 +156,9 @@ class AskedService:
 async def asked(plane: Plane, path: Path, signals: StopSignals) -> AsyncIterator[None]:
     """Within the block the service is kept; at the end it goes on when Envoy does."""
     service = AskedService(plane, path)
-    keeping = asyncio.create_task(service.keep(), name="limits")
     try:
-        yield
+        async with in_background(service.keep(), name="limits"):
+            yield
     finally:
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
         if not signals.leaves(otherwise=False):
             await service.stop()

@@ -9,17 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from moreton.envoy.identity import ProcessIdentity, identify
-
-# `exec` keeps pid and start time, so what is remembered of the waiting shell holds for the program.
-_CHILD = """
-out=$1; err=$2; shift 2
-read -r go || exit 125
-exec "$@" </dev/null >>"$out" 2>>"$err"
-"""
 
 # Envoy asks the kernel to be ended with its parent (PR_SET_PDEATHSIG), so it must have none but
 # init: the outer shell ends at once, and the program begins after that. Its soft limit of open
@@ -35,27 +28,6 @@ echo $!
 """
 
 
-def spawn_child(
-    command: Sequence[str],
-    *,
-    output: Path,
-    remember: Callable[[ProcessIdentity], None],
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> ProcessIdentity:
-    """Start *command* as our child and the leader of a session of its own.
-
-    *remember* is called before the program begins; if it raises, the program never does. What
-    the program writes is appended to *output*. Who waits for its end must reap it (`reap`).
-    Raises `OSError`; a command that cannot be run ends with status 126 or 127 instead.
-    """
-    waiting = _shell(_CHILD, command, (output, output), cwd=cwd, env=env, talks=False)
-    try:
-        return _let_go(waiting, waiting.pid, remember)
-    finally:
-        waiting.returncode = 0  # its end is for `reap`, not for Popen
-
-
 def spawn_orphan(
     command: Sequence[str],
     *,
@@ -65,9 +37,18 @@ def spawn_orphan(
 ) -> ProcessIdentity:
     """Start *command* in a session of its own as nobody's child, so that it outlives us.
 
-    As `spawn_child`, but its standard output goes to *output* and its errors to *errors*.
+    *remember* is called before the program begins; if it raises, the program never does. Its
+    standard output is appended to *output*, its errors to *errors*. Raises `OSError`; a command
+    that cannot be run ends with status 126 or 127 instead.
     """
-    shell = _shell(_ORPHAN, command, (output, errors), cwd=None, env=None, talks=True)
+    files = (str(file.absolute()) for file in (output, errors))
+    shell = subprocess.Popen(  # noqa: S603 - a fixed script; the command is not parsed again
+        ["/bin/sh", "-c", _ORPHAN, "moreton", *files, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     assert shell.stdout is not None
     with shell.stdout:
         said = shell.stdout.read()
@@ -77,26 +58,6 @@ def spawn_orphan(
             shell.stdin.close()
         raise ProcessLookupError(f"{command[0]} could not be started")
     return _let_go(shell, int(said), remember)
-
-
-def _shell(
-    script: str,
-    command: Sequence[str],
-    files: tuple[Path, Path],
-    *,
-    cwd: Path | None,
-    env: Mapping[str, str] | None,
-    talks: bool,
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - fixed scripts; the command is not parsed again
-        ["/bin/sh", "-c", script, "moreton", *(str(file.absolute()) for file in files), *command],
-        cwd=cwd,
-        env=None if env is None else dict(env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE if talks else subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
 
 
 def _let_go(
