@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moreton.cli.arguments import write_file
 from moreton.cli.client import DEFAULT_CONFIG
 from moreton.cli.exits import Exit
 from moreton.cli.output import AsJson, print_json, print_line
@@ -88,7 +89,7 @@ def schema(
         return
     import json  # noqa: PLC0415 - only here
 
-    output.write_text(json.dumps(settings_schema(), indent=2) + "\n")
+    write_file("--output", output, json.dumps(settings_schema(), indent=2) + "\n")
     print_line(f"written to {output}")
 
 

@@ -180,3 +180,9 @@ def test_doctor_finds_envoy_ports_disk_clock_and_limits(file: Path) -> None:
 
 def test_version_is_told() -> None:
     assert call("--version").output.startswith("moreton ")
+
+
+def test_schema_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    result = call("schema", "--output", str(tmp_path / "nowhere" / "schema.json"))
+    assert result.exit_code == Exit.USAGE
+    assert "cannot be written, no such file or directory" in unboxed(result)

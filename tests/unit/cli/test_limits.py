@@ -115,6 +115,12 @@ def test_simulate_says_what_is_wrong_with_a_log() -> None:
     assert call("simulate", "empty.log").exit_code == Exit.NO
     Path("cut.log").write_bytes(gzip.compress(LINE.format("192.0.2.7", 0).encode() * 99)[:-20])
     assert call("simulate", "cut.log").exit_code == Exit.USAGE
+    spoilt = bytearray(gzip.compress("".join(map(str, range(9999))).encode()))
+    spoilt[2000:2100] = bytes(100)
+    Path("spoilt.log").write_bytes(spoilt)
+    told = call("simulate", "spoilt.log")
+    assert told.exit_code == Exit.USAGE, told.exception
+    assert "spoilt.log cannot be read" in told.output
     assert call("simulate", "empty.log", "--rule", "nothing").exit_code == Exit.USAGE
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import typer
 
 from moreton.cli.exits import Exit, guarded
 from moreton.cli.main import application
@@ -111,6 +113,23 @@ def test_picture_is_an_svg_with_a_row_for_each_step(url: str, run: Run, tmp_path
     root = ET.fromstring((tmp_path / "a.svg").read_text())  # noqa: S314 - our own
     words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
     assert {"stock", "money", "courier", "pay", "mail", "goes back"} <= words
+
+
+def test_picture_that_cannot_be_written_is_said(url: str, run: Run, tmp_path: Path) -> None:
+    parked(url, Shop())
+    with pytest.raises(typer.BadParameter, match="cannot be written, no such file or directory"):
+        run("show", "a", "--svg", str(tmp_path / "nowhere" / "a.svg"))
+
+
+def test_decision_is_noted_of_a_user_whom_the_machine_cannot_name(
+    url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # as in many containers
+    parked(url, Shop())
+    assert run("skip", "a", "--note", "by hand")[0] == Exit.OK
+    assert "somebody@" in run("show", "a")[1]
 
 
 def test_what_is_not_there_is_said_and_nothing_is_made(url: str, run: Run, tmp_path: Path) -> None:

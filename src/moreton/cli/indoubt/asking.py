@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import check_is_there
 from moreton.cli.exits import Exit
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
 
@@ -124,7 +124,7 @@ def _look(log: str, participants: list[str], tcc: str) -> tuple[Report, list[Rec
         return report, []
     from moreton.transactions.tcc import open_log  # noqa: PLC0415 - as above
 
-    _check_is_there(tcc)
+    check_is_there(tcc)
     opened = open_log(tcc)
     try:
         return report, opened.unfinished()
@@ -138,7 +138,7 @@ def _resolver(log: str, participants: list[str]) -> Iterator[Resolver]:
 
     if not log or not participants:
         raise typer.BadParameter("give --log, and a --participant for each database")
-    _check_is_there(log)
+    check_is_there(log)
     with contextlib.ExitStack() as stack:
         opened = open_decisions(log)
         stack.callback(opened.close)
@@ -152,7 +152,7 @@ def _participant(text: str) -> Participant:
     import moreton.transactions.twophase as home  # noqa: PLC0415 - as above
 
     name, _, url = text.partition("=")
-    _check_is_there(url)
+    check_is_there(url)
     try:
         if url.startswith("sqlite:///"):
             return home.SqliteParticipant(name, url.removeprefix("sqlite:///"))
@@ -163,13 +163,6 @@ def _participant(text: str) -> Participant:
     raise typer.BadParameter(
         f"--participant {name}=…: write NAME=sqlite:///file or NAME=postgresql://…"
     )
-
-
-def _check_is_there(url: str) -> None:
-    """A file that is not there would be made, and know nothing: all would seem to be orphans."""
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).is_file():
-        raise typer.BadParameter(f"{path} is not there: give the file that the programs use")
 
 
 def _show(report: Report, unfinished: list[Record]) -> None:

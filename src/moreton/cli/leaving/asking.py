@@ -10,14 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, TypeVar
-
-import typer
 
 from moreton.cli.client import Api, ApiRefused, ApiUnreachable
 from moreton.kernel.errors import MoretonError
-from moreton.kernel.quantities import parse_duration
 
 # A control plane that is started again, or another node that takes over, is there within this.
 PATIENCE_SECONDS = 60.0
@@ -96,15 +92,6 @@ def asker() -> str:
     with contextlib.suppress(Exception):  # a user without a name in the machine's list
         user = getpass.getuser()
     return f"{user}@{os.uname().nodename}"[:255]
-
-
-def duration(option: str, text: str) -> timedelta:
-    """The duration in *text*. Raises `typer.BadParameter`."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        message = f"{option}: {error}"
-        raise typer.BadParameter(message) from error
 
 
 def tell(text: str) -> None:

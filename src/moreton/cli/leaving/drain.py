@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import duration
 from moreton.cli.client import DEFAULT_CONFIG, Api, ApiRefused, Config
 from moreton.cli.leaving.asking import (
     asker,
-    duration,
     find_instance,
     path_of,
     patiently,

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from moreton.cli.arguments import duration
 from moreton.cli.client import DEFAULT_CONFIG, Api, Config
-from moreton.cli.leaving.asking import PATIENCE_SECONDS, asker, duration, patiently, tell
+from moreton.cli.leaving.asking import PATIENCE_SECONDS, asker, patiently, tell
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.quantities import format_duration

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from moreton.cli.client import Api
 from moreton.controlplane.errors import NotRunning
 
@@ -29,11 +27,3 @@ def settings_of(config: Path) -> Settings:
     from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - pydantic
 
     return load_settings(config)
-
-
-def pair(text: str) -> tuple[str, str]:
-    """A header's name, in lower case, and its value."""
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise typer.BadParameter(f"{text!r} is not a header; write `name: value`")
-    return name.strip().lower(), value.strip()

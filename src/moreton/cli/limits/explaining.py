@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import header_pair
 from moreton.cli.client import DEFAULT_CONFIG, Config
 from moreton.cli.exits import Exit
-from moreton.cli.limits.asking import pair, running, settings_of
+from moreton.cli.limits.asking import running, settings_of
 from moreton.cli.output import AsJson, print_json, print_line
 
 
@@ -50,7 +51,7 @@ def explain(
             "/v1/limits/explain",
             method=method,
             url=url,
-            header=[": ".join(pair(one)) for one in header or []],
+            header=[": ".join(header_pair(one)) for one in header or []],
             address=address,
             gateway=gateway,
             service=service,
@@ -71,7 +72,7 @@ def _read(
 
     settings = settings_of(config)
     address, gateway, service = place
-    caller = Caller(method, url, dict(map(pair, headers)), address, gateway, service)
+    caller = Caller(method, url, dict(map(header_pair, headers)), address, gateway, service)
     try:
         return explanation(settings, settings.routes.values(), (), caller, utc_now())
     except ValueError as error:

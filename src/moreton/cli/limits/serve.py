@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moreton.kernel.quantities import parse_duration, parse_percentage
+from moreton.cli.arguments import duration
+from moreton.kernel.quantities import parse_percentage
 
 if TYPE_CHECKING:
     from moreton.ratelimit.rls.core.tree import Away
@@ -135,10 +136,7 @@ def _check_listen(listen: str, processes: int) -> None:
 
 
 def _budget(text: str) -> timedelta:
-    try:
-        found = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--budget: {error}") from error
+    found = duration("--budget", text)
     if not found:
         raise typer.BadParameter("--budget is 0, in which no Redis could answer; write 50ms")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -153,8 +154,8 @@ def _lines(log: Path) -> Iterator[Iterator[str]]:
             raw.seek(0)
             stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
             yield iter(io.TextIOWrapper(stream, encoding="utf-8", errors="replace"))
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise typer.BadParameter(f"{log} cannot be read: {reason}") from error
     except EOFError as error:
         raise typer.BadParameter(f"{log} is cut off: {error}") from error

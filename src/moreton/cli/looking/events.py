@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import duration
 from moreton.cli.client import DEFAULT_CONFIG, Api, ApiUnreachable, Config
-from moreton.cli.leaving.asking import duration, patiently, tell
+from moreton.cli.leaving.asking import patiently, tell
 from moreton.cli.looking.instances import address
 from moreton.cli.looking.services import counted, states
 from moreton.cli.output import AsJson, print_json, print_line, print_rows

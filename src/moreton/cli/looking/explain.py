@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import header_pair
 from moreton.cli.client import DEFAULT_CONFIG, Api, Config
 from moreton.cli.exits import Exit
 from moreton.cli.looking.policies import explain_policy
@@ -73,19 +74,12 @@ def _read(config: Any, method: str, url: str, headers: list[str]) -> Any:
     from moreton.controlplane.assembly.explaining import explanation  # noqa: PLC0415 - pydantic
     from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - as above
 
-    pairs = dict(map(_pair, headers))
+    pairs = dict(map(header_pair, headers))
     settings = load_settings(config)
     try:
         return explanation(settings.routes.values(), settings, method.upper(), url, pairs)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise typer.BadParameter(f"{text!r} is not a header; write `name: value`")
-    return name.strip().lower(), value.strip()
 
 
 def _say(found: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import check_is_there
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
 from moreton.kernel.quantities import format_duration
 
@@ -133,6 +134,7 @@ def drop(
 def _letters(database: str) -> Iterator[DeadLetters]:
     from moreton.transactions.outbox.dead import DeadLetters  # noqa: PLC0415 - help needs it not
 
+    check_is_there(database)
     with closing(DeadLetters(database)) as letters:
         yield letters
 

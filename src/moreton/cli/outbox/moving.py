@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moreton.cli.arguments import check_is_there, duration
 from moreton.cli.outbox.dead import Database
 from moreton.cli.output import AsJson, print_json, print_line
-from moreton.kernel.quantities import format_duration, parse_duration
+from moreton.kernel.quantities import format_duration
+
+if TYPE_CHECKING:
+    from moreton.transactions.outbox import Outbox
 
 Topic = Annotated[str, typer.Argument(help="The topic of the outbox.")]
 Table = Annotated[str, typer.Option(help="The outbox's table, if it has a name of its own.")]
 _TABLE = "moreton_outbox"
+_ANY_TOPIC = "any"  # where only the table matters
 
 
 def relay(
@@ -40,11 +45,9 @@ def relay(
 
       moreton outbox relay orders --database sqlite:///orders.db --broker sqlite:///events.db
     """
-    from moreton.transactions.outbox import Outbox, Relay  # noqa: PLC0415 - help needs it not
+    from moreton.transactions.outbox import Relay  # noqa: PLC0415 - help needs it not
 
-    outbox = _checked(lambda: Outbox(topic, table=table))
-    assert isinstance(outbox, Outbox)
-    kept = _duration(keep)
+    outbox, kept = _outbox(topic, table), duration("--keep", keep)
     print_line(f"relaying {topic}; stop it with Ctrl-C")
     Relay(outbox, database=database, broker=broker, keep=kept).run()
 
@@ -58,7 +61,8 @@ def status(*, database: Database, table: Table = _TABLE, as_json: AsJson = False
     """
     from moreton.transactions.outbox.looking import look  # noqa: PLC0415 - help needs it not
 
-    found = look(database, table)
+    check_is_there(database)
+    found = look(database, _outbox(_ANY_TOPIC, table).table)
     if as_json:
         print_json(found)
         return
@@ -88,12 +92,11 @@ def resend(
 
       moreton outbox resend orders --since 10m --database postgresql:///orders
     """
-    from moreton.transactions.outbox import Outbox  # noqa: PLC0415 - help needs it not
-    from moreton.transactions.outbox.looking import send_again  # noqa: PLC0415 - as above
+    from moreton.transactions.outbox.looking import send_again  # noqa: PLC0415 - help needs it not
 
-    outbox = _checked(lambda: Outbox(topic, table=table))
-    assert isinstance(outbox, Outbox)
-    count = send_again(database, outbox, _duration(since))
+    check_is_there(database)
+    outbox = _outbox(topic, table)
+    count = send_again(database, outbox, duration("--since", since))
     if as_json:
         print_json({"resent": count})
     else:
@@ -117,6 +120,7 @@ def skip_lost(
     """
     from moreton.transactions.outbox.looking import forget_position  # noqa: PLC0415 - as above
 
+    check_is_there(database)
     known = forget_position(database, consumer, topic)
     if as_json:
         print_json({"known": known})
@@ -142,20 +146,14 @@ def schema(*, dialect: Annotated[DialectName, typer.Option()], table: Table = _T
     """
     from moreton.transactions.outbox.looking import tables  # noqa: PLC0415 - help needs it not
 
-    for each in tables(dialect.value, table):
+    for each in tables(dialect.value, _outbox(_ANY_TOPIC, table).table):
         print_line(f"{each};")
 
 
-def _checked(make: object) -> object:
-    assert callable(make)
-    try:
-        return make()
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+def _outbox(topic: str, table: str) -> Outbox:
+    from moreton.transactions.outbox import Outbox  # noqa: PLC0415 - help needs it not
 
-
-def _duration(text: str) -> timedelta:
     try:
-        return parse_duration(text)
+        return Outbox(topic, table=table)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

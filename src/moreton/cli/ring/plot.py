@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import write_file
 from moreton.cli.output import AsJson, console, print_json, print_line, print_rows
 from moreton.election.ring.core.algorithms import Algorithm
 
@@ -50,7 +51,7 @@ def plot(
         if not algorithm or case.algorithm in algorithm
     }
     if svg is not None:
-        _write(svg, svg_chart(curves))
+        write_file("--svg", svg, svg_chart(curves))
     if as_json:
         print_json(_document(curves, seed))
         return
@@ -64,15 +65,6 @@ def plot(
     print_rows(["", "nodes", "measured", "theory", "ratio"], rows, empty="")
     if svg is not None:
         print_line(f"written: {svg}")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        message = f"{path} cannot be written, {reason}"
-        raise typer.BadParameter(message, param_hint="--svg") from error
 
 
 def _document(curves: Any, seed: int) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from moreton.cli.leaving.asking import asker
 from moreton.cli.output import AsJson, print_json, print_line
 from moreton.cli.saga.log import DEFAULT_AT, At, SagaId, found, opened, plan_for
 from moreton.kernel.ids import new_id as made_id
@@ -104,7 +104,7 @@ def _decide(decision: str, saga_id: str, note: str, at: str, *, as_json: bool) -
     with opened(at) as ledger:
         row = found(ledger, saga_id)
         decide(
-            ledger, row, Decision(decision), ": ".join(filter(None, (getpass.getuser(), note))),
+            ledger, row, Decision(decision), ": ".join(filter(None, (asker(), note))),
             plan=plan_for(ledger, row), rng=system_rng(), now=LogClock(ledger.now_nanos()).now(),
         )  # fmt: skip
     sentence = f"{saga_id}: {decision} is written; the engine goes on by it"

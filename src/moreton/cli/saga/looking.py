@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moreton.cli.arguments import write_file
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
 from moreton.cli.saga.log import DEFAULT_AT, At, SagaId, found, opened, plan_for
 
@@ -66,7 +67,7 @@ def show(
         plan = plan_for(ledger, row)
         story = tell(row, ledger.log(row.number), plan)
     if svg is not None:
-        svg.write_text(timeline(story, plan), encoding="utf-8")
+        write_file("--svg", svg, timeline(story, plan))
     if as_json:
         print_json(_told(story))
     elif mermaid:
