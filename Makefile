@@ -6,11 +6,11 @@ STAMP := $(VENV)/.installed
 # Every test that starts `moreton` would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check unit servers docs bench soak clean
+.PHONY: demo test check unit servers docs collected bench soak clean
 
-test: check servers  ## everything: checks, all tests, the docs
+test: $(STAMP)  ## everything: checks, the docs, all tests
+	$(MAKE) --no-print-directory -j 3 check docs collected servers
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q
-	$(MAKE) --no-print-directory docs
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
 	$(BIN)/moreton demo
@@ -31,6 +31,10 @@ servers:  ## what tests need and no wheel has: etcd, by apt, where the user is r
 
 docs: $(STAMP)  ## the documentation, every warning an error
 	$(BIN)/sphinx-build -n -W -q -b html docs build/docs
+
+collected: $(STAMP)  ## every test file is compiled once, not by each of four processes
+	@mkdir -p build
+	$(BIN)/pytest --collect-only -q > build/collected.txt || { tail -50 build/collected.txt; exit 1; }
 
 bench: $(STAMP)  ## every benchmark, a tenth of the work
 	$(BIN)/python -m bench all --quick

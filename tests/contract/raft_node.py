@@ -1,23 +1,23 @@
 """A node of one, that proposes as fast as it can and tells what was answered, until it is killed.
 
-It waits for a line first. Lines on standard output: `opened COUNT` commands were there;
+Forked for each order with its `folder` and an `ear`. It says: `opened COUNT` commands were there;
 `begin NUMBER` before a proposal, `done NUMBER` after its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from moreton.consensus.core.messages import InstallSnapshot, Message, NodeId
 from moreton.consensus.core.state import Settings
 from moreton.consensus.disk import LogDisk
 from moreton.consensus.host import HostSettings, RaftHost
 from moreton.consensus.ports import Arrivals
+from support.forking import Mouth, serve
 
 PROPOSERS = 8
 # Small, so that segments roll over and snapshots are written often, and processes die meanwhile.
@@ -87,11 +87,7 @@ def host_of(folder: Path, numbers: Numbers) -> RaftHost:
     )
 
 
-def say(line: str) -> None:
-    os.write(1, line.encode() + b"\n")
-
-
-async def main(folder: Path) -> None:
+async def main(folder: Path, say: Callable[[str], None]) -> None:
     numbers = Numbers()
     host = host_of(folder, numbers)
     await host.start()
@@ -109,6 +105,9 @@ async def main(folder: Path) -> None:
     await asyncio.gather(*(propose(first + one) for one in range(PROPOSERS)))
 
 
+def work(order: Mapping[str, Any]) -> None:
+    asyncio.run(main(Path(order["folder"]), Mouth(order["ear"]).say))
+
+
 if __name__ == "__main__":
-    sys.stdin.readline()
-    asyncio.run(main(Path(sys.argv[1])))
+    serve(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from contract.raft_node import Numbers, host_of
 from moreton.consensus.disk import found
 from moreton.consensus.host import first_snapshot
 from moreton.kernel.rng import seeded_rng
+from support.forking import Ear, Forks, an_ear
 
 KILLS = 60
-NODE = Path(__file__).with_name("raft_node.py")
 
 pytestmark = pytest.mark.slow
 
@@ -42,18 +42,27 @@ class Told:
                 raise AssertionError(other)
 
 
-async def test_a_node_loses_nothing_answered_when_killed_60_times(tmp_path: Path) -> None:
+@pytest.fixture
+def forks() -> Iterator[Forks]:
+    forks = Forks("contract.raft_node")
+    yield forks
+    forks.close()
+
+
+async def test_a_node_loses_nothing_answered_when_killed_60_times(
+    tmp_path: Path, forks: Forks
+) -> None:
     data = first_snapshot({1: "127.0.0.1:1"})
     found(tmp_path, cluster="killed", node=1, voters=[1], data=data)
     rng = seeded_rng("kill")
     answered: set[int] = set()
     killed_mid_write = killed_while_opening = unanswered = 0
-    child = await _start(tmp_path)
-    try:
+    async with an_ear() as ear:
         for kill in range(KILLS):
-            dying, child = child, await _start(tmp_path)
+            pid = forks.start(folder=str(tmp_path), ear=ear.port)
             # Every tenth dies at once: while it reads its log, and begins the next segment.
-            told = await _run_and_kill(dying, answers=rng.randrange(80) if kill % 10 else 0)
+            told = await _hear_and_kill(pid, ear, answers=rng.randrange(80) if kill % 10 else 0)
+            assert forks.wait(pid) == -signal.SIGKILL
             answered |= told.done
             killed_mid_write += told.begun > told.done
             killed_while_opening += told.opened is None
@@ -61,9 +70,6 @@ async def test_a_node_loses_nothing_answered_when_killed_60_times(tmp_path: Path
             assert numbers.twice == 0
             assert answered <= numbers.numbers.keys()
             unanswered += len(told.begun & numbers.numbers.keys() - told.done)
-    finally:
-        child.kill()
-        await child.wait()
     # The faults happened: processes died with proposals under way, before and after their sync.
     assert killed_mid_write > KILLS * 0.6
     assert killed_while_opening > 0
@@ -74,27 +80,14 @@ async def test_a_node_loses_nothing_answered_when_killed_60_times(tmp_path: Path
     assert len(list(tmp_path.glob("*.log"))) < KILLS
 
 
-async def _start(folder: Path) -> asyncio.subprocess.Process:
-    # It waits for a line before it opens the log: its start is not on the clock.
-    pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, "PYTHONPATH": str(NODE.parents[1])}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, str(NODE), str(folder), stdin=pipe, stdout=pipe, env=environment
-    )
-
-
-async def _run_and_kill(child: asyncio.subprocess.Process, *, answers: int) -> Told:
-    assert child.stdin is not None
-    assert child.stdout is not None
+async def _hear_and_kill(pid: int, ear: Ear, *, answers: int) -> Told:
     told = Told()
-    child.stdin.write(b"go\n")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(60), ear.hearing() as said:
         while len(told.done) < answers:
-            told.hear(await child.stdout.readline())
-    child.kill()
-    assert await child.wait() == -signal.SIGKILL
-    for line in (await child.stdout.read()).splitlines():
-        told.hear(line)
+            told.hear(await said.readline())
+        os.kill(pid, signal.SIGKILL)
+        for line in (await said.read()).splitlines():
+            told.hear(line)
     return told
 
 

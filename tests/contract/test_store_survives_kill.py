@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sqlite3
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from moreton.kernel.rng import seeded_rng
 from moreton.store import LeaseId
 from moreton.store.host import LocalStore
 from moreton.store.sqlite import open_sqlite_store
+from support.forking import Ear, Forks, an_ear
 
 KILLS = 200
-WRITER = Path(__file__).with_name("store_writer.py")
 
 pytestmark = pytest.mark.slow
 
@@ -48,17 +49,26 @@ class Told:
         return sum(finished.get(writer) != number for writer, number in self.begun.items())
 
 
-async def test_store_loses_nothing_answered_when_killed_200_times(tmp_path: Path) -> None:
+@pytest.fixture
+def forks() -> Iterator[Forks]:
+    forks = Forks("contract.store_writer")
+    yield forks
+    forks.close()
+
+
+async def test_store_loses_nothing_answered_when_killed_200_times(
+    tmp_path: Path, forks: Forks
+) -> None:
     path = tmp_path / "store.sqlite"
     rng = seeded_rng("kill")
     killed_mid_write = killed_while_opening = committed_unanswered = answered = 0
     numbers: dict[int, int] = {}
-    child = await _start(path)
-    try:
+    async with an_ear() as ear:
         for kill in range(KILLS):
-            dying, child = child, await _start(path)
+            pid = forks.start(path=str(path), ear=ear.port)
             # Every tenth dies at once: while it makes the file, or recovers it.
-            told = await _run_and_kill(dying, answers=rng.randrange(60) if kill % 10 else 0)
+            told = await _hear_and_kill(pid, ear, answers=rng.randrange(60) if kill % 10 else 0)
+            assert forks.wait(pid) == -signal.SIGKILL
             killed_mid_write += told.under_way() > 0
             killed_while_opening += not told.begun
             answered += len(told.done)
@@ -68,9 +78,6 @@ async def test_store_loses_nothing_answered_when_killed_200_times(tmp_path: Path
                 found[writer] > last.get(writer, numbers.get(writer, 0)) for writer in told.begun
             )
             numbers = found
-    finally:
-        child.kill()
-        await child.wait()
     # The faults happened: processes died with writes under way, before and after their commit.
     assert killed_mid_write > KILLS * 0.8
     assert killed_while_opening > 0
@@ -78,27 +85,15 @@ async def test_store_loses_nothing_answered_when_killed_200_times(tmp_path: Path
     assert answered > 10 * KILLS
 
 
-async def _start(path: Path) -> asyncio.subprocess.Process:
-    # It waits for a line before it opens the file: its start is not on the clock.
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        sys.executable, str(WRITER), str(path), stdin=pipe, stdout=pipe
-    )
-
-
-async def _run_and_kill(child: asyncio.subprocess.Process, *, answers: int) -> Told:
-    assert child.stdin is not None
-    assert child.stdout is not None
+async def _hear_and_kill(pid: int, ear: Ear, *, answers: int) -> Told:
     told = Told()
-    child.stdin.write(b"go\n")
-    async with asyncio.timeout(30):
-        told.hear(await child.stdout.readline())
+    async with asyncio.timeout(30), ear.hearing() as said:
+        told.hear(await said.readline())
         while len(told.done) < answers:
-            told.hear(await child.stdout.readline())
-    child.kill()
-    assert await child.wait() == -signal.SIGKILL
-    for line in (await child.stdout.read()).splitlines():
-        told.hear(line)
+            told.hear(await said.readline())
+        os.kill(pid, signal.SIGKILL)
+        for line in (await said.read()).splitlines():
+            told.hear(line)
     return told
 
 

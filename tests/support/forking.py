@@ -1,16 +1,20 @@
 """Processes that are there in milliseconds: forked by one that has everything loaded.
 
-A program calls `serve` with what a process is to do; a test starts it by `Forks`.
+A program calls `serve` with what a process is to do; a test starts it by `Forks`, and may hear
+what it says line by line by `Ear`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +75,45 @@ class Forks:
         self._program.stdin.write(json.dumps(order) + "\n")
         self._program.stdin.flush()
         return int(self._program.stdout.readline())
+
+
+class Mouth:
+    """In a process that was started with `ear=`: what it says is heard, also when it is killed."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+
+    def say(self, line: str) -> None:
+        self._socket.sendall(line.encode() + b"\n")
+
+
+class Ear:
+    """Hears one process at a time; *port* is for its `Mouth`."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._callers: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
+            asyncio.Queue()
+        )
+
+    @asynccontextmanager
+    async def hearing(self) -> AsyncIterator[asyncio.StreamReader]:
+        """The lines of the process that was started last, to their end."""
+        reader, writer = await self._callers.get()
+        try:
+            yield reader
+        finally:
+            writer.close()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._callers.put_nowait((reader, writer))
+
+
+@asynccontextmanager
+async def an_ear() -> AsyncIterator[Ear]:
+    """One that listens on loopback."""
+    ear = Ear()
+    server = await asyncio.start_server(ear._take, "127.0.0.1", 0)
+    ear.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield ear
