@@ -1,1 +1,32 @@
-"""Says in what two answers to the same request differ, and which of it is only noise."""
+"""Says in what two answers to the same request differ, and what of it means nothing.
+
+Use it to prove that a new service answers as the application does, before anybody depends on it.
+Not to test a service by itself: that two answers are the same does not say that they are right.
+
+Guarantees: comparing never raises, whatever a body holds, and costs its size; bodies that are not
+what their type says, unpack to more than is bearable, or are nested beyond reason are named as
+that. What does not count is written down, each rule with its reason::
+
+    rules = Rulebook([*DEFAULT_RULES, Rule.parse("$.items[*].updated_at", "ignore", "is now")])
+    for one in compare(primary, candidate, rules).differences:
+        print(one.path, one.kind, one.primary, one.candidate)
+        # $.items[3].price value 9.99 999
+"""
+
+from moreton.strangler.compare.comparer import compare
+from moreton.strangler.compare.core.answers import Answer
+from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
+from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
+from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
+
+__all__ = [
+    "DEFAULT_RULES",
+    "Answer",
+    "Comparison",
+    "Difference",
+    "Kind",
+    "Rule",
+    "Rulebook",
+    "Shape",
+    "compare",
+]

@@ -1,0 +1,68 @@
+"""Reads HTML and XML; nothing that a document names is fetched or expanded."""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+
+from moreton.strangler.compare.core.content import Element, Markup
+
+_SPACE = re.compile(r"[ \t\n\r\f]+")
+# Their white space is shown, or is a program's.
+_EXACT = frozenset({"pre", "textarea", "script", "style"})
+
+
+def read_html(data: bytes, charset: str) -> Markup | None:
+    """The document as a browser takes it: faults are mended; `None` where there is nothing."""
+    parser = etree.HTMLParser(
+        encoding=charset or None, remove_comments=True, remove_pis=True, no_network=True
+    )
+    root = _parsed(data, parser)
+    return None if root is None else Markup(_tree(root, html=True, exact=False), html=True)
+
+
+def read_xml(data: bytes) -> Markup | str:
+    """The document, or why it is none."""
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        return str(error)
+    return Markup(_tree(root, html=False, exact=False), html=False)
+
+
+def _parsed(data: bytes, parser: etree.HTMLParser[etree._Element]) -> etree._Element | None:
+    try:
+        return etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, LookupError):
+        return None
+
+
+def _tree(node: etree._Element, *, html: bool, exact: bool) -> Element:
+    tag = node.tag if isinstance(node.tag, str) else "&"  # an entity that is not expanded
+    exact = exact or (tag in _EXACT if html else len(node) == 0)
+    children: list[Element | str] = []
+    _text(node.text, children, html=html, exact=exact)
+    for child in node:
+        children.append(_tree(child, html=html, exact=exact and html))
+        _text(child.tail, children, html=html, exact=exact)
+    return Element(tag, dict(node.attrib.items()), children)
+
+
+def _text(text: str | None, children: list[Element | str], *, html: bool, exact: bool) -> None:
+    if not text:
+        return
+    if exact:
+        children.append(text)
+        return
+    folded = _SPACE.sub(" ", text).strip() if html else text
+    if folded and not folded.isspace():
+        children.append(folded)

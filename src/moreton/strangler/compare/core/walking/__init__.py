@@ -1,0 +1,1 @@
+"""Walks through two bodies at once, and finds where they part."""

@@ -1,0 +1,49 @@
+"""Collects differences that no rule explains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moreton.strangler.compare.core.differences import (
+    ABSENT,
+    DIFFERENCES_MAX,
+    Difference,
+    Kind,
+    shown,
+)
+from moreton.strangler.compare.core.rules.rulebook import Rulebook
+
+# What is asked of rules and then found the same does not count as found; this bounds the asking.
+_ASKED_MAX = 10_000
+
+
+class Findings:
+    """The first `DIFFERENCES_MAX` differences, in the order in which they were found."""
+
+    def __init__(self, rules: Rulebook) -> None:
+        self.rules = rules
+        self.found: list[Difference] = []
+        self._asked = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether enough was found: nobody needs to look further."""
+        return len(self.found) >= DIFFERENCES_MAX or self._asked >= _ASKED_MAX
+
+    def add(self, path: str, kind: Kind, primary: Any, candidate: Any) -> None:
+        """The two differ at *path*; `None` is a value like others, see `missing` and `extra`."""
+        self._asked += 1
+        if not self.full and not self.rules.same(path, kind, primary, candidate):
+            self.found.append(Difference(path, kind, shown(primary), shown(candidate)))
+
+    def missing(self, path: str, primary: Any) -> None:
+        """The candidate has not what the primary has at *path*."""
+        self._asked += 1
+        if not self.full and not self.rules.same(path, Kind.MISSING, primary, None):
+            self.found.append(Difference(path, Kind.MISSING, shown(primary), ABSENT))
+
+    def surplus(self, path: str, candidate: Any) -> None:
+        """The candidate alone has something at *path*."""
+        self._asked += 1
+        if not self.full and not self.rules.same(path, Kind.EXTRA, None, candidate):
+            self.found.append(Difference(path, Kind.EXTRA, ABSENT, shown(candidate)))
