@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Protocol
+from weakref import WeakSet
 
 
 class Rng(Protocol):
@@ -32,5 +34,23 @@ def seeded_rng(seed: int | str) -> random.Random:
 
 
 def system_rng() -> random.Random:
-    """A generator seeded by the operating system: for jitter and ids, not for secrets."""
-    return random.Random()  # noqa: S311 - as above
+    """A generator seeded by the operating system: for jitter and ids, not for secrets.
+
+    One that was made before a fork is seeded anew in the child: servers fork after they have loaded
+    the application, and ids drawn twice would make one event, or one saga, of two.
+    """
+    found = random.Random()  # noqa: S311 - as above
+    _OF_SYSTEM.add(found)
+    return found
+
+
+_OF_SYSTEM: WeakSet[random.Random] = WeakSet()
+
+
+def _seed_anew() -> None:
+    for each in tuple(_OF_SYSTEM):
+        each.seed()
+
+
+if hasattr(os, "register_at_fork"):  # where processes fork at all
+    os.register_at_fork(after_in_child=_seed_anew)
