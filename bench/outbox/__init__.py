@@ -97,7 +97,7 @@ def _fast(fleet: Fleet, count: int, figures: dict[str, float | int | str]) -> fl
     fleet.shop(WARM, group=_GROUP).wait()
     fleet.wait_paid()
     before = fleet.relay.cpu_seconds(), fleet.bank_program.cpu_seconds()
-    fleet.shop(count, group=_GROUP)
+    fleet.shop(count, group=_GROUP).wait()
     fleet.wait_paid()
     written, paid = fleet.times(WARM, "orders"), fleet.times(WARM, "payments")
     figures["relay us/event"] = (fleet.relay.cpu_seconds() - before[0]) / count * 1e6
@@ -107,7 +107,8 @@ def _fast(fleet: Fleet, count: int, figures: dict[str, float | int | str]) -> fl
 
 def _paced(fleet: Fleet, size: Size, ours: dict[str, float | int | str], console: Console) -> None:
     first = WARM + size.fast
-    fleet.shop(size.paced, group=1, rate=RATE)
+    # Counting the rows meanwhile would take part.
+    fleet.shop(size.paced, group=1, rate=RATE).wait()
     fleet.wait_paid()
     written, paid = fleet.times(first, "orders"), fleet.times(first, "payments")
     # The first second is the shop's own start.

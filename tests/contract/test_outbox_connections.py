@@ -95,6 +95,25 @@ def test_psycopg_writes_with_its_transaction_or_not_at_all(postgres: str) -> Non
     assert written(postgres) == [1, 3, 4]
 
 
+HARD = ['a"b', "back\\slash", "{}", "NULL", "", "? %s %b", "\0", "ünïcödé 𝄞", "x" * 5000]
+
+
+@pytest.mark.parametrize("count", [1, len(HARD)])
+async def test_texts_are_kept_to_the_letter_by_every_cursor(postgres: str, count: int) -> None:
+    events = [OUTBOX.event("placed", text, subject=text[:9].strip("\0")) for text in HARD[:count]]
+    for factory in (psycopg.Cursor, psycopg.ClientCursor, psycopg.RawCursor):
+        with psycopg.connect(postgres, cursor_factory=factory) as connection:
+            if factory is psycopg.RawCursor:
+                with pytest.raises(psycopg.Error):  # it has marks of its own
+                    OUTBOX.add_many(connection, events)
+                continue
+            OUTBOX.add_many(connection, events)
+        assert sorted(written(postgres)) == sorted(HARD[:count])
+    async with await psycopg.AsyncConnection.connect(postgres) as other:
+        await OUTBOX.add_many_async(other, events)
+    assert sorted(written(postgres)) == sorted(HARD[:count])
+
+
 async def test_asynchronous_psycopg_writes_with_its_transaction(postgres: str) -> None:
     async with await psycopg.AsyncConnection.connect(postgres) as connection:
         await OUTBOX.add_async(connection, "placed", 1, subject="a")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -33,11 +33,12 @@ class PostgresServer:
     """Runs in a folder under the system's temporary one; trusts everyone who can reach it.
 
     *fsync*: whether a commit waits for the disk. A killed process loses nothing without it either.
+    *settings* go before those that tests have.
     """
 
-    def __init__(self, *, fsync: bool = False) -> None:
+    def __init__(self, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="moreton-postgres-"))
-        self._settings = {**_SETTINGS, "fsync": "on" if fsync else "off"}
+        self._settings = {**_SETTINGS, "fsync": "on" if fsync else "off", **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._user: str | None = None
         if os.geteuid() == 0:
@@ -112,8 +113,10 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_postgres(*, fsync: bool = False) -> Iterator[PostgresServer]:
-    server = PostgresServer(fsync=fsync)
+def running_postgres(
+    *, fsync: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
+    server = PostgresServer(fsync=fsync, settings=settings)
     try:
         server.start()
         yield server

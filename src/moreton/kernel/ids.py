@@ -8,6 +8,8 @@ from moreton.kernel.rng import Rng
 
 # Crockford's base 32: no I, L, O, U, so that people can read an id aloud.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+# Two characters at a time.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _TIME_CHARS = 10
 _RANDOM_CHARS = 16
 
@@ -22,4 +24,5 @@ def new_id(wall: datetime, rng: Rng) -> str:
 
 
 def _base32(number: int, chars: int) -> str:
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (chars - 1), -1, -5))
+    shifts = range(5 * (chars - 2), -1, -10)
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in shifts])

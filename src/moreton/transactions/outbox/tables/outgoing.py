@@ -20,7 +20,13 @@ def add(dialect: Dialect, table: str, rows: Sequence[tuple[str, str, str]]) -> S
     In PostgreSQL the key is locked before the position is drawn and until the transaction ends, so
     that the positions of a key are in the order of commits; SQLite has one writer at a time.
     """
-    source, values = dialect.table(_COLUMNS, rows)
+    if len(rows) == 1:
+        source = "(SELECT ? AS id, ? AS key, ? AS event) AS given"
+        values: list[object] = list(rows[0])
+        if dialect.is_postgres:
+            source = "(VALUES (?::text, ?::text, ?::text)) AS given(id, key, event)"
+    else:
+        source, values = dialect.table(_COLUMNS, rows)
     if dialect.is_postgres:
         lock = f"pg_advisory_xact_lock(hashtextextended('{table}/' || key, 0))"
         source = f"(SELECT id, key, event, {lock} AS locked FROM {source}) AS given"
