@@ -16,6 +16,8 @@ that. What does not count is written down, each rule with its reason::
 from moreton.strangler.compare.comparer import compare
 from moreton.strangler.compare.core.answers import Answer
 from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
+from moreton.strangler.compare.core.noise import Noise, Verdict
+from moreton.strangler.compare.core.redaction import Redactor
 from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
 from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
 
@@ -25,8 +27,11 @@ __all__ = [
     "Comparison",
     "Difference",
     "Kind",
+    "Noise",
+    "Redactor",
     "Rule",
     "Rulebook",
     "Shape",
+    "Verdict",
     "compare",
 ]

@@ -1,0 +1,161 @@
+"""Learns where an application differs from itself, and what only a candidate does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
+
+SHAPES_MAX = 10_000
+# Before an endpoint was asked twice so often, nothing is said of what it never did.
+ASKED_MIN = 20
+# A kept shape of noise is wrong in at most so many of them, however often evidence is looked at.
+FALSE_KEPT_MAX = 0.001
+# Older evidence counts half once there is so much, so that noise that changes is learned anew.
+_DISCORDANT_MAX = 1000
+
+
+class Verdict(StrEnum):
+    """What is to be done with differences of a shape."""
+
+    KEEP = "keep"
+    NOISE = "noise"
+    UNDECIDED = "undecided"  # not enough was asked twice
+
+
+@dataclass(slots=True)
+class Evidence:
+    """How often a shape was found where the primary was asked twice, and the candidate once.
+
+    *itself* counts where the primary alone differed from itself, *candidate* where the candidate
+    alone differed from it, *both* where both did.
+    """
+
+    itself: int = 0
+    candidate: int = 0
+    both: int = 0
+    proven: bool = False  # once it was shown that the candidate differs more often
+
+    @property
+    def strength(self) -> float:
+        """How many times better than chance it explains this that the candidate differs more.
+
+        If the candidate answers as the primary does, then its answer and the primary's second one
+        could be exchanged: where just one of them differs, either is as likely. Against that stands
+        any share above one half, all alike. The value is that of a test martingale: under chance it
+        ever exceeds 1/a with probability a at most, so that one may look after every request.
+
+        Source: Ville's inequality; Shafer, "Testing by betting", JRSS A 184 (2021), section 2.
+        """
+        count = self.itself + self.candidate
+        log_below = _log_sum_of_choices(count + 1, self.candidate)
+        log_choices = _log_choose(count, self.candidate)
+        return math.exp(min(700.0, log_below - log_choices - math.log(count + 1)))
+
+    def add(self, *, itself: bool, candidate: bool) -> None:
+        """One request more."""
+        if itself and candidate:
+            self.both += 1
+        else:
+            self.itself += itself
+            self.candidate += candidate
+        if self.itself + self.candidate > _DISCORDANT_MAX:
+            self.itself, self.candidate = self.itself // 2, self.candidate // 2
+        self.proven = self.proven or (candidate and self.strength >= 1 / FALSE_KEPT_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is known of one shape, of *asked* requests to its endpoint."""
+
+    shape: Shape
+    verdict: Verdict
+    asked: int
+    evidence: Evidence
+    because: str
+
+
+class Noise:
+    """What is noise, by endpoint, field and kind; whoever knows better can say so.
+
+    A difference stays unless the primary was seen to differ from itself in the same field and kind.
+    One where it was, stays if the candidate differs there more often than chance explains.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[str, int] = {}
+        self._evidence: dict[Shape, Evidence] = {}
+        self._said: dict[Shape, tuple[Verdict, str]] = {}
+        self.overlooked = 0  # shapes that there was no room for
+
+    def learn(self, endpoint: str, itself: Comparison, candidate: Comparison) -> None:
+        """One request: the primary's two answers compared, and its first with the candidate's."""
+        if endpoint not in self._asked and len(self._asked) >= SHAPES_MAX:
+            self.overlooked += 1
+            return
+        self._asked[endpoint] = self._asked.get(endpoint, 0) + 1
+        ours = {one.shape(endpoint) for one in itself.differences}
+        theirs = {one.shape(endpoint) for one in candidate.differences}
+        for shape in ours | theirs:
+            evidence = self._evidence.get(shape)
+            if evidence is None:
+                if len(self._evidence) >= SHAPES_MAX:
+                    self.overlooked += 1
+                    continue
+                evidence = self._evidence[shape] = Evidence()
+            evidence.add(itself=shape in ours, candidate=shape in theirs)
+
+    def say(self, shape: Shape, verdict: Verdict, because: str) -> None:
+        """*verdict* holds for *shape* from now on, whatever is learned."""
+        if shape not in self._said and len(self._said) >= SHAPES_MAX:
+            raise ValueError(f"{SHAPES_MAX} shapes were judged by hand; write a rule instead")
+        self._said[shape] = (verdict, because)
+
+    def verdict(self, shape: Shape) -> Verdict:
+        """What is to be done with differences of *shape*."""
+        return self._judged(shape)[0]
+
+    def sort(
+        self, endpoint: str, differences: Iterable[Difference]
+    ) -> Mapping[Verdict, list[Difference]]:
+        """*differences* by what is to be done with them; in the order they were in."""
+        sorted_: dict[Verdict, list[Difference]] = {verdict: [] for verdict in Verdict}
+        for one in differences:
+            sorted_[self.verdict(one.shape(endpoint))].append(one)
+        return sorted_
+
+    def learned(self) -> Iterator[Learned]:
+        """All that is known, and why each is judged as it is."""
+        for shape in {**self._evidence, **self._said}:
+            verdict, because = self._judged(shape)
+            evidence = self._evidence.get(shape, Evidence())
+            yield Learned(shape, verdict, self._asked.get(shape.endpoint, 0), evidence, because)
+
+    def _judged(self, shape: Shape) -> tuple[Verdict, str]:
+        if shape in self._said:
+            return self._said[shape]
+        asked = self._asked.get(shape.endpoint, 0)
+        evidence = self._evidence.get(shape, Evidence())
+        itself = evidence.itself + evidence.both
+        if evidence.proven:
+            return Verdict.KEEP, f"the candidate differs more often than chance explains: {asked}"
+        if itself:
+            return Verdict.NOISE, f"the primary differed from itself in {itself} of {asked}"
+        if shape.kind is Kind.MALFORMED or asked >= ASKED_MIN:
+            # The "rule of three": with 95 % confidence, less often than in 3 of *asked*.
+            return Verdict.KEEP, f"the primary never differed from itself in {asked}"
+        return Verdict.UNDECIDED, f"the primary was asked twice {asked} of {ASKED_MIN} times"
+
+
+def _log_choose(count: int, chosen: int) -> float:
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
+
+
+def _log_sum_of_choices(count: int, last: int) -> float:
+    """The logarithm of the sum of `comb(count, i)` for i up to and with *last*."""
+    logs = [_log_choose(count, index) for index in range(last + 1)]
+    largest = max(logs)
+    return largest + math.log(math.fsum(math.exp(one - largest) for one in logs))
