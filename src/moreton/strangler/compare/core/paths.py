@@ -27,6 +27,7 @@ _MARKUP_STEP = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def member(name: str) -> str:
     """The step to the member *name* of an object: `.name`, or `['odd name']`."""
     if _NAME.fullmatch(name):

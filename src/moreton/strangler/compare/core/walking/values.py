@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from moreton.strangler.compare.core.differences import Kind
-from moreton.strangler.compare.core.paths import render
+from moreton.strangler.compare.core.paths import member
 from moreton.strangler.compare.core.walking.finding import Findings
 from moreton.strangler.compare.core.walking.sequences import (
     Pair,
@@ -46,7 +46,7 @@ def token(value: Any) -> Hashable:
 class _Walk:
     def __init__(self, found: Findings, root: str) -> None:
         self._found = found
-        self._trail: list[str | int] = [root]
+        self._trail = [root]  # the steps to where the walk is, as paths have them
         self._nested = 0  # arrays in arrays that are being aligned
 
     def value(self, a: Any, b: Any) -> None:
@@ -58,28 +58,28 @@ class _Walk:
         elif kind is list:
             self._array(a, b)
         elif a != b:
-            self._found.add(render(self._trail), Kind.VALUE, a, b)
+            self._found.add("".join(self._trail), Kind.VALUE, a, b)
 
     def _object(self, a: dict[str, Any], b: dict[str, Any]) -> None:
         trail, shared = self._trail, 0
         for key, one in a.items():
             other = b.get(key, _ABSENT)
             if other is _ABSENT:
-                trail.append(key)
-                self._found.missing(render(trail), one)
+                trail.append(member(key))
+                self._found.missing("".join(trail), one)
                 trail.pop()
                 continue
             shared += 1
             kind = type(one)
             if kind is type(other) and kind is not dict and kind is not list and one == other:
                 continue
-            trail.append(key)
+            trail.append(member(key))
             self.value(one, other)
             trail.pop()
         if shared != len(b):
-            for key in b.keys() - a.keys():
-                trail.append(key)
-                self._found.surplus(render(trail), b[key])
+            for key in [key for key in b if key not in a]:
+                trail.append(member(key))
+                self._found.surplus("".join(trail), b[key])
                 trail.pop()
 
     def _array(self, a: list[Any], b: list[Any]) -> None:
@@ -88,19 +88,24 @@ class _Walk:
         if self._nested >= NESTED_MAX:
             self._pairs(a, b, by_place(len(a), len(b)))
             return
-        parts = [index for index, pair in enumerate(zip(a, b, strict=False)) if not _same(*pair)]
+        parts = [
+            index
+            for index, (one, other) in enumerate(zip(a, b, strict=False))
+            # Equal is not yet the same, but what is not equal is told in less time.
+            if one != other or not _same(one, other)
+        ]
         if parts or len(a) != len(b):
             self._nested += 1
             self._different_arrays(a, b, parts)
             self._nested -= 1
 
     def _different_arrays(self, a: list[Any], b: list[Any], parts: list[int]) -> None:
-        path = render(self._trail)
+        path = "".join(self._trail)
         sort = self._found.rules.sort(path)
         if sort is not None and sort.by:
             self._by_key(a, b, sort.by)
             return
-        if not _moved(a, b, parts):
+        if sort is None and not _moved(a, b, parts):
             if len(a) != len(b):
                 self._found.add(path, Kind.SIZE, f"{len(a)} items", f"{len(b)} items")
             self._pairs(a, b, [(index, index) for index in parts])
@@ -151,17 +156,17 @@ class _Walk:
         for one, other in pairs:
             if self._found.full:
                 return
-            self._trail.append(other if one is None and other is not None else one or 0)
+            self._trail.append(f"[{other if one is None else one}]")
             if other is None and one is not None:
-                self._found.missing(render(self._trail), a[one])
+                self._found.missing("".join(self._trail), a[one])
             elif one is None and other is not None:
-                self._found.surplus(render(self._trail), b[other])
+                self._found.surplus("".join(self._trail), b[other])
             elif one is not None and other is not None:
                 self.value(a[one], b[other])
             self._trail.pop()
 
     def _other_type(self, a: Any, b: Any) -> None:
-        self._found.add(render(self._trail), Kind.TYPE, _typed(a), _typed(b))
+        self._found.add("".join(self._trail), Kind.TYPE, _typed(a), _typed(b))
 
 
 def _moved(a: list[Any], b: list[Any], parts: Sequence[int]) -> bool:
