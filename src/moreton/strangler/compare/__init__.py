@@ -20,12 +20,14 @@ from moreton.strangler.compare.core.noise import Noise, Verdict
 from moreton.strangler.compare.core.redaction import Redactor
 from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
 from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
+from moreton.strangler.compare.sqlite import Differences
 
 __all__ = [
     "DEFAULT_RULES",
     "Answer",
     "Comparison",
     "Difference",
+    "Differences",
     "Kind",
     "Noise",
     "Redactor",

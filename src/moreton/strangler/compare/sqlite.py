@@ -1,0 +1,228 @@
+"""Keeps differences in a file of SQLite: how often each shape was seen, and a few pairs of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from moreton.strangler.compare.core.differences import Difference, Kind, Shape
+from moreton.strangler.compare.core.rules.rulebook import RULES_MAX, Rule
+from moreton.strangler.compare.errors import DifferencesUnreadable, NoSuchPair
+
+SHAPES_MAX = 10_000
+# The first show how it began, the last how it is now; those between say the same.
+PAIRS_FIRST = 2
+PAIRS_LAST = 3
+SIDE_CHARS_MAX = 64 * 1024
+_BUSY_SECONDS = 10.0
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS shapes (
+    id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,
+    count INTEGER NOT NULL, first_seen REAL NOT NULL, last_seen REAL NOT NULL,
+    UNIQUE (endpoint, field, kind)
+);
+CREATE TABLE IF NOT EXISTS pairs (
+    id INTEGER PRIMARY KEY, shape INTEGER NOT NULL REFERENCES shapes (id), seen REAL NOT NULL,
+    request TEXT NOT NULL, primary_side TEXT NOT NULL, candidate_side TEXT NOT NULL,
+    differences TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS pairs_of_shape ON pairs (shape, id);
+CREATE TABLE IF NOT EXISTS rules (
+    path TEXT NOT NULL, treatment TEXT NOT NULL, because TEXT NOT NULL, made REAL NOT NULL,
+    PRIMARY KEY (path, treatment)
+);
+PRAGMA user_version = {_VERSION};
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All differences of one *shape*: how many, and when; *pairs* are the ids of those kept."""
+
+    shape: Shape
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+    pairs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One request and what both sides said, redacted, as `Differences.add` was given them."""
+
+    id: int
+    endpoint: str
+    seen: datetime
+    request: str
+    primary: str
+    candidate: str
+    differences: Sequence[Difference]
+
+
+class Differences:
+    """What was found so far, in the file *path*; one process adds, any number looks.
+
+    Bounded: `SHAPES_MAX` shapes, of each the first and the last few pairs, each side cut to
+    `SIDE_CHARS_MAX`. What there was no room for is counted in `overlooked`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.overlooked = 0
+        with self._translated():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+            self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def add(
+        self,
+        endpoint: str,
+        differences: Sequence[Difference],
+        now: datetime,
+        *,
+        request: str,
+        primary: str,
+        candidate: str,
+    ) -> None:
+        """What one request to *endpoint* showed; all texts are to be redacted already."""
+        sides = [text[:SIDE_CHARS_MAX] for text in (request, primary, candidate)]
+        told = json.dumps([asdict(one) for one in differences])
+        with self._translated(), self._file:
+            for shape in dict.fromkeys(one.shape(endpoint) for one in differences):
+                self._add(shape, now.timestamp(), [*sides, told])
+
+    def groups(self) -> list[Group]:
+        """All shapes, the most frequent first."""
+        with self._translated():
+            rows = self._file.execute(
+                "SELECT shapes.id, endpoint, field, kind, count, first_seen, last_seen, "
+                "group_concat(pairs.id) FROM shapes LEFT JOIN pairs ON pairs.shape = shapes.id "
+                "GROUP BY shapes.id ORDER BY count DESC, shapes.id"
+            ).fetchall()
+        return [
+            Group(
+                Shape(endpoint, field, Kind(kind)),
+                count,
+                _moment(first),
+                _moment(last),
+                sorted(int(number) for number in (numbers or "").split(",") if number),
+            )
+            for _, endpoint, field, kind, count, first, last, numbers in rows
+        ]
+
+    def pair(self, number: int) -> Pair:
+        """The pair of id *number*; raises `NoSuchPair`."""
+        with self._translated():
+            row = self._file.execute(
+                "SELECT endpoint, seen, request, primary_side, candidate_side, differences "
+                "FROM pairs JOIN shapes ON shapes.id = shape WHERE pairs.id = ?",
+                (number,),
+            ).fetchone()
+        if row is None:
+            raise NoSuchPair(
+                f"there is no pair {number} in {self._path}: nothing to show; "
+                "it was never kept, or has made room for later ones"
+            )
+        endpoint, seen, request, primary, candidate, told = row
+        found = [Difference(**{**one, "kind": Kind(one["kind"])}) for one in json.loads(told)]
+        return Pair(number, endpoint, _moment(seen), request, primary, candidate, found)
+
+    def accept(self, path: str, treatment: str, because: str, now: datetime) -> None:
+        """From now on *path* is treated so; raises `ValueError` for what cannot be meant."""
+        Rule.parse(path, treatment)
+        if not because.strip():
+            raise ValueError(f"nobody will know why {path!r} is accepted; say because of what")
+        if len(self.rules()) >= RULES_MAX:
+            raise ValueError(f"{RULES_MAX} rules were made; accept a wider path")
+        with self._translated(), self._file:
+            self._file.execute(
+                "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?)",
+                (path, treatment, because, now.timestamp()),
+            )
+
+    def rules(self) -> Sequence[Rule]:
+        """What was accepted, the oldest first."""
+        with self._translated():
+            rows = self._file.execute(
+                "SELECT path, treatment, because FROM rules ORDER BY made, path"
+            ).fetchall()
+        return [Rule.parse(*row) for row in rows]
+
+    def _open(self) -> None:
+        (version,) = self._file.execute("PRAGMA user_version").fetchone()
+        if version not in {0, _VERSION}:
+            self._file.close()
+            raise self._unreadable(f"its format is {version}, and {_VERSION} is known")
+        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            self._file.executescript(_SCHEMA)
+
+    def _add(self, shape: Shape, seen: float, sides: Sequence[str]) -> None:
+        row = self._row(shape, seen)
+        if row is None:
+            self.overlooked += 1
+            return
+        self._file.execute(
+            "INSERT INTO pairs (shape, seen, request, primary_side, candidate_side, differences) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (row, seen, *sides),
+        )
+        self._file.execute(
+            "DELETE FROM pairs WHERE shape = ?1 "
+            "AND id NOT IN (SELECT id FROM pairs WHERE shape = ?1 ORDER BY id LIMIT ?2) "
+            "AND id NOT IN (SELECT id FROM pairs WHERE shape = ?1 ORDER BY id DESC LIMIT ?3)",
+            (row, PAIRS_FIRST, PAIRS_LAST),
+        )
+
+    def _row(self, shape: Shape, seen: float) -> int | None:
+        found = self._file.execute(
+            "UPDATE shapes SET count = count + 1, last_seen = MAX(last_seen, ?) "
+            "WHERE endpoint = ? AND field = ? AND kind = ? RETURNING id",
+            (seen, shape.endpoint, shape.field, shape.kind),
+        ).fetchone()
+        if found is None:
+            (count,) = self._file.execute("SELECT COUNT(*) FROM shapes").fetchone()
+            if count >= SHAPES_MAX:
+                return None
+            found = self._file.execute(
+                "INSERT INTO shapes (endpoint, field, kind, count, first_seen, last_seen) "
+                "VALUES (?, ?, ?, 1, ?, ?) RETURNING id",
+                (shape.endpoint, shape.field, shape.kind, seen, seen),
+            ).fetchone()
+        row: Any = found[0]
+        return int(row)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise self._unreadable(str(error)) from error
+
+    def _unreadable(self, why: str) -> DifferencesUnreadable:
+        return DifferencesUnreadable(
+            f"the differences in {self._path} cannot be read or written: {why}; nothing is kept; "
+            "look at the file's owner, its disk, or move it away to begin anew"
+        )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
