@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -36,6 +36,16 @@ class LimiterStatistics:
     degraded: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What *limiter* is asked together with others of its store."""
+
+    limiter: Limiter
+    keys: Keys
+    cost: int = 1
+    share: float = 1.0
+
+
 class Limiter(ABC):
     """Decides by all of its *limits* together: a request passes all of them, or is charged to none.
 
@@ -61,6 +71,23 @@ class Limiter(ABC):
         answer with a `delay` of up to *patience*: the turn is taken, and the caller waits for it.
         *share* is what of each quota this request may use. O(number of limits).
         """
+
+    @property
+    def store(self) -> Hashable | None:
+        """Where it counts, if limiters with the same one can be asked together."""
+        return None
+
+    def decide_together(self, questions: Sequence[Question]) -> list[Decision | None]:
+        """Decide by all limiters of *questions*, in one trip: all of them are charged, or none.
+
+        They have one `store`, that of this one, and one cost. `None` is said of those that were not
+        charged as another one refuses; what others were charged all the same is to be given back.
+        """
+        raise NotImplementedError
+
+    async def decide_together_async(self, questions: Sequence[Question]) -> list[Decision | None]:
+        """As `decide_together`."""
+        return self.decide_together(questions)
 
     @abstractmethod
     def charge(self, keys: Keys, cost: int) -> Decision:

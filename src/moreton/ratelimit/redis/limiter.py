@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,24 +20,25 @@ from moreton.ratelimit.core.limit import Limit
 from moreton.ratelimit.core.rules.values import FailMode
 from moreton.ratelimit.core.scaling import scaled
 from moreton.ratelimit.errors import LimitStoreUnavailable
-from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics
+from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics, Question
 from moreton.ratelimit.local import LocalLimiter
 from moreton.ratelimit.redis.clients import Clients
 from moreton.ratelimit.redis.outage import ASK_AGAIN_NANOS, Outage
-from moreton.ratelimit.redis.refusals import Refusals
+from moreton.ratelimit.redis.refusals import Asked, Refusals
 from moreton.ratelimit.redis.script import (
     ALLOWED,
     MOMENTS,
     OTHER_TIME,
     WINDOWS,
-    arguments,
     check_supported,
     decision_of,
     moment_arguments,
+    numbers_of,
     script_for,
     window_arguments,
     words,
 )
+from moreton.ratelimit.redis.together import Joint, Part, one_by_one, one_by_one_async
 from moreton.ratelimit.redis.wire import Arguments, Script, arguments_of
 from moreton.ratelimit.turns import WAITING_MAX
 
@@ -48,24 +49,6 @@ _SECOND = timedelta(seconds=1)
 # What is in braces says in which slot of a cluster it is; with a letter, as nothing is no tag.
 _OF_KEY = b"moreton:{k%b}%b"
 _FAILURES = (RedisError, OSError, TimeoutError)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question; without its patience it is what a refusal is remembered by."""
-
-    keys: tuple[str, ...]
-    cost: int
-    patience: int = 0
-    share: float = 1.0
-    what: str = "decide"
-    taken: tuple[int, ...] = ()
-    brief: bool = False  # why it was allowed nobody wants to know
-
-    @property
-    def question(self) -> tuple[Any, ...]:
-        """What a refusal answers."""
-        return self.keys, self.cost, self.share
 
 
 class RedisLimiter(Limiter):
@@ -100,6 +83,8 @@ class RedisLimiter(Limiter):
         for limit in self.limits:
             check_supported(limit)
         self._clients = Clients(url, budget.total_seconds())
+        alone = self._clients.is_cluster or any(limit.patience_nanos for limit in self.limits)
+        self._store = None if alone else (url, budget)
         self._fail = fail or FailMode.open()
         self._local = self._alone()
         self._outage = Outage()
@@ -149,6 +134,60 @@ class RedisLimiter(Limiter):
         check_whole("cost", cost, 0)
         return await self._ask_async(Asked(self._keys(keys), cost, nanos_of(patience), share))
 
+    @property
+    def store(self) -> Hashable | None:
+        """See `Limiter.store`; none of a cluster, where keys of several limiters have many slots.
+
+        A limit with a queue of its own is asked alone: its turns are not those of the others.
+        """
+        return self._store
+
+    def decide_together(self, questions: Sequence[Question]) -> list[Decision | None]:
+        """See `Limiter.decide_together`."""
+        joint = self._joint(questions)
+        if joint.known is not None:
+            return joint.known
+        if joint.repeats:
+            return one_by_one(questions)
+        run = self._clients.run
+        try:
+            reply = run(joint.script, joint.names, joint.arguments())
+            if joint.is_skewed(reply):
+                reply = run(joint.script, joint.names, joint.arguments())
+        except _FAILURES as error:
+            return joint.failed(error)
+        return joint.after(reply)
+
+    async def decide_together_async(self, questions: Sequence[Question]) -> list[Decision | None]:
+        """See `Limiter.decide_together`."""
+        joint = self._joint(questions)
+        if joint.known is not None:
+            return joint.known
+        if joint.repeats:
+            return await one_by_one_async(questions)
+        run = self._clients.run_async
+        try:
+            reply = await run(joint.script, joint.names, joint.arguments())
+            if joint.is_skewed(reply):
+                reply = await run(joint.script, joint.names, joint.arguments())
+        except _FAILURES as error:
+            return joint.failed(error)
+        return joint.after(reply)
+
+    def part(self, question: Question) -> Part:
+        """What this one has to do with a decision together with others."""
+        asked = Asked(self._keys(question.keys), question.cost, share=question.share)
+        return Part(
+            self.limits,
+            self._before(asked),
+            self._names(asked.keys),
+            self._moments if asked.share >= 1 else moment_arguments(self.limits, asked.share),
+            lambda: self._numbers(asked, self._at()),
+            self._is_skewed,
+            lambda reply: self._after(asked, reply),
+            lambda error: self._failed(asked, error),
+        )
+
     def charge(self, keys: Keys, cost: int) -> Decision:
         """See `Limiter.charge`; lost while the server is down."""
         check_whole("cost", cost, 0)
@@ -193,6 +232,16 @@ class RedisLimiter(Limiter):
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
         await self._clients.aclose()
+
+    def _joint(self, questions: Sequence[Question]) -> Joint:
+        cost = questions[0].cost
+        check_whole("cost", cost, 0)
+        parts = []
+        for one in questions:
+            assert isinstance(one.limiter, RedisLimiter)
+            assert (one.limiter.store, one.cost) == (self.store, cost)
+            parts.append(one.limiter.part(one))
+        return Joint(parts, cost, self._at())
 
     def _ask(self, asked: Asked) -> Decision:
         decided = self._before(asked)
@@ -317,16 +366,12 @@ class RedisLimiter(Limiter):
             if asked.share < 1:
                 told = window_arguments(self.limits, asked.share) or told
             return [asked.cost, at // 1000, int(asked.brief), *told]
-        return arguments(
-            self.limits,
-            at or self.clock.calendar() + self._skew,
-            what="ask" if asked.brief else asked.what,
-            cost=asked.cost,
-            patience=asked.patience,
-            share=asked.share,
-            taken=asked.taken,
-            at=at,
-        )
+        what = "ask" if asked.brief else asked.what
+        return [what, asked.cost, asked.patience // 1000, at // 1000, *self._numbers(asked, at)]
+
+    def _numbers(self, asked: Asked, at: int) -> list[Any]:
+        calendar = at or self.clock.calendar() + self._skew
+        return numbers_of(self.limits, calendar, asked.share, asked.taken)
 
     def _is_skewed(self, reply: Any) -> bool:
         """Whether windows of the calendar have to be named around the server's time."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Lock
+from typing import Any
 
 from moreton.kernel.arguments import check_duration
 from moreton.kernel.time import nanos_of
@@ -13,6 +14,24 @@ from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.limit import NEVER
 
 REMEMBERED_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question; without its patience it is what a refusal is remembered by."""
+
+    keys: tuple[str, ...]
+    cost: int
+    patience: int = 0
+    share: float = 1.0
+    what: str = "decide"
+    taken: tuple[int, ...] = ()
+    brief: bool = False  # why it was allowed nobody wants to know
+
+    @property
+    def question(self) -> tuple[Any, ...]:
+        """What a refusal answers."""
+        return self.keys, self.cost, self.share
 
 
 class Refusals:

@@ -83,19 +83,11 @@ def _edges(limit: CalendarWindow, calendar: int) -> list[int]:
     return [before // 1000, begin // 1000, end // 1000, after // 1000]
 
 
-def arguments(
-    limits: Sequence[Limit],
-    calendar: int,
-    *,
-    what: str,
-    cost: int,
-    patience: int = 0,
-    share: float = 1.0,
-    taken: Sequence[int] = (),
-    at: int = 0,
+def numbers_of(
+    limits: Sequence[Limit], calendar: int, share: float = 1.0, taken: Sequence[int] = ()
 ) -> list[Any]:
-    """What the script is given; *patience*, *taken* and *at* in nanoseconds."""
-    found: list[Any] = [what, cost, patience // 1000, at // 1000]
+    """What the script is told of *limits*; *calendar* and *taken* in nanoseconds."""
+    found: list[Any] = []
     for number, limit in enumerate(limits):
         kind, numbers = words(limit, calendar)
         moment = taken[number] // 1000 if taken else 0

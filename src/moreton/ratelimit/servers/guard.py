@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from moreton.ratelimit.clocks import SYSTEM, LimitClock
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.fields import fields_of
 from moreton.ratelimit.core.limit import seconds_of
-from moreton.ratelimit.limiter import Keys
+from moreton.ratelimit.limiter import Keys, Limiter, Question
 from moreton.ratelimit.rules import Caller, Mode, Refusal, Rule, RuleSource
 from moreton.ratelimit.seeing.tally import TALLY, Tally
 from moreton.ratelimit.turns import WAITING_MAX, Queue
@@ -30,6 +31,12 @@ class Passage:
     passed: list[tuple[Rule, Decision]] = field(default_factory=list)
     refusal: Refusal | None = None
     delay_nanos: int = 0
+    clock: LimitClock = SYSTEM
+
+    def wait(self, nanos: int, clock: LimitClock) -> None:
+        """Go on after *nanos* of *clock*, or later."""
+        if nanos > self.delay_nanos:
+            self.delay_nanos, self.clock = nanos, clock
 
     @property
     def fields(self) -> list[tuple[str, str]]:
@@ -53,6 +60,23 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class AskTogether:
+    """Decide by the rules of *asks* in one trip, and send the decisions."""
+
+    asks: Sequence[Ask]
+
+    @property
+    def limiter(self) -> Limiter:
+        """Who can be asked for all of them."""
+        return self.asks[0].rule.limiter
+
+    @property
+    def questions(self) -> list[Question]:
+        """What is asked."""
+        return [Question(one.rule.limiter, one.keys, one.cost, one.share) for one in self.asks]
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """Give back what *rule* charged."""
 
@@ -60,12 +84,16 @@ class Undo:
     decision: Decision
 
 
-Steps = Generator[Ask | Undo, Decision | None, Passage]
+Answer = Decision | list[Decision | None] | None
+Step = Ask | AskTogether | Undo
+Steps = Generator[Step, Answer, Passage]
+Deciding = Generator[Step, Answer, Refusal | None]
 
 
 class Guard:
     """Looks at requests by all of *rules*, for threads and for tasks; *tally* counts what became.
 
+    Rules whose limits are in one store are asked in one trip, after the others.
     At most *waiting_max* requests of it wait for their turn: others are let in at once, or refused.
     """
 
@@ -83,46 +111,50 @@ class Guard:
         """Decide about *caller*, and wait for its turn."""
         with self._queue.place(wanted=self._may_wait()) as queued:
             steps = self._steps(caller, queued=queued)
-            answer: Decision | None = None
+            answer: Answer = None
             while True:
                 try:
                     step = steps.send(answer)
                 except StopIteration as end:
                     passage: Passage = end.value
                     break
-                limiter = step.rule.limiter
-                if isinstance(step, Ask):
+                answer = None
+                if isinstance(step, AskTogether):
+                    answer = step.limiter.decide_together(step.questions)
+                elif isinstance(step, Ask):
+                    limiter = step.rule.limiter
                     answer = limiter.decide(
                         step.keys, step.cost, patience=step.patience, share=step.share
                     )
                 else:
-                    limiter.give_back(step.decision)
-                    answer = None
+                    step.rule.limiter.give_back(step.decision)
             if passage.delay_nanos:
-                limiter.clock.sleep(seconds_of(passage.delay_nanos))
+                passage.clock.sleep(seconds_of(passage.delay_nanos))
         return passage
 
     async def enter_async(self, caller: Caller) -> Passage:
         """As `enter`."""
         with self._queue.place(wanted=self._may_wait()) as queued:
             steps = self._steps(caller, queued=queued)
-            answer: Decision | None = None
+            answer: Answer = None
             while True:
                 try:
                     step = steps.send(answer)
                 except StopIteration as end:
                     passage: Passage = end.value
                     break
-                limiter = step.rule.limiter
-                if isinstance(step, Ask):
+                answer = None
+                if isinstance(step, AskTogether):
+                    answer = await step.limiter.decide_together_async(step.questions)
+                elif isinstance(step, Ask):
+                    limiter = step.rule.limiter
                     answer = await limiter.decide_async(
                         step.keys, step.cost, patience=step.patience, share=step.share
                     )
                 else:
-                    await limiter.give_back_async(step.decision)
-                    answer = None
+                    await step.rule.limiter.give_back_async(step.decision)
             if passage.delay_nanos:
-                await limiter.clock.sleep_async(seconds_of(passage.delay_nanos))
+                await passage.clock.sleep_async(seconds_of(passage.delay_nanos))
         return passage
 
     def leave(self, passage: Passage, status: int, header: HeaderOf = no_header) -> None:
@@ -150,29 +182,58 @@ class Guard:
         for one in under:
             if one.refusal is not None:
                 return Passage(refusal=one.refusal)
-        for rule, keys in (each for one in under for each in one.rules):
-            patience = rule.wait if queued else _ZERO
-            decision = yield Ask(rule, keys, rule.price(caller), patience, rule.portion(caller))
-            assert decision is not None
-            acts = rule.acts()
-            if acts and decision.delay_nanos and not queued:
-                # A queue of the limit's own: its turn goes to the next one.
-                yield Undo(rule, decision)
-                decision = _too_late(decision)
-            self._count(rule, decision, acts=acts)
-            if not decision.allowed:
-                if not acts:
-                    continue
-                for earlier, charged in passage.passed:
-                    yield Undo(earlier, charged)
-                return Passage(refusal=rule.refusal(decision))
-            if rule.charge is not None:
-                # It asked whether there is one; the answer says what is charged.
-                yield Undo(rule, decision)
-            if acts:
-                passage.delay_nanos = max(passage.delay_nanos, decision.delay_nanos)
-            passage.passed.append((rule, _undone(decision) if rule.charge else decision))
+        asks = [
+            Ask(
+                rule, keys, rule.price(caller), rule.wait if queued else _ZERO, rule.portion(caller)
+            )
+            for one in under
+            for rule, keys in one.rules
+        ]
+        alone, together = _divided(asks)
+        for ask in alone:
+            refused = yield from self._alone(ask, passage, queued=queued)
+            if refused is not None:
+                return (yield from _given_back(passage, refused))
+        for group in together:
+            refused = yield from self._together(group, passage)
+            if refused is not None:
+                return (yield from _given_back(passage, refused))
         return passage
+
+    def _alone(self, ask: Ask, passage: Passage, *, queued: bool) -> Deciding:
+        rule = ask.rule
+        decision = yield ask
+        assert isinstance(decision, Decision)
+        acts = rule.acts()
+        if acts and decision.delay_nanos and not queued:
+            # A queue of the limit's own: its turn goes to the next one.
+            yield Undo(rule, decision)
+            decision = _too_late(decision)
+        self._count(rule, decision, acts=acts)
+        if not decision.allowed:
+            return rule.refusal(decision) if acts else None
+        if rule.charge is not None:
+            # It asked whether there is one; the answer says what is charged.
+            yield Undo(rule, decision)
+        if acts:
+            passage.wait(decision.delay_nanos, rule.limiter.clock)
+        passage.passed.append((rule, _undone(decision) if rule.charge else decision))
+        return None
+
+    def _together(self, asks: Sequence[Ask], passage: Passage) -> Deciding:
+        """As if each were alone, but that all are charged, or none."""
+        decisions = yield AskTogether(asks)
+        assert isinstance(decisions, list)
+        refused = None
+        for ask, decision in zip(asks, decisions, strict=True):
+            if decision is None:
+                continue
+            self._count(ask.rule, decision, acts=True)
+            if decision.allowed:
+                passage.passed.append((ask.rule, decision))
+            elif refused is None:
+                refused = ask.rule.refusal(decision)
+        return refused
 
     def _may_wait(self) -> bool:
         return any(rule.may_wait for rule in self._rules)
@@ -189,6 +250,28 @@ class Guard:
             secret=rule.secret,
             degraded=decision.degraded,
         )
+
+
+def _divided(asks: Sequence[Ask]) -> tuple[list[Ask], list[list[Ask]]]:
+    """Those that are asked alone, and those that are asked together."""
+    alone: list[Ask] = []
+    groups: dict[object, list[Ask]] = {}
+    for ask in asks:
+        rule, store = ask.rule, ask.rule.limiter.store
+        always_acts = rule.mode is Mode.ENFORCE and rule.share >= 1
+        if store is None or not always_acts or rule.charge is not None or ask.patience:
+            alone.append(ask)
+        else:
+            groups.setdefault((store, ask.cost), []).append(ask)
+    alone.extend(group[0] for group in groups.values() if len(group) == 1)
+    return alone, [group for group in groups.values() if len(group) > 1]
+
+
+def _given_back(passage: Passage, refusal: Refusal) -> Generator[Undo, Answer, Passage]:
+    """The passage of who is refused, and pays nothing."""
+    for rule, decision in passage.passed:
+        yield Undo(rule, decision)
+    return Passage(refusal=refusal)
 
 
 def _too_late(decision: Decision) -> Decision:
