@@ -148,8 +148,8 @@ class Handling:
                     self._again(token, one)
             total, dead = self._place.ask(incoming.counts(consumer))
         if now >= self._forget_at:
-            self._forget(token)
-            self._forget_at = now + _FORGET_EVERY
+            more = self._forget(token)
+            self._forget_at = now if more else now + _FORGET_EVERY
         self.aside_at = now + self.aside_poll
         return dead, total
 
@@ -316,14 +316,16 @@ class Handling:
         if step.dead:
             measure("moreton_inbox_events", consumer=self._inbox.consumer, outcome="dead")
 
-    def _forget(self, token: int) -> None:
+    def _forget(self, token: int) -> bool:
+        """Delete some of what was handled long ago; whether there may be more."""
         dialect, consumer = self._place.dialect, self._inbox.consumer
         with self._place.begin() as work:
-            ours = work.run(incoming.forget(dialect, consumer, self._fence(token), self._remember))
+            count = work.run(incoming.forget(dialect, consumer, self._fence(token), self._remember))
             _FORGETTING()
         _FORGOTTEN()
-        if not ours:
+        if count is None:
             raise Fenced
+        return count >= incoming.FORGET_ROWS_MAX
 
 
 class _NobodyHandles(Exception):

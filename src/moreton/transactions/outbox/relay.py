@@ -237,10 +237,12 @@ class Relay:
     def _prune(self, token: int) -> core.Happened:
         dialect, table = self._place.dialect, self._outbox.table
         with self._place.begin() as work:
-            ours = work.run(outgoing.prune(dialect, table, self._fence(token), self._keep))
+            count = work.run(outgoing.prune(dialect, table, self._fence(token), self._keep))
             _PRUNING()
         _PRUNED()
-        return _answer(ours)
+        if count is None:
+            return core.Fenced()
+        return core.Pruned(more=count >= outgoing.PRUNE_ROWS_MAX)
 
     @property
     def _ttl(self) -> timedelta:

@@ -62,6 +62,8 @@ def _do(world: World, name: str, effect: core.Effect) -> core.Happened:  # noqa:
             if effect.token != world.lease.token:
                 return core.Fenced()
             world.lease = Seen(world.lease.holder, effect.token, world.lease.beat + 1)
+            if isinstance(effect, core.Prune):
+                return core.Pruned(more=False)
             if isinstance(effect, core.Mark):
                 world.sent |= {row.position for row in effect.rows}
             return core.Done()
@@ -154,7 +156,7 @@ def test_idle_relay_reads_when_rung_and_not_before_its_poll() -> None:
     assert isinstance(read, core.Read)
     assert machine.handle(core.RowsRead([]), now) == ()
     assert machine.wake(now) == (core.Prune(1),)
-    assert machine.handle(core.Done(), now) == ()
+    assert machine.handle(core.Pruned(more=False), now) == ()
     assert isinstance(machine.wake(now)[0], core.Read)
     assert machine.handle(core.Rang(), now) == (), "a read is under way"
     assert machine.handle(core.RowsRead([]), now) == ()
@@ -162,6 +164,34 @@ def test_idle_relay_reads_when_rung_and_not_before_its_poll() -> None:
     machine.handle(core.RowsRead([]), now)
     assert machine.wake(now) == ()
     assert isinstance(machine.handle(core.Rang(), now)[0], core.Read)
+
+
+def test_relay_reads_between_prunings_until_all_is_pruned() -> None:
+    machine = RelayMachine(Tenure(TTL))
+    now = Instant(0)
+    machine.wake(now)
+    machine.handle(core.LeaseSeen(Seen("", 0, 0)), now)
+    machine.handle(core.LeaseTaken(1), now)
+    machine.handle(core.RowsRead([]), now)
+    found = []
+    for more in (True, True, False):
+        deadline = machine.deadline()
+        assert deadline is not None
+        now = max(now, deadline)
+        while isinstance(effect := machine.wake(now)[0], core.Read):
+            found.append("read")
+            machine.handle(core.RowsRead([]), now)
+            deadline = machine.deadline()
+            assert deadline is not None
+            now = max(now, deadline)
+        assert isinstance(effect, core.Prune)
+        found.append("prune")
+        machine.handle(core.Pruned(more=more), now)
+    assert found.count("prune") == 3
+    assert "read" in found
+    deadline = machine.deadline()
+    assert deadline is not None
+    assert now < deadline or isinstance(machine.wake(now)[0], core.Read), "all is pruned"
 
 
 def test_relay_waits_longer_after_each_failure_even_when_rung() -> None:

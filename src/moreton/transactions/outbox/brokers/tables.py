@@ -76,8 +76,8 @@ class TableBroker:
             _APPENDING()
         _APPENDED()
         if now >= self._expire_at:
-            self._expire_at = now + _EXPIRE_EVERY
-            self._place.run(log.expire(self._place.dialect, topic, self._retain))
+            count = self._place.run(log.expire(self._place.dialect, topic, self._retain))
+            self._expire_at = now if count >= log.PRUNE_ROWS_MAX else now + _EXPIRE_EVERY
 
     def _ask(self, script: Script[T]) -> T:
         self._install()

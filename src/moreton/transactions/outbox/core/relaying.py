@@ -87,6 +87,13 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was sent long ago is deleted; *more*: not all of it yet."""
+
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rang:
     """Somebody committed events."""
 
@@ -96,7 +103,9 @@ class Failed:
     """The database or the broker did not do what was asked, or did and could not say so."""
 
 
-Happened: TypeAlias = LeaseSeen | LeaseTaken | Fenced | RowsRead | Published | Done | Rang | Failed
+Happened: TypeAlias = (
+    LeaseSeen | LeaseTaken | Fenced | RowsRead | Published | Done | Pruned | Rang | Failed
+)
 
 
 # Effects: each is answered by one event.
@@ -217,6 +226,14 @@ class RelayMachine:
                 self._failures = 0
                 self._tenure.confirmed(now)
                 self._next = now + self._told.linger if self._lingers else now
+                return ()
+            case Pruned(more):
+                self._failures = 0
+                self._tenure.confirmed(now)
+                self._next = now
+                if more:
+                    # Between them what waits is sent.
+                    self._prune = now + self._told.poll
                 return ()
             case Failed():
                 return self._on_failure(now)

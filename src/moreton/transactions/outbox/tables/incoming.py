@@ -12,7 +12,7 @@ from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.tables.script import Script, Statement
 
 ASIDE_AT_ONCE_MAX = 100
-PRUNE_ROWS_MAX = 5000
+FORGET_ROWS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +192,22 @@ def counts(consumer: str) -> Script[tuple[int, int]]:
     return int(rows[0][0]), int(rows[0][1])
 
 
-def forget(dialect: Dialect, consumer: str, mine: Statement, remember: timedelta) -> Script[bool]:
-    """Delete what was handled longer than *remember* ago; whether it was ours to do."""
+def forget(
+    dialect: Dialect, consumer: str, mine: Statement, remember: timedelta
+) -> Script[int | None]:
+    """Delete what was handled longer than *remember* ago, up to `FORGET_ROWS_MAX`; how many.
+
+    `None` when it was not ours to do.
+    """
     (ours,) = yield [mine]
-    if ours:
-        yield [
-            Statement(
-                "DELETE FROM moreton_inbox WHERE (consumer, source, id) IN ("
-                "SELECT consumer, source, id FROM moreton_inbox "
-                f"WHERE at < {dialect.later} AND consumer = ? LIMIT {PRUNE_ROWS_MAX})",
-                (-remember.total_seconds(), consumer),
-            )
-        ]
-    return bool(ours)
+    if not ours:
+        return None
+    (rows,) = yield [
+        Statement(
+            "DELETE FROM moreton_inbox WHERE (consumer, source, id) IN ("
+            "SELECT consumer, source, id FROM moreton_inbox "
+            f"WHERE at < {dialect.later} AND consumer = ? LIMIT {FORGET_ROWS_MAX}) RETURNING 1",
+            (-remember.total_seconds(), consumer),
+        )
+    ]
+    return len(rows)

@@ -54,11 +54,14 @@ def extent(topic: str) -> Script[tuple[int, int, str]]:
     return (int(rows[0][0]), int(rows[0][1]), str(rows[0][2])) if rows else (1, 0, "")
 
 
-def expire(dialect: Dialect, topic: str, retain: timedelta) -> Script[None]:
-    """Delete messages that are older than *retain*."""
+def expire(dialect: Dialect, topic: str, retain: timedelta) -> Script[int]:
+    """Delete messages that are older than *retain*, up to `PRUNE_ROWS_MAX`; how many.
+
+    The oldest alone are looked at, whatever is kept behind them.
+    """
     old = (
-        f"SELECT position FROM moreton_frames WHERE topic = ? AND at < {dialect.later} "
-        f"ORDER BY position LIMIT {PRUNE_ROWS_MAX}"
+        "SELECT position FROM (SELECT position, at FROM moreton_frames WHERE topic = ? "
+        f"ORDER BY position LIMIT {PRUNE_ROWS_MAX}) AS oldest WHERE at < {dialect.later}"
     )
     (rows,) = yield [
         Statement(
@@ -70,3 +73,4 @@ def expire(dialect: Dialect, topic: str, retain: timedelta) -> Script[None]:
     if rows:
         first = max(int(row[0]) for row in rows) + 1
         yield [Statement("UPDATE moreton_topics SET first = ? WHERE topic = ?", (first, topic))]
+    return len(rows)

@@ -10,7 +10,8 @@ from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.tables.leases import fence
 from moreton.transactions.outbox.tables.script import Script, Statement
 
-PRUNE_ROWS_MAX = 5000
+# What is deleted at a time holds up what waits to be sent.
+PRUNE_ROWS_MAX = 1000
 _COLUMNS = {"id": "text", "key": "text", "event": "text"}
 
 
@@ -74,18 +75,24 @@ def mark(
     return bool(held)
 
 
-def prune(dialect: Dialect, table: str, mine: Statement, keep: timedelta) -> Script[bool]:
-    """Delete what was sent longer than *keep* ago, up to `PRUNE_ROWS_MAX`; whether it is ours."""
+def prune(dialect: Dialect, table: str, mine: Statement, keep: timedelta) -> Script[int | None]:
+    """Delete what was sent longer than *keep* ago, up to `PRUNE_ROWS_MAX`; how many.
+
+    `None` when it is not ours. Looks at the oldest rows alone, as they were sent in their order: a
+    look at all that is kept would take longer the more there is.
+    """
     (held,) = yield [mine]
-    if held:
-        yield [
-            Statement(
-                f"DELETE FROM {table} WHERE position IN (SELECT position FROM {table} "
-                f"WHERE sent_at < {dialect.later} ORDER BY position LIMIT {PRUNE_ROWS_MAX})",
-                (-keep.total_seconds(),),
-            )
-        ]
-    return bool(held)
+    if not held:
+        return None
+    (rows,) = yield [
+        Statement(
+            f"DELETE FROM {table} WHERE position IN (SELECT position FROM ("
+            f"SELECT position, sent_at FROM {table} ORDER BY position LIMIT {PRUNE_ROWS_MAX}) "
+            f"AS oldest WHERE sent_at < {dialect.later}) RETURNING 1",
+            (-keep.total_seconds(),),
+        )
+    ]
+    return len(rows)
 
 
 def resend(dialect: Dialect, table: str, since: timedelta) -> Script[int]:
