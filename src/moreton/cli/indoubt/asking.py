@@ -92,7 +92,7 @@ def resolve(
     if bool(gid) != (commit or rollback) or (commit and rollback):
         raise typer.BadParameter("give a GID and one of --commit and --rollback, or none of them")
     if not gid:
-        with _resolver(log, participant or []) as resolver:
+        with resolver_of(log, participant or []) as resolver:
             report = resolver.resolve()
         if as_json:
             print_json(_document(report, []))
@@ -102,7 +102,7 @@ def resolve(
             raise typer.Exit(Exit.NO)
         return
     decision = Decision.COMMIT if commit else Decision.ABORT
-    with _resolver(log, participant or []) as resolver:
+    with resolver_of(log, participant or []) as resolver:
         where = resolver.end_by_hand(gid, decision, force=force)
     if as_json:
         print_json({"gid": gid, "decision": str(decision), "participants": where})
@@ -118,7 +118,7 @@ def _look(log: str, participants: list[str], tcc: str) -> tuple[Report, list[Rec
         raise typer.BadParameter("give --log and --participant, or --tcc")
     report = Report()
     if log:
-        with _resolver(log, participants) as resolver:
+        with resolver_of(log, participants) as resolver:
             report = resolver.look()
     if not tcc:
         return report, []
@@ -133,7 +133,8 @@ def _look(log: str, participants: list[str], tcc: str) -> tuple[Report, list[Rec
 
 
 @contextlib.contextmanager
-def _resolver(log: str, participants: list[str]) -> Iterator[Resolver]:
+def resolver_of(log: str, participants: list[str]) -> Iterator[Resolver]:
+    """A resolver of *participants*, `NAME=URL` each, by the decisions in *log*."""
     from moreton.transactions.twophase import Resolver, open_decisions  # noqa: PLC0415 - as above
 
     if not log or not participants:

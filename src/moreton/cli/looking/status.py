@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from moreton.cli.client import DEFAULT_CONFIG, Api, Config
 from moreton.cli.output import AsJson, joined, print_json, print_line, print_rows
 
+_Sagas = Annotated[
+    str, typer.Option("--sagas", envvar="MORETON_SAGAS", help="A log of sagas to look at, too.")
+]
+_Decisions = Annotated[
+    str,
+    typer.Option("--decisions", envvar="MORETON_DECISIONS", help="A log of two-phase commits."),
+]
+_Participants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--participant",
+        envvar="MORETON_PARTICIPANTS",
+        metavar="NAME=URL",
+        help="A database of theirs; one for each, in the variable with spaces between them.",
+    ),
+]
 
-def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+
+def status(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    sagas: _Sagas = "",
+    decisions: _Decisions = "",
+    participant: _Participants = None,
+    as_json: AsJson = False,
+) -> None:
     """Show gateways, proxies, and every object that is not in force, with its place and reason.
+
+    With logs of transactions also sagas that are parked, and what is prepared and in doubt.
 
     [bold]Examples[/]
 
@@ -19,6 +47,11 @@ def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
       moreton status --json
     """
     found = Api.find(config).get("/v1/status")
+    if sagas or decisions:
+        # Only who has such logs loads what reads them.
+        from moreton.cli.looking.doubts import doubts  # noqa: PLC0415
+
+        found["transactions"] = doubts(sagas, decisions, participant or [])
     if as_json:
         print_json(found)
         return
@@ -39,6 +72,11 @@ def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         print_line(f"program {program['service']}: {_program(program)}")
     print_line(_counts(found["objects"]))
     _say_wrongs(found)
+    if "transactions" in found:
+        from moreton.cli.looking.doubts import said  # noqa: PLC0415 - as above
+
+        for line in said(found["transactions"]):
+            print_line(line)
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[str]:
