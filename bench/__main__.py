@@ -11,6 +11,7 @@ from rich.console import Console
 from bench.report import Result
 
 NAMES = (
+    "compare",
     "consensus",
     "election",
     "failover",

@@ -46,7 +46,11 @@ class Rulebook:
 
     def same(self, path: str, kind: Kind, primary: Any, candidate: Any) -> bool:
         """Whether a rule says that what differs at *path* does not."""
-        return any(one.same(kind, primary, candidate) for one in self._at(path))
+        known = self._remembered.get(path)
+        for one in self._at(path) if known is None else known:
+            if one.same(kind, primary, candidate):
+                return True
+        return False
 
     def sort(self, path: str) -> Sort | None:
         """How the items of the array at *path*, itself and not what is below, are arranged."""
@@ -57,10 +61,8 @@ class Rulebook:
         return None
 
     def _at(self, path: str) -> tuple[Treatment, ...]:
-        known = self._remembered.get(path)
-        if known is None:
-            known = tuple(one for pattern, one in self._compiled if pattern.match(path))
-            if len(self._remembered) >= _REMEMBERED_MAX:
-                self._remembered.clear()
-            self._remembered[path] = known
+        known = tuple(one for pattern, one in self._compiled if pattern.match(path))
+        if len(self._remembered) >= _REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[path] = known
         return known

@@ -52,12 +52,11 @@ class _Walk:
             self._found.surplus(f"{path}/@{name}", b[name])
 
     def _children(self, a: Element, b: Element, path: str) -> None:
-        ours, theirs = _steps(a), _steps(b)
         marks = [_mark(child) for child in a.children], [_mark(child) for child in b.children]
         if marks[0] == marks[1]:
-            pairs = list(zip(a.children, b.children, ours, strict=True))
+            pairs = zip(a.children, b.children, _steps(a), strict=True)
             parts = [pair for pair in pairs if pair[0] != pair[1]]
-            if len(parts) > 1 and self._rearranged([one[0] for one in parts], parts):
+            if self._rearranged(parts):
                 self._found.add(path, Kind.ORDER, _brief(a), _brief(b))
                 return
             for one, other, step in parts:
@@ -68,16 +67,16 @@ class _Walk:
         ):
             self._found.add(path, Kind.ORDER, _brief(a), _brief(b))
             return
-        self._aligned(a, b, path, ours, theirs)
+        self._aligned(a, b, path)
 
-    def _rearranged(
-        self, ours: list[Element | str], parts: list[tuple[Element | str, Element | str, str]]
-    ) -> bool:
-        return rearranged([token(one) for one in ours], [token(one[1]) for one in parts])
+    def _rearranged(self, parts: list[tuple[Element | str, Element | str, str]]) -> bool:
+        # Where the first is nowhere on the other side, nobody has to look at the rest.
+        if len(parts) < 2 or all(other != parts[0][0] for _, other, _ in parts):
+            return False
+        return rearranged([token(one) for one, _, _ in parts], [token(one) for _, one, _ in parts])
 
-    def _aligned(
-        self, a: Element, b: Element, path: str, ours: list[str], theirs: list[str]
-    ) -> None:
+    def _aligned(self, a: Element, b: Element, path: str) -> None:
+        ours, theirs = _steps(a), _steps(b)
         one = [token(child) for child in a.children]
         other = [token(child) for child in b.children]
         for ours_at, theirs_at in _matched(a, b, list(aligned(one, other))):

@@ -71,8 +71,12 @@ class _Walk:
                 continue
             shared += 1
             kind = type(one)
-            if kind is type(other) and kind is not dict and kind is not list and one == other:
-                continue
+            if kind is type(other) and kind is not dict:
+                if kind is list:
+                    if _same_scalars(one, other):
+                        continue
+                elif one == other:
+                    continue
             trail.append(member(key))
             self.value(one, other)
             trail.pop()
@@ -193,6 +197,16 @@ def _same(a: Any, b: Any) -> bool:
     if kind is list:
         return len(a) == len(b) and all(map(_same, a, b))
     return bool(a == b)
+
+
+def _same_scalars(a: list[Any], b: list[Any]) -> bool:
+    """Whether both are flat and the same; false of what has to be walked through."""
+    if len(a) != len(b):
+        return False
+    for one, other in zip(a, b, strict=True):
+        if type(one) not in _SCALARS or type(one) is not type(other) or one != other:
+            return False
+    return True
 
 
 def _same_members(a: dict[str, Any], b: dict[str, Any]) -> bool:
