@@ -23,6 +23,7 @@ from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.twophase.core.doubts import Decision
 from moreton.transactions.twophase.core.names import Name
+from moreton.transactions.twophase.coroutines import AsyncWork
 from moreton.transactions.twophase.decisions import DecisionLog
 from moreton.transactions.twophase.errors import Aborted, OutcomeUnknown
 from moreton.transactions.twophase.participant import Branch, Participant
@@ -74,6 +75,10 @@ class TwoPhase:
     def begin(self) -> Work:
         """A transaction, for a `with` block: committed at its end, rolled back if it raises."""
         return Work(self, new_id(self._clock.wall(), self._rng), self._clock.now())
+
+    def begin_async(self) -> AsyncWork:
+        """As `begin`, for an `async with` block; as many at once as the loop has threads."""
+        return AsyncWork(self.begin())
 
     def close(self) -> None:
         """End the threads, and remove decisions that everybody has carried out."""
