@@ -25,6 +25,7 @@ NAMES = (
     "registry",
     "resilience",
     "rollout",
+    "rollouts",
     "routes",
     "saga",
     "startup",

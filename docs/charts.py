@@ -6,12 +6,16 @@ Plain SVG within the page, so that its text and its lines follow the page's colo
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from moreton.sim.contention import compare
+from moreton.sim.rollouts import Truth, World, endings
+from moreton.strangler.rollout.core.plan import ErrorGate, Plan, Stage
+from moreton.strangler.rollout.core.progress import Phase
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 168, 14, 40
@@ -39,7 +43,9 @@ def line_chart(
 
     drawn = [_grid(tick, place(x[0], tick)[1]) for tick in ticks]
     drawn += [
-        _text(place(n, ticks[0])[0], HEIGHT - 22, f"{n:g}", "middle") for n in x if n % 20 == 0
+        _text(place(n, ticks[0])[0], HEIGHT - 22, f"{n:g}", "middle")
+        for n in x
+        if n % (x[-1] / 5 if x[-1] > 5 else 1) == 0
     ]
     drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, labels[0], "middle"))
     drawn.append(
@@ -47,7 +53,7 @@ def line_chart(
         f"{labels[1]}</text>"
     )
     ends = _spread([place(x[-1], line[-1])[1] for line in lines.values()])
-    for (name, line), colour, end in zip(lines.items(), COLOURS, ends, strict=True):
+    for (name, line), colour, end in zip(lines.items(), COLOURS, ends, strict=False):
         points = " ".join(
             "{:.1f},{:.1f}".format(*place(n, v)) for n, v in zip(x, line, strict=True)
         )
@@ -106,6 +112,52 @@ class ContentionCharts(Directive):
         return [nodes.raw("", chart, format="html") for chart in contention_charts()]
 
 
+MORE_ERRORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # per cent
+ROLLOUTS = 20
+
+
+def rollout_charts() -> list[str]:
+    """What becomes of candidates that fail more often, where 1 % more is tolerated."""
+    stages = tuple(Stage(f"{share:.0%}", share, timedelta(0)) for share in (0.1, 0.5, 1.0))
+    plan = Plan("m", "route", "old", "new", stages, (ErrorGate(),))
+    promoted, taken_back, minutes = [], [], []
+    for more in MORE_ERRORS:
+        candidate = Truth(0.002 + more / 100, spread=0.0)
+        world = World(Truth(0.002, spread=0.0), candidate, every=5.0)
+        found = endings(plan, world, ROLLOUTS)
+        phases = [each.phase for each in found]
+        promoted.append(100 * phases.count(Phase.DONE) / ROLLOUTS)
+        taken_back.append(100 * phases.count(Phase.ROLLED_BACK) / ROLLOUTS)
+        minutes.append(sorted(each.seconds for each in found)[ROLLOUTS // 2] / 60)
+    across = "failures more than the old service's, %"
+    return [
+        line_chart(
+            MORE_ERRORS,
+            {"promoted": promoted, "taken back": taken_back},
+            title="candidates promoted and taken back, by how much more often they fail",
+            labels=(across, "% of migrations"),
+            ticks=(0, 25, 50, 75, 100),
+            scale=float,
+        ),
+        line_chart(
+            MORE_ERRORS,
+            {"until it is decided": minutes},
+            title="minutes until it was decided, by how much more often the candidate fails",
+            labels=(across, "minutes, at most 120"),
+            ticks=(0.3, 1, 10, 120),
+            scale=math.log10,
+        ),
+    ]
+
+
+class RolloutCharts(Directive):
+    """`{rollout-charts}`: what `moreton.sim.rollouts` finds, drawn now."""
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", chart, format="html") for chart in rollout_charts()]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("contention-charts", ContentionCharts)
+    app.add_directive("rollout-charts", RolloutCharts)
     return {"parallel_read_safe": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import timedelta
 
@@ -9,6 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moreton.kernel.time import Instant
+from moreton.strangler.rollout.core.documents import (
+    plan_document,
+    plan_from,
+    progress_document,
+    progress_from,
+)
 from moreton.strangler.rollout.core.machine import Migration
 from moreton.strangler.rollout.core.plan import ErrorGate, Plan, Stage
 from moreton.strangler.rollout.core.progress import (
@@ -107,3 +114,14 @@ def test_evidence_seldom_rises_while_the_hypothesis_is_true(seed: int) -> None:
 def test_answers_are_no_evidence_against_themselves(times: dict[int, int]) -> None:
     spread = Spread({Bin(lower, 1): count for lower, count in times.items()})
     assert log_evidence_slower(spread, spread, 0.95, 1.1) <= 0.0
+
+
+@given(st.lists(EVENTS, max_size=20))
+@settings(max_examples=20, deadline=None)
+def test_migration_read_from_its_documents_is_the_same(events: list[Event]) -> None:
+    machine = Migration(PLAN, Progress())
+    for number, event in enumerate(events):
+        machine.handle(event, Instant(0) + timedelta(seconds=number))
+    stored = json.loads(json.dumps([plan_document(PLAN), progress_document(machine.progress)]))
+    assert plan_from(stored[0]) == PLAN
+    assert progress_from(stored[1]) == machine.progress

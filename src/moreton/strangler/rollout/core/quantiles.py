@@ -16,8 +16,9 @@ and Best-Arm Identification", Bernoulli 28, 2022.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 from moreton.strangler.rollout.core.proportions import (
@@ -68,33 +69,53 @@ class Spread:
             yield lower + width
 
 
-def log_evidence_slower(candidate: Spread, baseline: Spread, share: float, factor: float) -> float:
-    """Against "the candidate's quantile at *share* is at most *factor* times the baseline's"."""
+def log_evidence_slower(
+    candidate: Spread, baseline: Spread, share: float, factor: float, *, bar: float = -math.inf
+) -> float:
+    """Against "the candidate's quantile at *share* is at most *factor* times the baseline's".
+
+    What is below *bar* is not looked for exactly: any value below it may be returned.
+    """
     prior = _PRIOR_WEIGHT * share, _PRIOR_WEIGHT * (1.0 - share)
 
     def evidence(time: float) -> float:
         base = Counts(baseline.below(time), baseline.total)
         new = Counts(candidate.below(factor * time), candidate.total)
-        return log_evidence_above(base, share, prior=prior) + log_evidence_below(
-            new, share, prior=prior
-        )
+        ruled_out = log_evidence_above(base, share, prior=prior)
+        return ruled_out + log_evidence_below(new, share, prior=prior)
 
-    return min(map(evidence, _grid(candidate, baseline, factor)), default=0.0)
+    return _least(evidence, _grid(candidate, baseline, share, factor), bar)
 
 
-def log_evidence_faster(candidate: Spread, baseline: Spread, share: float, factor: float) -> float:
-    """Against "the candidate's quantile at *share* is at least *factor* times the baseline's"."""
+def log_evidence_faster(
+    candidate: Spread, baseline: Spread, share: float, factor: float, *, bar: float = -math.inf
+) -> float:
+    """Against "the candidate's quantile at *share* is at least *factor* times the baseline's".
+
+    *bar* as above.
+    """
     prior = _PRIOR_WEIGHT * share, _PRIOR_WEIGHT * (1.0 - share)
 
     def evidence(time: float) -> float:
         base = Counts(baseline.below(time), baseline.total)
         new = Counts(candidate.below(factor * time), candidate.total)
-        return log_evidence_below(base, share, prior=prior) + log_evidence_above(
-            new, share, prior=prior
-        )
+        ruled_out = log_evidence_below(base, share, prior=prior)
+        return ruled_out + log_evidence_above(new, share, prior=prior)
 
-    return min(map(evidence, _grid(candidate, baseline, factor)), default=0.0)
+    return _least(evidence, _grid(candidate, baseline, share, factor), bar)
 
 
-def _grid(candidate: Spread, baseline: Spread, factor: float) -> list[float]:
-    return sorted({*baseline.edges(), *(edge / factor for edge in candidate.edges())})
+def _least(evidence: Callable[[float], float], grid: Iterable[float], bar: float) -> float:
+    least = math.inf
+    for time in grid:
+        least = min(least, evidence(time))
+        if least < bar:
+            break
+    return least
+
+
+def _grid(candidate: Spread, baseline: Spread, share: float, factor: float) -> list[float]:
+    """The times to look at; first those where the evidence is least likely to hold."""
+    middle = baseline.quantile(share)
+    times = {*baseline.edges(), *(edge / factor for edge in candidate.edges())}
+    return sorted(times, key=lambda time: abs(time - middle))

@@ -117,8 +117,8 @@ def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) ->
     if not (new.total and base.total):
         return _silent(gate, candidate)
     factor = 1.0 + gate.tolerance
-    worse = log_evidence_slower(new, base, gate.quantile, factor)
-    fine = log_evidence_faster(new, base, gate.quantile, factor)
+    worse = log_evidence_slower(new, base, gate.quantile, factor, bar=bars.fail)
+    fine = log_evidence_faster(new, base, gate.quantile, factor, bar=bars.passing)
     why = (
         f"p{gate.quantile * 100:g} is {new.quantile(gate.quantile):.3g} ms of {new.total:,}, "
         f"beside {base.quantile(gate.quantile):.3g} ms of {base.total:,}; "

@@ -1,0 +1,126 @@
+"""Migrations as JSON values, for the store: everything that has to survive a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from moreton.strangler.rollout.core.plan import (
+    DifferenceGate,
+    ErrorGate,
+    Gate,
+    LatencyGate,
+    MetricGate,
+    Plan,
+    Stage,
+)
+from moreton.strangler.rollout.core.progress import Entry, Phase, Progress
+from moreton.strangler.rollout.core.sides import Bin, Evidence, Reading, Side
+from moreton.strangler.rollout.core.verdicts import Verdict
+
+_GATES: Mapping[str, type[Gate]] = {
+    "errors": ErrorGate,
+    "latency": LatencyGate,
+    "differences": DifferenceGate,
+    "metric": MetricGate,
+}
+_KINDS = {kind: word for word, kind in _GATES.items()}
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """*plan* as JSON values."""
+    return {
+        **{name: getattr(plan, name) for name in ("name", "route", "baseline", "candidate")},
+        "confidence": plan.confidence,
+        "stages": [{**asdict(each), "hold": each.hold.total_seconds()} for each in plan.stages],
+        "gates": [{"kind": _KINDS[type(each)], **asdict(each)} for each in plan.gates],
+    }
+
+
+def plan_from(document: Mapping[str, Any]) -> Plan:
+    """What `plan_document` made. Raises `KeyError`, `TypeError`, `ValueError`."""
+    stages = [
+        Stage(**{**each, "hold": timedelta(seconds=each["hold"])}) for each in document["stages"]
+    ]
+    gates = [
+        _GATES[each["kind"]](**{name: each[name] for name in each if name != "kind"})
+        for each in document["gates"]
+    ]
+    return Plan(**{**document, "stages": tuple(stages), "gates": tuple(gates)})
+
+
+def progress_document(progress: Progress) -> dict[str, Any]:
+    """*progress* as JSON values."""
+    past = progress.past
+    return {
+        "phase": progress.phase.value,
+        "stage": progress.stage,
+        "held": progress.held.total_seconds(),
+        "evidence": _evidence_document(progress.evidence),
+        "past": None if past is None else _side_document(past),
+        "approved": progress.approved,
+        "no_return": progress.no_return,
+        "reason": progress.reason,
+        "tries": progress.tries,
+    }
+
+
+def progress_from(document: Mapping[str, Any]) -> Progress:
+    """What `progress_document` made. Raises `KeyError`, `TypeError`, `ValueError`."""
+    past = document["past"]
+    return Progress(
+        phase=Phase(document["phase"]),
+        stage=document["stage"],
+        held=timedelta(seconds=document["held"]),
+        evidence=_evidence_from(document["evidence"]),
+        past=None if past is None else _side_from(past),
+        approved=document["approved"],
+        no_return=document["no_return"],
+        reason=document["reason"],
+        tries=document["tries"],
+    )
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """*entry* as JSON values."""
+    return {**asdict(entry), "verdicts": [verdict_document(each) for each in entry.verdicts]}
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """*verdict* as JSON values."""
+    return {"gate": verdict.gate, "outcome": verdict.outcome.value, "why": verdict.why}
+
+
+def _evidence_document(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "baseline": _side_document(evidence.baseline),
+        "candidate": _side_document(evidence.candidate),
+        "compared": evidence.compared,
+        "different": evidence.different,
+        "readings": {name: asdict(each) for name, each in evidence.readings.items()},
+        "outside": dict(evidence.outside),
+        "trouble": evidence.trouble,
+    }
+
+
+def _evidence_from(document: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        **{
+            **document,
+            "baseline": _side_from(document["baseline"]),
+            "candidate": _side_from(document["candidate"]),
+            "readings": {name: Reading(**each) for name, each in document["readings"].items()},
+        }
+    )
+
+
+def _side_document(side: Side) -> dict[str, Any]:
+    times = [[each.lower, each.width, count] for each, count in sorted(side.times.items())]
+    return {"requests": side.requests, "errors": side.errors, "times": times}
+
+
+def _side_from(document: Mapping[str, Any]) -> Side:
+    times = {Bin(lower, width): count for lower, width, count in document["times"]}
+    return Side(document["requests"], document["errors"], times)
