@@ -33,6 +33,7 @@ from moreton.controlplane.checks import (
 )
 from moreton.controlplane.consul import ConsulModel
 from moreton.controlplane.dns import DnsModel
+from moreton.controlplane.migrations.checks import check_migrations
 from moreton.controlplane.registered import care_of, registered_faults, sources_of
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
@@ -50,6 +51,8 @@ from moreton.ratelimit.config import (
 from moreton.ratelimit.core.rules.values import Limits
 from moreton.registry.core.checks import Care
 from moreton.resilience.config import PolicyModel
+from moreton.strangler.rollout.config import MigrationModel
+from moreton.strangler.rollout.core.plan import Plan
 
 DEFAULT_API = Address("127.0.0.1", 7400)
 
@@ -93,6 +96,7 @@ class SettingsModel(Section):
     limits: dict[Name, LimitModel] = {}
     clients: ClientsModel = ClientsModel()
     counters: CountersModel = CountersModel()
+    migrations: dict[Name, MigrationModel] = {}
     controlplane: ControlPlaneModel = ControlPlaneModel()
     envoy: EnvoyModel = EnvoyModel()
     tracing: TracingModel | None = None
@@ -112,6 +116,7 @@ class Settings:
     runs: Mapping[str, RunModel]
     policies: Mapping[str, PolicyModel]
     limits: Limits  # rules, how clients are told apart, where counts are kept
+    migrations: Mapping[str, Plan]
     care: Mapping[str, Care]  # by the name under which the registry has the service
     sources: Mapping[str, ServiceModel]  # those whose instances are told here, as above
     controlplane: ControlPlaneModel
@@ -157,6 +162,7 @@ def load_settings(path: Path) -> Settings:
         runs={n: m.run for n, m in model.services.items() if m.run is not None},
         policies=model.policies,
         limits=as_limits(model.limits, model.clients, model.counters, folder),
+        migrations={n: m.as_value(n) for n, m in model.migrations.items()},
         care=care_of(model.services),
         sources=sources_of(model.services),
         controlplane=model.controlplane,
@@ -173,6 +179,7 @@ def load_settings(path: Path) -> Settings:
     defined = Defined(frozenset(model.gateways), frozenset(model.services), frozenset(model.routes))
     of_limits = check_limits(settings.limits, defined, document.where)
     faults += of_limits or check_proxy_limits(settings.limits.rules, document.where)
+    faults += check_migrations(settings.migrations, settings.routes, lambda *p: document.where(p))
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)

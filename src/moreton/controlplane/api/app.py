@@ -30,6 +30,8 @@ from moreton.controlplane.errors import (
     WeightsNotValid,
 )
 from moreton.controlplane.limits.api import limits_router
+from moreton.controlplane.migrations.api import migrations_router
+from moreton.controlplane.migrations.errors import MigrationRefuses, UnknownMigration
 from moreton.controlplane.problems import install_problems
 from moreton.controlplane.rollouts.api import rollouts_router
 from moreton.controlplane.rollouts.errors import NoRollout, NothingToRestart, NotRestartable
@@ -44,6 +46,8 @@ STATUSES: dict[type[MoretonError], int] = {
     InstructionSuperseded: http.HTTPStatus.CONFLICT,
     LastInstance: http.HTTPStatus.CONFLICT,
     LeavesByItself: http.HTTPStatus.CONFLICT,
+    MigrationRefuses: http.HTTPStatus.CONFLICT,
+    UnknownMigration: http.HTTPStatus.NOT_FOUND,
     NoRollout: http.HTTPStatus.NOT_FOUND,
     NothingToRestart: http.HTTPStatus.NOT_FOUND,
     NotRestartable: http.HTTPStatus.CONFLICT,
@@ -89,6 +93,7 @@ def describe(parts: ApiParts) -> FastAPI:
     leaving = drains_router(parts.registry, parts.drains, parts.instructions, parts.history)
     app.include_router(leaving)
     app.include_router(rollouts_router(parts.rollouts))
+    app.include_router(migrations_router(parts.migrations, parts.control))
     app.include_router(history_router(parts.history))
     app.include_router(limits_router(parts.settings, parts.routes, parts.limit_orders))
     app.include_router(talkers_router(parts.talkers, time.monotonic_ns))

@@ -10,6 +10,7 @@ from moreton.controlplane.api.events import Events
 from moreton.controlplane.api.notices import Notices
 from moreton.controlplane.drains import Drains
 from moreton.controlplane.limits.orders import LimitOrders
+from moreton.controlplane.migrations.host import Migrations
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.views import Views
 from moreton.controlplane.rollouts import Rollouts
@@ -51,6 +52,7 @@ class ApiParts:
     drains: Drains
     instructions: Instructions
     rollouts: Rollouts
+    migrations: Migrations
     history: History
     is_cut_off: Callable[[], bool]
     may_run_commands: Callable[[], bool]

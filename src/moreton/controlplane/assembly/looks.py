@@ -53,6 +53,7 @@ def application(
         drains=plane.drains,
         instructions=plane.instructions,
         rollouts=plane.rollouts,
+        migrations=plane.migrations,
         history=plane.history,
         is_cut_off=lambda: CUT_OFF in plane.troubles.now(),
         may_run_commands=lambda: plane.settings.controlplane.command_checks,

@@ -20,6 +20,7 @@ from moreton.controlplane.drains import Drains
 from moreton.controlplane.life.asking import asked_socket
 from moreton.controlplane.limits.keeping import BanKeeper
 from moreton.controlplane.limits.orders import LimitOrders
+from moreton.controlplane.migrations.host import Migrations
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
 from moreton.controlplane.objects.views import Views
@@ -75,6 +76,7 @@ class Plane:
     drains: Drains = field(init=False)
     instructions: Instructions = field(init=False)
     rollouts: Rollouts = field(init=False)
+    migrations: Migrations = field(init=False)
     history: History = field(init=False)
     limit_orders: LimitOrders = field(init=False)
     ban_keeper: BanKeeper = field(init=False)
@@ -86,6 +88,7 @@ class Plane:
         self.drains = Drains(self.registry, view, self.desired, self.publisher, self.xds)
         self.instructions = Instructions(self.store)
         self.rollouts = Rollouts(self.store, self.registry, self.instructions)
+        self.migrations = Migrations(self.store, self.desired, lambda: self.settings.migrations)
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)
         self.ban_keeper = BanKeeper(

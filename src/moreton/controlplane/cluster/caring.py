@@ -51,7 +51,7 @@ def works_of(plane: Plane) -> list[Work]:
         },
     )
     divider = Divider(plane.store, lambda: divided_by(plane))
-    return [checker.run, _caring(plane), _following(plane), divider.run]
+    return [checker.run, _caring(plane), _following(plane), divider.run, plane.migrations.drive]
 
 
 def caring_duties(plane: Plane) -> list[Duty]:

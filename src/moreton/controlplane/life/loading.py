@@ -144,6 +144,7 @@ async def load(
     await stack.enter_async_context(plane.follower.running())
     await stack.enter_async_context(plane.discovery.running(plane.publisher))
     plane.drains.watch(envoy)
+    plane.migrations.watch(envoy.admin)
     await stack.enter_async_context(plane.drains.running())
     instructions, orders = plane.instructions.follow, plane.limit_orders.follow
     await stack.enter_async_context(_following(plane, instructions, "following instructions"))

@@ -1,0 +1,158 @@
+"""Migrations as the API has them: shown and ordered at any node, driven by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from moreton.controlplane.core.desired import Desired
+from moreton.controlplane.core.objects import Kind, ObjectKey
+from moreton.controlplane.migrations.driving import Driven, Driver
+from moreton.controlplane.migrations.errors import (
+    MigrationContended,
+    MigrationRefuses,
+    UnknownMigration,
+)
+from moreton.controlplane.migrations.records import (
+    STATES,
+    Record,
+    decode_record,
+    history_prefix,
+    state_key,
+    written,
+)
+from moreton.controlplane.migrations.views import to_document
+from moreton.envoy.admin import AdminClient
+from moreton.gateway.core.model import Route
+from moreton.kernel.time import Clock, SystemClock
+from moreton.registry.registering import FencedWrite
+from moreton.store import Compare, Store, prefix_end
+from moreton.strangler.rollout.core.machine import Migration
+from moreton.strangler.rollout.core.plan import Plan
+from moreton.strangler.rollout.core.progress import Commit, Order, Ordered, Progress, Refuse
+
+# The driver writes every ten seconds: so many losses are no chance.
+_ATTEMPTS_MAX = 16
+
+
+class Migrations:
+    """The migrations of *store*, and those that *plans* says could be started."""
+
+    def __init__(
+        self,
+        store: Store,
+        desired: Desired,
+        plans: Callable[[], Mapping[str, Plan]],
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = store
+        self._desired = desired
+        self._plans = plans
+        self._clock = clock or SystemClock()
+        self._admin: AdminClient | None = None
+        self._driver: Driver | None = None
+
+    def watch(self, admin: AdminClient) -> None:
+        """Both sides are counted by the Envoy behind *admin*."""
+        self._admin = admin
+
+    async def drive(self, write: FencedWrite) -> None:
+        """Look at what is under way and do what follows; until cancelled."""
+        assert self._admin is not None, "nobody counts"
+        self._driver = Driver(self._store, self._admin, self._clock, self._unfit)
+        await self._driver.run(write)
+
+    async def order(self, name: str, ordered: Ordered) -> tuple[dict[str, Any], int]:
+        """Follow *ordered*; the migration as it is then, and the revision that has it.
+
+        Raises `UnknownMigration`, `MigrationRefuses`, `MigrationContended`.
+        """
+        for _ in range(_ATTEMPTS_MAX):
+            record, revision = await self._read(name)
+            if ordered.order is Order.START:
+                record = await self._startable(name, record)
+            machine = Migration(record.plan, record.progress)
+            (effect,) = machine.handle(ordered, self._clock.now())
+            if isinstance(effect, Refuse):
+                raise MigrationRefuses(what=effect.what, todo=effect.todo)
+            assert isinstance(effect, Commit)
+            after, operations = written(record, effect, self._clock.wall())
+            unchanged = [Compare.mod(state_key(name), "=", revision)]
+            done = await self._store.txn(unchanged, operations)
+            if done.succeeded:
+                return self._document(after, done.revision), done.revision
+        raise MigrationContended(name=name)
+
+    async def show(self, name: str) -> dict[str, Any]:
+        """How far *name* is. Raises `UnknownMigration`."""
+        return self._document(*await self._read(name))
+
+    async def all(self) -> list[dict[str, Any]]:
+        """Every migration by name, also those that nobody started yet."""
+        found = await self._stored()
+        planned = {name: (Record(plan, Progress()), 0) for name, plan in self._plans().items()}
+        return [self._document(*each) for _, each in sorted({**planned, **found}.items())]
+
+    async def history(self, name: str) -> list[dict[str, Any]]:
+        """What happened to *name*, oldest first. Raises `UnknownMigration`."""
+        await self._read(name)
+        prefix = history_prefix(name)
+        found = await self._store.range(prefix, prefix_end(prefix))
+        return [json.loads(kv.value) for kv in found.kvs]
+
+    async def _startable(self, name: str, record: Record) -> Record:
+        """*record* by the plan that moreton.yaml has now."""
+        if record.is_under_way:
+            return record
+        plan = self._plans().get(name)
+        if plan is None:
+            what = f'migration "{name}" is not in moreton.yaml any more'
+            raise MigrationRefuses(what=what, todo="define it again to start it again")
+        if unfit := self._unfit(plan):
+            raise MigrationRefuses(what=unfit, todo="mend moreton.yaml")
+        for other, (held, _) in (await self._stored()).items():
+            if other != name and held.is_under_way and held.plan.route == plan.route:
+                what = f'migration "{other}" moves route "{plan.route}" now'
+                raise MigrationRefuses(what=what, todo=f"roll {other} back or let it end first")
+        return Record(plan, record.progress, record.entries, record.changed)
+
+    def _unfit(self, plan: Plan) -> str:
+        """Why *plan* cannot be followed now; empty when it can."""
+        key = ObjectKey(Kind.ROUTE, plan.route)
+        route = self._desired.weighted(key)
+        if not isinstance(route, Route):
+            return f'route "{plan.route}" is gone'
+        if problem := self._desired.problem(key):
+            return problem
+        if {each.service for each in route.to} != {plan.baseline, plan.candidate}:
+            return f'route "{plan.route}" sends to others than {plan.baseline} and {plan.candidate}'
+        return ""
+
+    def _document(self, record: Record, revision: int) -> dict[str, Any]:
+        live = None if self._driver is None else self._driver.driven.get(record.plan.name)
+        progress = _newest(record, revision, live)
+        planned = self._plans().get(record.plan.name)
+        return to_document(record, progress, planned)
+
+    async def _stored(self) -> dict[str, tuple[Record, int]]:
+        found = await self._store.range(STATES, prefix_end(STATES))
+        decoded = [(decode_record(kv.value), kv.mod_revision) for kv in found.kvs]
+        return {one.plan.name: (one, revision) for one, revision in decoded if one is not None}
+
+    async def _read(self, name: str) -> tuple[Record, int]:
+        found = await self._store.range(state_key(name))
+        record = decode_record(found.kvs[0].value) if found.kvs else None
+        if record is not None:
+            return record, found.kvs[0].mod_revision
+        plan = self._plans().get(name)
+        if plan is None:
+            raise UnknownMigration(name=name, known={*self._plans(), *await self._stored()})
+        return Record(plan, Progress()), found.kvs[0].mod_revision if found.kvs else 0
+
+
+def _newest(record: Record, revision: int, live: Driven | None) -> Progress:
+    """With what was seen since the evidence was saved, where this node is the one that looks."""
+    is_same = live is not None and live.revision == revision
+    return live.machine.progress if live is not None and is_same else record.progress

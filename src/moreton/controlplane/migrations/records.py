@@ -1,0 +1,126 @@
+"""Migrations in the store: the state of each, its history, and the weights that go with them.
+
+State, history and weights are written in one transaction: whoever reads the store, after
+whatever crash, finds the weights that the stage allows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+from moreton.controlplane.objects.keys import CHANGED, encode, weights_key
+from moreton.store import Delete, Put
+from moreton.store.core.model import Op
+from moreton.strangler.rollout.core.documents import (
+    entry_document,
+    plan_document,
+    plan_from,
+    progress_document,
+    progress_from,
+)
+from moreton.strangler.rollout.core.plan import Plan
+from moreton.strangler.rollout.core.progress import Commit, Phase, Progress, Save, share_of
+
+PREFIX = b"/moreton/migrations/"
+STATES = PREFIX + b"state/"
+_HISTORY = PREFIX + b"history/"
+# Older entries of a migration's history are dropped.
+ENTRIES_MAX = 500
+UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.FROZEN})
+_WEIGHTS_SUM_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A migration as stored: by which *plan* it goes, how far, how many *entries* there were."""
+
+    plan: Plan
+    progress: Progress
+    entries: int = 0
+    changed: str = ""  # when, in UTC, for people
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it is to be watched."""
+        return self.progress.phase in UNDER_WAY
+
+
+def state_key(name: str) -> bytes:
+    """Where the migration *name* lies."""
+    return STATES + name.encode()
+
+
+def history_prefix(name: str) -> bytes:
+    """Where its history lies, an entry a key."""
+    return _HISTORY + name.encode() + b"/"
+
+
+def weights_of(plan: Plan, share: float) -> dict[str, int]:
+    """The weights that give the candidate *share* of the requests."""
+    fraction = Fraction(share).limit_denominator(_WEIGHTS_SUM_MAX)
+    total = next(
+        (each for each in (100, 10_000) if not (fraction * each).denominator > 1), _WEIGHTS_SUM_MAX
+    )
+    moved = round(fraction * total)
+    return {plan.baseline: total - moved, plan.candidate: moved}
+
+
+def share_in(plan: Plan, weights: Mapping[str, Any]) -> float:
+    """The candidate's share by *weights*."""
+    total = sum(weights.values())
+    return weights.get(plan.candidate, 0) / total if total else 0.0
+
+
+def written(record: Record, effect: Commit | Save, now: datetime) -> tuple[Record, Sequence[Op]]:
+    """The record after *effect*, and how it is written."""
+    if isinstance(effect, Save):
+        after = replace(record, progress=effect.progress)
+        return after, [Put(state_key(record.plan.name), encode_record(after))]
+    when = now.astimezone(UTC).isoformat(timespec="milliseconds")
+    number = record.entries + 1
+    after = Record(record.plan, effect.progress, number, when)
+    name, share = record.plan.name, share_of(record.plan, effect.progress)
+    entry = {"number": number, "when": when, **entry_document(effect.entry)}
+    operations: list[Op] = [
+        Put(state_key(name), encode_record(after)),
+        Put(_entry_key(name, number), json.dumps(entry, separators=(",", ":")).encode()),
+        Put(weights_key(record.plan.route), encode(weights_of(record.plan, share))),
+        Put(CHANGED, b""),
+    ]
+    if number > ENTRIES_MAX:
+        operations.append(Delete(_entry_key(name, number - ENTRIES_MAX)))
+    return after, operations
+
+
+def encode_record(record: Record) -> bytes:
+    """The value in the store."""
+    document = {
+        "plan": plan_document(record.plan),
+        "progress": progress_document(record.progress),
+        "entries": record.entries,
+        "changed": record.changed,
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def decode_record(value: bytes) -> Record | None:
+    """The record that `encode_record` wrote; `None` for anything else."""
+    try:
+        found = json.loads(value)
+        return Record(
+            plan_from(found["plan"]),
+            progress_from(found["progress"]),
+            found["entries"],
+            found["changed"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _entry_key(name: str, number: int) -> bytes:
+    return history_prefix(name) + f"{number:09d}".encode()

@@ -1,0 +1,177 @@
+"""A route moves by proof behind a real Envoy, comes back by itself, and survives kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from e2e.up.world import World, wait_until
+from moreton.testing.load import SteadyLoad
+
+pytestmark = pytest.mark.e2e
+
+
+class Candidate:
+    """A new service that fails once it is told to, and remembers when it was asked."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.asked: list[float] = []
+        self.failed: list[float] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.asked.append(time.monotonic())
+                if outer.failing:
+                    outer.failed.append(time.monotonic())
+                self.send_response(500 if outer.failing else 200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self._thread = Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def candidate() -> Iterator[Candidate]:
+    made = Candidate()
+    yield made
+    made.stop()
+
+
+def prepare(world: World, candidate: Candidate, *stages: Any) -> None:
+    """Route everything from a to the candidate, in *stages*, with a gate on errors."""
+    services = {
+        "a": {"addresses": [world.backend("a")]},
+        "b": {"addresses": [candidate.address]},
+    }
+    migration = {
+        "route": "everything",
+        "from": "a",
+        "to": "b",
+        "stages": [*stages],
+        "hold": "0",
+        "requests": 0,
+        "soak": "0",
+        "gates": {"errors": {"tolerance": "20%"}, "latency": None},
+    }
+    world.write(world.configuration(services=services, migrations={"move": migration}))
+    world.start()
+
+
+def shown(world: World) -> dict[str, Any]:
+    """How far it is."""
+    found = world.api.get("/v1/migrations/move")
+    assert isinstance(found, dict)
+    return found
+
+
+def weights(world: World) -> dict[str, int]:
+    """The weights in force."""
+    found = world.api.get("/v1/routes/everything/weights")["weights"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def until(condition: Callable[[], Any], what: str) -> Any:
+    """As `wait_until`, while a load goes on."""
+    return await asyncio.to_thread(wait_until, condition, what)
+
+
+def load_on(world: World, rate: float) -> SteadyLoad:
+    """So many requests a second at the gateway."""
+    return SteadyLoad(f"http://127.0.0.1:{world.port}/", rate=rate, connections=4)
+
+
+async def test_migration_goes_on_after_kill_and_takes_itself_back_while_a_gate_waits(
+    world: World, candidate: Candidate
+) -> None:
+    prepare(world, candidate, {"share": "50%", "manual": True}, "100%")
+    async with load_on(world, 50.0):
+        started = await asyncio.to_thread(world.run, "migrate", "start", "move", "--json")
+        assert started.returncode == 0, started.stderr
+        assert json.loads(started.stdout)["share"] == 0.5
+        await until(lambda: candidate.asked, "the candidate is asked")
+        await asyncio.to_thread(world.stop, signal.SIGKILL)
+        await asyncio.to_thread(world.start)
+        assert weights(world) == {"a": 50, "b": 50}
+        ready = ["somebody to let it go on"]
+        await until(lambda: shown(world)["waits_for"] == ready, "the gate on errors passes")
+        candidate.failing = True
+        await until(lambda: shown(world)["phase"] == "rolled-back", "it is taken back")
+        assert candidate.failed, "nothing failed"
+        await until(lambda: world.ask() == (200, "a") and quiet(candidate), "nobody asks it")
+    assert weights(world) == {"a": 100, "b": 0}
+    watched = world.run("migrate", "watch", "move")
+    assert watched.returncode != 0
+    assert "started by" in watched.stdout
+    assert "rolled back by gates, stage 50%, share 0%: errors: " in watched.stdout
+    refused = world.run("migrate", "rollback", "move")
+    assert 'migration "move" is rolled-back: nothing was done' in refused.stderr
+
+
+def quiet(candidate: Candidate) -> bool:
+    """Whether nobody asked it for a moment."""
+    return time.monotonic() - candidate.asked[-1] > 0.5
+
+
+@pytest.mark.soak
+async def test_each_stage_is_the_same_after_a_kill_and_the_end_is_everything(
+    world: World, candidate: Candidate
+) -> None:
+    stages = [{"share": share, "manual": True} for share in ("10%", "25%", "100%")]
+    prepare(world, candidate, *stages)
+    async with load_on(world, 200.0) as load:
+        world.run("migrate", "start", "move")
+        for number, share in enumerate((0.1, 0.25, 1.0), start=1):
+            await asyncio.to_thread(world.stop, signal.SIGKILL)
+            await asyncio.to_thread(world.start)
+            found = shown(world)
+            assert (found["stage"]["number"], found["share"]) == (number, share)
+            await asyncio.to_thread(world.run, "migrate", "advance", "move")
+            await until(lambda s=share: shown(world)["share"] > s or is_done(world), "it goes on")
+    assert is_done(world)
+    assert weights(world) == {"a": 0, "b": 100}
+    assert load.report.failures == 0
+
+
+def is_done(world: World) -> bool:
+    """Whether it is over, with everything moved."""
+    return bool(shown(world)["phase"] == "done")
+
+
+@pytest.mark.soak
+async def test_broken_candidate_gets_its_last_request_within_three_seconds(
+    world: World, candidate: Candidate
+) -> None:
+    prepare(world, candidate, {"share": "10%", "manual": True}, "100%")
+    async with load_on(world, 50.0):
+        world.run("migrate", "start", "move")
+        await until(lambda: len(candidate.asked) > 20, "the candidate is asked")
+        candidate.failing = True
+        await until(lambda: shown(world)["phase"] == "rolled-back", "it is taken back")
+        await until(lambda: quiet(candidate), "nobody asks it")
+    assert candidate.failed[-1] - candidate.failed[0] <= 3.0
