@@ -11,7 +11,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 
@@ -64,6 +64,7 @@ class World:
     rate: float = 200.0
     every: float = 1.0
     storm: Storm | None = None
+    breaks: float = math.inf  # from this second on every answer of the candidate fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Ending:
     stage: str
     reason: str
     failed: int
-    seconds_since_failure: float  # since the candidate failed for the first time
+    seconds_since_failure: float  # since the candidate failed first, or broke
 
 
 class _Dice:
@@ -113,13 +114,16 @@ def migrate(plan: Plan, world: World, *, seed: int, seconds_max: float = 7200.0)
         moved = hits(rng, requests, machine.share)
         storm = _errors_at(world.storm, seconds)
         look = Look(dice[0].draw(requests - moved, storm), dice[1].draw(moved, storm))
-        if look.candidate.errors and not failed:
-            first_failure = seconds - world.every
+        if seconds > world.breaks:
+            look = replace(look, candidate=replace(look.candidate, errors=moved))
+        begun = math.isinf(world.breaks) or seconds > world.breaks
+        if look.candidate.errors and begun:
+            first_failure = min(first_failure, seconds - world.every)
         failed += look.candidate.errors
         machine.handle(Looked(look), now)
         progress = machine.progress
         if progress.phase is not Phase.RUNNING or seconds >= seconds_max:
-            since = 0.0 if failed == 0 else seconds - first_failure
+            since = 0.0 if math.isinf(first_failure) else seconds - first_failure
             name = machine.stage.name
             return Ending(progress.phase, seconds, name, progress.reason, failed, since)
     raise AssertionError("counting ended")

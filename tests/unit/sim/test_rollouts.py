@@ -34,7 +34,8 @@ def test_migration_ends_as_the_candidate_deserves(plan: Plan, world: World, endi
 
 def test_broken_candidate_is_taken_back_within_three_seconds() -> None:
     world = World(FLAT, Truth(1.0, spread=0.0), rate=50.0, every=0.5)
-    for each in endings(ERRORS, world, 10):
+    breaking = World(FLAT, FLAT, rate=50.0, every=0.5, breaks=90.0)
+    for each in [*endings(ERRORS, world, 10), *endings(ERRORS, breaking, 5)]:
         assert each.phase is Phase.ROLLED_BACK
         assert each.seconds_since_failure <= 3.0
 

@@ -111,6 +111,14 @@ def test_five_failures_in_a_row_take_it_back() -> None:
     )
 
 
+def test_hours_of_good_answers_do_not_outweigh_that_it_fails_now() -> None:
+    told = Told(with_stage(hold=timedelta(days=1)))
+    told.look(FINE, times=3600)
+    told.look(Look(Side(45, 0), Side(5, 5)), times=3)
+    assert told.at == (Phase.ROLLED_BACK, "10%", 0.0)
+    assert told.machine.progress.reason.startswith("errors: in the last seconds ")
+
+
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_failures_take_it_back_also_while_it_waits(*, is_paused: bool) -> None:
     told = Told(with_stage(manual=True))

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from moreton.kernel.time import Instant
 from moreton.strangler.rollout.core.orders import follow
-from moreton.strangler.rollout.core.plan import Plan, Stage
+from moreton.strangler.rollout.core.plan import WINDOW, Plan, Stage
 from moreton.strangler.rollout.core.progress import (
     Commit,
     Effect,
@@ -24,7 +24,7 @@ from moreton.strangler.rollout.core.progress import (
     next_stage,
     share_of,
 )
-from moreton.strangler.rollout.core.sides import Look
+from moreton.strangler.rollout.core.sides import Evidence, Look
 from moreton.strangler.rollout.core.verdicts import Outcome, Verdict, enough, judge, outside
 
 # What a crash may lose of the evidence.
@@ -46,6 +46,7 @@ class Migration:
         self.progress = progress
         self._looked: Instant | None = None
         self._saved: Instant | None = None
+        self._windows: list[tuple[Instant, Evidence]] = []  # the last seconds, oldest first
 
     @property
     def stage(self) -> Stage:
@@ -59,7 +60,9 @@ class Migration:
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """What the gates say of this stage."""
-        return judge(self.plan, self.stage, self.progress.evidence, self.progress.past)
+        evidence, past = self.progress.evidence, self.progress.past
+        windows = [window for _, window in self._windows]
+        return judge(self.plan, self.stage, evidence, past, windows=windows)
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
         """What follows from *event*."""
@@ -94,6 +97,7 @@ class Migration:
         held = progress.held + (min(passed, LOOKS_APART_MAX) if counts else timedelta(0))
         seen = replace(progress, held=held, evidence=progress.evidence.plus(look, wrong))
         self.progress = seen
+        self._slide(look, now)
         verdicts = self.verdicts()
         failed = [each for each in verdicts if each.outcome is Outcome.FAIL]
         if failed and progress.phase is not Phase.FROZEN:
@@ -103,6 +107,11 @@ class Migration:
         if self._saved is None or now - self._saved >= SAVE_EVERY:
             return [Save(seen)]
         return []
+
+    def _slide(self, look: Look, now: Instant) -> None:
+        if not self._windows or now - self._windows[-1][0] >= WINDOW:
+            self._windows = [*self._windows[-1:], (now, Evidence())]
+        self._windows = [(since, window.plus(look, ())) for since, window in self._windows]
 
     def _fail(self, failed: Sequence[Verdict], verdicts: tuple[Verdict, ...]) -> Commit:
         reason = "; ".join(f"{each.gate}: {each.why}" for each in failed)
@@ -144,4 +153,6 @@ class Migration:
         for effect in effects:
             if isinstance(effect, Commit | Save):
                 self.progress, self._saved = effect.progress, now
+            if isinstance(effect, Commit):
+                self._windows = []  # they are of one stage, like all evidence
         return effects

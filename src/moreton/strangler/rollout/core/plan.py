@@ -8,6 +8,11 @@ from typing import TypeAlias
 
 # Below it a sample says nothing whatever it is of.
 REQUESTS_MIN = 20
+# What a candidate answered well for hours must not outweigh that it fails now: beside all of a
+# stage, its last seconds are judged by themselves. A window begins every so often, and lasts twice
+# as long, so that the last five seconds are always in one.
+WINDOW = timedelta(seconds=5)
+WINDOWS_PER_HOUR = timedelta(hours=1) // WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,17 @@ class Plan:
 
     @property
     def chance_of_fail(self) -> float:
-        """How likely at most one gate fails in one stage what it should not.
+        """How likely at most one gate fails in one stage by all of it what it should not.
 
-        All stages and gates together stay below `1 - confidence` (Bonferroni).
+        All stages and gates together stay below half of `1 - confidence` (Bonferroni).
         """
         tested = [each for each in self.gates if not isinstance(each, MetricGate)]
-        return (1.0 - self.confidence) / max(1, len(tested) * len(self.stages))
+        return (1.0 - self.confidence) / max(1, len(tested) * len(self.stages)) / 2
+
+    @property
+    def chance_of_sudden_fail(self) -> float:
+        """How likely at most it does by one window of its last seconds.
+
+        All windows of an hour together have the other half.
+        """
+        return self.chance_of_fail / WINDOWS_PER_HOUR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -58,19 +58,35 @@ class _Bars:
     passing: float
 
 
-def judge(plan: Plan, stage: Stage, evidence: Evidence, past: Side | None) -> tuple[Verdict, ...]:
-    """What every gate of *plan* says of the *evidence* of *stage*.
+def judge(
+    plan: Plan,
+    stage: Stage,
+    evidence: Evidence,
+    past: Side | None,
+    *,
+    windows: Sequence[Evidence] = (),
+) -> tuple[Verdict, ...]:
+    """What every gate of *plan* says of the *evidence* of *stage*, or of its last *windows*.
+
+    A window can only fail.
 
     When all requests go to the candidate nobody answers beside it: it is then held against
     *past*, what the baseline answered in the last stage in which it did.
     """
     bars = _Bars(-math.log(plan.chance_of_fail), -math.log(plan.chance_of_pass))
-    baseline = past if stage.share == 1.0 and past is not None else evidence.baseline
-    return tuple(
-        _judge(gate, evidence, baseline, bars)
-        for gate in plan.gates
-        if not (stage.is_shadow and isinstance(gate, ErrorGate | LatencyGate))
-    )
+    sudden = _Bars(-math.log(plan.chance_of_sudden_fail), math.inf)
+    held_against = past if stage.share == 1.0 else None
+    found = []
+    for gate in plan.gates:
+        if stage.is_shadow and isinstance(gate, ErrorGate | LatencyGate):
+            continue
+        verdict = _judge(gate, evidence, held_against or evidence.baseline, bars)
+        for window in () if isinstance(gate, MetricGate) else windows:
+            lately = _judge(gate, window, held_against or window.baseline, sudden)
+            if verdict.outcome is not Outcome.FAIL and lately.outcome is Outcome.FAIL:
+                verdict = Verdict(gate.name, Outcome.FAIL, f"in the last seconds {lately.why}")
+        found.append(verdict)
+    return tuple(found)
 
 
 def outside(gates: Iterable[Gate], readings: dict[str, Reading]) -> set[str]:
