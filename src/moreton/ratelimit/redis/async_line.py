@@ -51,7 +51,9 @@ class AsyncLine:
         return answer
 
     async def aclose(self) -> None:
-        """End the connection."""
+        """End the connection, also one that is being made."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.end(RedisConnectionError("the limiter was closed"))

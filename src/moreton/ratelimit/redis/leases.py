@@ -13,6 +13,8 @@ from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.limiter import Keys, Limiter, LimiterStatistics
 
 LEASES_MAX = 100_000
+# All are looked through for those that have ended, which takes 10 ms, so often at most.
+_SWEEP_NANOS = 1_000_000_000
 _ZERO = timedelta(0)
 _SECOND = timedelta(seconds=1)
 
@@ -58,6 +60,7 @@ class LeasedLimiter(Limiter):
         self._hold = nanos_of(hold)
         self._leases: dict[tuple[str, ...], Lease] = {}
         self._lock = Lock()
+        self._sweep_at = 0
 
     def allow(self, key: str, cost: int = 1) -> bool:
         """As `decide`, without the reasons."""
@@ -159,8 +162,9 @@ class LeasedLimiter(Limiter):
         if found is not None:
             return found
         with self._lock:
-            if len(self._leases) >= LEASES_MAX:
-                now = self.clock.monotonic()
+            now = self.clock.monotonic()
+            if len(self._leases) >= LEASES_MAX and now >= self._sweep_at:
+                self._sweep_at = now + _SWEEP_NANOS
                 self._leases = {k: one for k, one in self._leases.items() if one.ends > now}
             if len(self._leases) >= LEASES_MAX:
                 return Lease()

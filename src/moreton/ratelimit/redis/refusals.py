@@ -14,6 +14,8 @@ from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.limit import NEVER
 
 REMEMBERED_MAX = 10_000
+# All are looked through for those that have ended, which takes a millisecond, so often at most.
+SWEEP_NANOS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Refusals:
         check_duration("remember", most, zero=True)
         self._most = nanos_of(most)
         self._known: dict[Hashable, tuple[int, int, Decision]] = {}
+        self._sweep_at = 0
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -65,7 +68,8 @@ class Refusals:
             return
         free_at = now + decision.retry_nanos + patience
         with self._lock:
-            if len(self._known) >= REMEMBERED_MAX:
+            if len(self._known) >= REMEMBERED_MAX and now >= self._sweep_at:
+                self._sweep_at = now + SWEEP_NANOS
                 self._known = {key: one for key, one in self._known.items() if one[0] > now}
             if len(self._known) < REMEMBERED_MAX:
                 self._known[question] = (min(free_at, now + self._most), free_at, decision)

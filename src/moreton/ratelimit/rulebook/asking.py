@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from moreton.config import ConfigRefused
 from moreton.kernel.places import Finder, Place, connect
+from moreton.ratelimit.errors import LimitStoreUnavailable
 from moreton.ratelimit.rulebook.documents import from_document
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class RulesAsker:
             self._take(json.loads(body))
         except (OSError, http.client.HTTPException, ValueError) as error:
             return f"{place.url} does not answer: {str(error) or type(error).__name__}"
+        except LimitStoreUnavailable as error:
+            return f"a reset is yet to be done: {error}"
         except ConfigRefused as refused:
             return f"{place.url} has limits that this version cannot keep: {refused}"
         self._version = answer.headers.get("etag", "")
@@ -98,8 +101,16 @@ class RulesAsker:
         self._book.replace(limits, bans)
         if self._resets is None:  # what was reset before this process began is nothing to it
             self._resets = {one.id for one in resets}
-        for one in resets:
-            if one.id not in self._resets and len(self._resets) < _RESETS_REMEMBERED:
-                self._resets.add(one.id)
-                self._book.reset(one.rule, one.key)
         self._resets &= {one.id for one in resets}
+        failed: LimitStoreUnavailable | None = None
+        for one in resets:
+            if one.id in self._resets or len(self._resets) >= _RESETS_REMEMBERED:
+                continue
+            try:
+                self._book.reset(one.rule, one.key)
+            except LimitStoreUnavailable as error:
+                failed = error  # done with the next answer, as this one is not taken for known
+                continue
+            self._resets.add(one.id)
+        if failed is not None:
+            raise failed

@@ -28,7 +28,8 @@ def bucket(bound: RateBound) -> token_bucket_pb2.TokenBucket:
             times += 1
         per, count = per * times, count * times
     out = token_bucket_pb2.TokenBucket(max_tokens=bound.burst)
-    out.tokens_per_fill.value = int(count)
+    # More at once than can be counted fills any bucket.
+    out.tokens_per_fill.value = min(int(count), TOKENS_MAX)
     out.fill_interval.FromTimedelta(per)
     return out
 

@@ -10,6 +10,8 @@ from moreton.ratelimit.rls.core.settling import Ask, Settled, Verdict
 REMEMBERED_MAX = 10_000
 # Another server that gives something back is seen so late at most.
 REMEMBERED_NANOS_MAX = 1_000_000_000
+# All are looked through for those that have ended, which takes a millisecond, so often at most.
+SWEEP_NANOS = 100_000_000
 # A clock that is not the store's may be so much ahead: sooner asked than wrongly refused.
 _EARLY_NANOS = 1_000_000
 
@@ -20,6 +22,7 @@ class OverLimits:
     def __init__(self) -> None:
         # Until when it is remembered, until when that cost is too much, and which cost.
         self._until: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+        self._sweep_at = 0
 
     def __len__(self) -> int:
         return len(self._until)
@@ -45,7 +48,8 @@ class OverLimits:
             if ask.shadow or ask.quota or ask.cost + ask.reserve <= 0:
                 continue
             end = now + verdict.wait_nanos - ask.bearable - _EARLY_NANOS
-            if len(self._until) >= REMEMBERED_MAX:
+            if len(self._until) >= REMEMBERED_MAX and now >= self._sweep_at:
+                self._sweep_at = now + SWEEP_NANOS
                 self._until = {key: one for key, one in self._until.items() if one[0] > now}
             if len(self._until) < REMEMBERED_MAX:
                 until = min(end, now + REMEMBERED_NANOS_MAX)

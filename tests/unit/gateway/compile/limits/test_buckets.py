@@ -21,6 +21,7 @@ MILLI = 10**6
         ("0.5/s", 1, 2000),
         ("2.25/min", 9, 240_000),
         ("1/h", 1, 3_600_000),
+        ("4000000000.5/s", 2**32 - 1, 2000),
     ],
 )
 def test_bucket_fills_at_the_rate(rate: str, tokens: int, millis: int) -> None:
