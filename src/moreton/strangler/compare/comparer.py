@@ -45,11 +45,12 @@ def _compare_bodies(primary: Answer, candidate: Answer, found: Findings) -> str:
         if primary.complete != candidate.complete:
             found.add("body", Kind.SIZE, _length(primary), _length(candidate))
         return f"a body of more than {max(len(primary.body), len(candidate.body))} bytes"
-    compare_bodies(_body(primary), _body(candidate), found)
+    compare_bodies(read_answer_body(primary), read_answer_body(candidate), found)
     return ""
 
 
-def _body(answer: Answer) -> Body:
+def read_answer_body(answer: Answer) -> Body:
+    """What the body of *answer* means, unpacked; one that cannot be is bytes, with the reason."""
     try:
         data = unpack(answer.body, answer.header("content-encoding"))
     except CannotUnpack as error:
