@@ -166,3 +166,14 @@ def test_another_encoding_of_the_same_letters_is_told_as_that() -> None:
     assert places(one, latin) == ["value header:content-type"]
     lying = answer("é".encode("latin-1"), "text/plain; charset=utf-8")
     assert places(one, lying) == ["malformed body"]
+
+
+def test_what_is_nested_deeper_than_can_be_read_is_not_the_same_for_that() -> None:
+    one, other = (html("<div>" * 300 + text) for text in "ab")
+    assert places(one, other) == ["value line[1]"]
+    assert places(one, html("<p>a</p>")) == ["type body"]
+
+
+def test_a_long_name_makes_no_long_path() -> None:
+    ((path, _, _, _),) = told(answer({"k" * 100_000: 1}), answer({"k" * 100_000: 2}))
+    assert len(path) < 300

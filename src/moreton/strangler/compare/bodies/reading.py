@@ -36,7 +36,7 @@ def read_body(data: bytes, media: MediaType) -> Body:
 
 def _html(data: bytes, media: MediaType) -> Body:
     document = read_html(data, _known(media.charset))
-    return Body(Text("") if document is None else document)
+    return _plain(data, media) if document is None else Body(document)
 
 
 def _xml(data: bytes, media: MediaType) -> Body:

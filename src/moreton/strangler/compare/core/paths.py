@@ -9,6 +9,9 @@ from functools import lru_cache
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _INDEX = re.compile(r"\[\d+\]")
 _PATTERN_CHARS_MAX = 500
+# Paths are remembered, and bodies make them up.
+PATH_CHARS_MAX = 1000
+_NAME_CHARS_MAX = 200
 _MEMBER = r"(?:\.[A-Za-z_][A-Za-z0-9_-]*|\['(?:[^'\\]|\\.)*'\])"
 _VALUE_STEP = re.compile(
     r"""(?P<deep>\.\.(?:[A-Za-z_][A-Za-z0-9_-]*|\*))
@@ -27,9 +30,13 @@ _MARKUP_STEP = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
 def member(name: str) -> str:
-    """The step to the member *name* of an object: `.name`, or `['odd name']`."""
+    """The step to the member *name* of an object: `.name`, or `['odd name']`; a long one is cut."""
+    return _member(name if len(name) <= _NAME_CHARS_MAX else f"{name[: _NAME_CHARS_MAX - 1]}…")
+
+
+@lru_cache(maxsize=4096)
+def _member(name: str) -> str:
     if _NAME.fullmatch(name):
         return f".{name}"
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")

@@ -11,6 +11,7 @@ from moreton.strangler.compare.core.differences import (
     Kind,
     shown,
 )
+from moreton.strangler.compare.core.paths import PATH_CHARS_MAX
 from moreton.strangler.compare.core.rules.rulebook import Rulebook
 
 # What is asked of rules and then found the same does not count as found; this bounds the asking.
@@ -33,17 +34,20 @@ class Findings:
     def add(self, path: str, kind: Kind, primary: Any, candidate: Any) -> None:
         """The two differ at *path*; `None` is a value like others, see `missing` and `extra`."""
         self._asked += 1
+        path = path[:PATH_CHARS_MAX]
         if not self.full and not self.rules.same(path, kind, primary, candidate):
             self.found.append(Difference(path, kind, shown(primary), shown(candidate)))
 
     def missing(self, path: str, primary: Any) -> None:
         """The candidate has not what the primary has at *path*."""
         self._asked += 1
+        path = path[:PATH_CHARS_MAX]
         if not self.full and not self.rules.same(path, Kind.MISSING, primary, None):
             self.found.append(Difference(path, Kind.MISSING, shown(primary), ABSENT))
 
     def surplus(self, path: str, candidate: Any) -> None:
         """The candidate alone has something at *path*."""
         self._asked += 1
+        path = path[:PATH_CHARS_MAX]
         if not self.full and not self.rules.same(path, Kind.EXTRA, None, candidate):
             self.found.append(Difference(path, Kind.EXTRA, ABSENT, shown(candidate)))
