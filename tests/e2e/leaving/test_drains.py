@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -35,16 +36,24 @@ def under_way(fleet: Fleet, name: str) -> int:
     return int(fleet.world.api.get(place)["requests"] or 0)
 
 
+def waits(command: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """*command*, once it says that it waits for requests under way."""
+    assert command.stderr is not None
+    while "waiting for requests under way" not in (line := command.stderr.readline()):
+        assert line, "it ended before"
+    return command
+
+
 def test_sigterm_lets_a_slow_request_end_before_the_program_is_told(three: Fleet) -> None:
-    slow = three.ask_slowly(1.5, 9)
-    wait_until(lambda: three.world.ask()[0] == 200, "they are under way")
+    held = three.hold(9, at="d0")
     runner = three.runners["d0"]
     program = children(runner.process.pid)
     runner.process.terminate()
     wait_until(lambda: three.states().get("d0") == "draining", "it says that it leaves")
     assert children(runner.process.pid) == program, "it serves what is under way"
+    held.release()
     assert runner.wait() == 128 + signal.SIGTERM
-    assert slow.wait() == [200] * 9
+    assert set(held.wait()) == {200}
     assert "not waiting" not in runner.said()
 
 
@@ -52,33 +61,32 @@ def test_sigterm_waits_no_longer_than_it_is_told_to(three: Fleet) -> None:
     three.run("short", options=["--drain-timeout", "300ms"])
     pid = str(three.pids()["short"])
     wait_until(lambda: three.world.ask()[1] == pid, "it is sent requests")
-    slow = three.ask_slowly(3.0, 16)
-    wait_until(lambda: three.world.ask()[0] == 200, "they are under way")
+    held = three.hold(8, at="short")
     runner = three.runners["short"]
     runner.process.terminate()
     runner.wait()
     assert "not waiting for requests under way" in runner.said()
-    assert set(slow.wait()) - {200}, "what was still under way there was lost"
+    assert set(held.wait()) - {200}, "what was still under way there was lost"
 
 
 def test_drain_says_what_it_waits_for_and_goes_on_by_the_same_command(three: Fleet) -> None:
-    slow = three.ask_slowly(2.5, 9)
-    wait_until(lambda: three.world.ask()[0] == 200, "they are under way")
+    held = three.hold(9, at="d0")
     first = three.world.run("drain", "d0", "--timeout", "500ms")
     assert first.returncode == 1
     assert "still waiting for requests under way, " in first.stderr
     assert three.states()["d0"] == "draining"
-    second = three.world.run("drain", "d0", "--json")
-    assert second.returncode == 0, second.stderr
-    found = document(second.stdout)
+    second = waits(three.command("drain", "d0", "--json"))
+    held.release()
+    status, said = finish(second)
+    assert status == 0, said
+    found = document(said)
     assert (found["idle"], found["requests"], found["stopped"]) == (True, 0, True)
-    assert slow.wait() == [200] * 9
+    assert set(held.wait()) == {200}
     assert three.runners["d0"].wait() == 128 + signal.SIGTERM
 
 
 def test_drain_that_was_killed_can_be_taken_back_or_gone_on_with(three: Fleet) -> None:
-    slow = three.ask_slowly(4.0, 9)
-    wait_until(lambda: three.world.ask()[0] == 200, "they are under way")
+    held = three.hold(9, at="d0")
     killed = three.command("drain", "d0")
     wait_until(lambda: three.states()["d0"] == "draining", "it drains")
     killed.kill()
@@ -88,22 +96,25 @@ def test_drain_that_was_killed_can_be_taken_back_or_gone_on_with(three: Fleet) -
     killed = three.command("drain", "d0")
     wait_until(lambda: three.states()["d0"] == "draining", "it drains")
     killed.kill()
-    done = three.world.run("drain", "d0")
-    assert done.returncode == 0, done.stderr
-    assert slow.wait() == [200] * 9
+    done = waits(three.command("drain", "d0"))
+    held.release()
+    status, said = finish(done)
+    assert status == 0, said
+    assert set(held.wait()) == {200}
     assert "d0" not in three.states()
 
 
 async def test_two_drains_of_one_instance_are_one(three: Fleet) -> None:
-    slow = three.ask_slowly(4.0, 9)
-    wait_until(lambda: three.world.ask()[0] == 200, "they are under way")
+    held = three.hold(9, at="d0")
     async with three.load() as load:
-        both = [three.command("drain", "d0") for _ in range(2)]
+        commands = [three.command("drain", "d0") for _ in range(2)]
+        both = [await asyncio.to_thread(waits, each) for each in commands]
+        held.release()
         ended = [await asyncio.to_thread(finish, each) for each in both]
     assert [status for status, _ in ended] == [0, 0], ended
     assert three.runners["d0"].said().count("told by") == 1, "it was told to stop once"
     nothing_lost(load.report)
-    assert slow.wait() == [200] * 9
+    assert set(held.wait()) == {200}
 
 
 def test_drain_names_the_proxy_that_does_not_answer_and_ends(three: Fleet) -> None:

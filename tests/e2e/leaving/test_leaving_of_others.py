@@ -48,13 +48,16 @@ async def test_program_that_registered_itself_gets_sigterm_when_nothing_is_under
     fleet.run("other")
     pid = str(itself.pid)
     await asyncio.to_thread(wait_until, lambda: fleet.world.ask()[1] == pid, "it is sent requests")
-    slow = fleet.ask_slowly(1.5, 8)
+    held = fleet.hold(8, at="itself")
     async with fleet.load() as load:
         itself.terminate()
+        drains = lambda: fleet.states().get("itself") == "draining"  # noqa: E731
+        await asyncio.to_thread(wait_until, drains, "it drains")
+        held.release()
         status = await asyncio.to_thread(itself.wait, DEADLINE_SECONDS)
         await load.wait_requests(load.report.requests + 30)
     assert status == -signal.SIGTERM
-    assert slow.wait() == [200] * 8
+    assert set(held.wait()) == {200}
     nothing_lost(load.report)
     assert "itself" not in fleet.states()
 
@@ -78,7 +81,7 @@ def shop(tmp_path: Path) -> Iterator[World]:
     with world_in(tmp_path / "shop") as world:
         command = f"{sys.executable} -E -S {TINY} {{port}} x"
         services = {"shop": {"run": {"command": command, "port": "auto"}}}
-        routes = {"everything": {"path": "/*", "to": "shop"}}
+        routes = {"everything": {"path": "/*", "to": "shop", "timeout": "5m"}}
         world.write(world.configuration(services=services, routes=routes))
         world.start()
         wait_until(lambda: world.ask()[0] == 200, "the program answers")
@@ -107,15 +110,16 @@ def test_program_of_moreton_yaml_comes_back_when_its_control_plane_was_killed_ov
 ) -> None:
     before = shop.ask()[1]
     fleet = Fleet(shop)
-    slow = fleet.ask_slowly(3.0, 2)
+    held = fleet.hold(2, at="run-shop")
     command = fleet.command("rollout", "restart", "shop", "--force", "--json")
     wait_until(lambda: fleet.states().get("run-shop") == "draining", "it drains")
     assert shop.child is not None
     os.kill(shop.child.pid, signal.SIGKILL)
     shop.child.wait()
     shop.start()
+    held.release()
     status, said = finish(command, 60.0)
     assert status == 0, said
-    assert slow.wait() == [200, 200]
+    assert held.wait() == [200, 200]
     wait_until(lambda: shop.ask()[0] == 200, "it is sent requests again")
     assert shop.ask()[1] != before

@@ -150,7 +150,7 @@ async def test_rollout_that_is_interrupted_goes_on_where_it_was(twenty: Fleet) -
 
 def test_rollout_says_who_died_when_a_runner_is_killed_in_the_middle(twenty: Fleet) -> None:
     name = min(twenty.serving())
-    slow = twenty.ask_slowly(3.0, 40)
+    held = twenty.hold(8, at=name)
     command = twenty.command("rollout", "restart", "shop", "--timeout", "4s")
     wait_until(lambda: twenty.states().get(name) == "draining", "it drains")
     runner = twenty.runners[name]
@@ -158,7 +158,7 @@ def test_rollout_says_who_died_when_a_runner_is_killed_in_the_middle(twenty: Fle
     for pid in children(runner.process.pid):
         os.kill(pid, signal.SIGKILL)
     status, said = finish(command)
-    slow.wait()
+    held.wait()
     assert status == 1
     assert f'instance "{name}" did not come back' in said
     assert twenty.world.run("rollout", "abandon", "shop").returncode == 0

@@ -21,6 +21,7 @@ from moreton.testing.load import LoadReport, SteadyLoad
 TINY = Path(__file__).with_name("tiny.py")
 SERVICE = "shop"
 ROLLOUT_SECONDS_MAX = 120.0
+_HELD_MAX = 200
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Fleet:
     world: World
     runners: dict[str, Runner] = field(default_factory=dict)
     commands: list[subprocess.Popen[str]] = field(default_factory=list)
+    held: list[HeldRequests] = field(default_factory=list)
 
     def run(self, *names: str, options: Sequence[str] = ()) -> None:
         """Start a program for each name; each serves and is sent requests."""
@@ -109,12 +111,22 @@ class Fleet:
         url = f"http://127.0.0.1:{self.world.port}/"
         return SteadyLoad(url, rate=rate, connections=8)
 
-    def ask_slowly(self, seconds: float, times: int) -> SlowRequests:
-        """So many requests at once, each of which takes so long."""
-        return SlowRequests(self.world, seconds, times)
+    def hold(self, times: int, *, at: str) -> HeldRequests:
+        """So many requests under way or some more, so that the instance *at* has one."""
+        found = HeldRequests(self.world, f"{len(self.held)}")
+        self.held.append(found)
+        pid = self.pids()[at]
+        asked = 0
+        while asked < times or not found.at(pid):
+            assert asked < _HELD_MAX, f"{at} gets none of {asked} requests"
+            found.add()
+            asked += 1
+        return found
 
     def end(self) -> None:
         """Leave no program behind."""
+        for held in self.held:
+            held.wait()
         for command in self.commands:
             if command.poll() is None:
                 command.kill()
@@ -128,29 +140,47 @@ class Fleet:
             runner.process.wait(DEADLINE_SECONDS)
 
 
-class SlowRequests:
-    """Requests under way, each in a thread of its own."""
+class HeldRequests:
+    """Requests under way until they are let go, each in a thread of its own."""
 
-    def __init__(self, world: World, seconds: float, times: int) -> None:
+    def __init__(self, world: World, name: str) -> None:
         self.answers: list[int | str] = []
-        self._threads = [
-            threading.Thread(target=self._ask, args=(world, f"/slow?{seconds}"))
-            for _ in range(times)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._world = world
+        self._name = name
+        self._threads: list[threading.Thread] = []
 
-    def _ask(self, world: World, path: str) -> None:
-        try:
-            self.answers.append(world.ask(path)[0])
-        except OSError as error:
-            self.answers.append(str(error))
+    def add(self) -> None:
+        """One more, which has come to a program."""
+        self._threads.append(threading.Thread(target=self._ask))
+        self._threads[-1].start()
+        wait_until(lambda: len(self._held()) >= len(self._threads), "a request is under way")
+
+    def at(self, pid: int) -> int:
+        """How many that program has under way."""
+        return sum(path.name.startswith(f"held-{self._name}-{pid}-") for path in self._held())
+
+    def release(self) -> None:
+        """Let them be answered."""
+        (self._world.folder / f"go-{self._name}").touch()
 
     def wait(self) -> list[int | str]:
-        """The status of each, or what became of it."""
+        """Let them be answered; the status of each, or what became of it."""
+        self.release()
         for thread in self._threads:
             thread.join(DEADLINE_SECONDS)
         return self.answers
+
+    def _held(self) -> list[Path]:
+        return list(self._world.folder.glob(f"held-{self._name}-*"))
+
+    def _ask(self) -> None:
+        place = ("127.0.0.1", self._world.port)
+        with contextlib.closing(http.client.HTTPConnection(*place, timeout=300)) as client:
+            try:
+                client.request("GET", f"/held?{self._name}")
+                self.answers.append(client.getresponse().status)
+            except (OSError, http.client.HTTPException) as error:
+                self.answers.append(str(error))
 
 
 def finish(process: subprocess.Popen[str], seconds: float = DEADLINE_SECONDS) -> tuple[int, str]:
@@ -189,7 +219,7 @@ def _pid(port: int) -> int | None:
 def fleet_in(folder: Path) -> Iterator[Fleet]:
     """A fleet without a program; it leaves nothing running."""
     with world_in(folder) as world:
-        routes = {"everything": {"path": "/*", "to": SERVICE}}
+        routes = {"everything": {"path": "/*", "to": SERVICE, "timeout": "5m"}}
         services = {SERVICE: {"discover": True}}
         world.write(world.configuration(services=services, routes=routes))
         world.start()

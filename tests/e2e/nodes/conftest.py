@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.raft_nodes import running_nodes
-from e2e.nodes.world import NAMES, Nodes, three_nodes
+from e2e.nodes.world import NAMES, Living, Nodes, three_nodes
 from support.etcd_server import EtcdServer, running_etcd
 
 
@@ -22,6 +22,25 @@ def nodes(tmp_path: Path, etcd: EtcdServer) -> Iterator[Nodes]:
     url = etcd.url("shop", timeout="2s")
     with three_nodes(tmp_path, dict.fromkeys(NAMES, url)) as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="module")
+def living_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
+    folder = tmp_path_factory.mktemp("living")
+    with running_etcd(folder) as etcd:
+        url = etcd.url("shop", timeout="2s")
+        with three_nodes(folder, dict.fromkeys(NAMES, url)) as nodes:
+            yield Living(nodes, etcd)
+
+
+@pytest.fixture
+def living(living_of_module: Living) -> Living:
+    """As if just begun, whatever the test before did to them: three starts take a while."""
+    assert living_of_module.etcd.child is not None
+    if living_of_module.etcd.child.poll() is not None:
+        living_of_module.etcd.start()
+    living_of_module.nodes.begin_again()
+    return living_of_module
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from e2e.nodes.world import NAMES, Nodes, answers
+from e2e.nodes.world import NAMES, Living, Nodes, answers
 from e2e.up.world import World, wait_until
 from moreton.cli.client import Api, ApiRefused
 from moreton.registry.client import register
@@ -48,8 +48,8 @@ def well(nodes: Nodes, name: str) -> Callable[[], bool]:
     return lambda: not troubles(nodes, name)
 
 
-def test_what_is_told_to_one_node_is_in_force_at_all_when_the_answer_comes(nodes: Nodes) -> None:
-    nodes.start()
+def test_what_is_told_to_one_node_is_in_force_at_all_when_the_answer_comes(living: Living) -> None:
+    nodes = living.nodes
     a, b, c = (nodes.api(name) for name in NAMES)
     a.call("PUT", WEIGHTS, {"a": 0, "b": 1}, query=APPLIED)
     assert [world.ask() for world in nodes.worlds.values()] == [(200, "b")] * 3
@@ -91,8 +91,8 @@ def metrics(nodes: Nodes, name: str) -> str:
     return text.decode()
 
 
-def test_commands_and_services_go_on_at_another_node(nodes: Nodes) -> None:
-    nodes.start()
+def test_commands_and_services_go_on_at_another_node(living: Living) -> None:
+    nodes = living.nodes
     world = nodes.worlds["c"]
     world.backend("c")
     nodes.api("a").call("PUT", "/v1/services/s", {"discover": True})
@@ -100,10 +100,10 @@ def test_commands_and_services_go_on_at_another_node(nodes: Nodes) -> None:
     address, port = world.backend("c").split(":")
     urls = ",".join(f"http://127.0.0.1:{nodes.worlds[name].api_port}" for name in "ab")
     token = (world.folder / ".moreton" / "token").read_text().strip()
-    with register("s", port=int(port), address=address, ttl="1s", api=urls, token=token):
+    with register("s", port=int(port), address=address, ttl="3s", api=urls, token=token):
         wait_until(answer(world, "/s/x", (200, "c")), "the instance is known")
         nodes.worlds["a"].stop(signal.SIGKILL)
-        until = time.monotonic() + 3  # thrice its time to live
+        until = time.monotonic() + 4.5  # its time to live, and half of it
         while time.monotonic() < until:
             assert world.ask("/s/x") == (200, "c")
     wait_until(lambda: world.ask("/s/x")[0] == 503, "it has left, by the other node")
@@ -115,8 +115,8 @@ def test_commands_and_services_go_on_at_another_node(nodes: Nodes) -> None:
     assert nodes.worlds["a"].ask() == (200, "b")
 
 
-def test_leader_that_was_paused_is_replaced_and_comes_back_as_another(nodes: Nodes) -> None:
-    nodes.start()
+def test_leader_that_was_paused_is_replaced_and_comes_back_as_another(living: Living) -> None:
+    nodes = living.nodes
     before = nodes.document("a")
     paused = nodes.worlds[before["leader"]]
     assert paused.child is not None
@@ -145,8 +145,8 @@ def knows_only(nodes: Nodes, name: str, expected: Sequence[str]) -> Callable[[],
     return lambda: nodes.known_to(name) == set(expected)
 
 
-def test_node_that_serves_another_file_is_shown_with_what_differs(nodes: Nodes) -> None:
-    nodes.start()
+def test_node_that_serves_another_file_is_shown_with_what_differs(living: Living) -> None:
+    nodes = living.nodes
     assert "moreton.yaml" not in troubles(nodes, "a")
     routes: dict[str, Any] = {"everything": {"path": "/*", "to": {"a": 100, "b": 0}}}
     nodes.write_one("b", routes={**routes, "more": {"path": "/more/*", "to": "b"}})
@@ -193,10 +193,8 @@ def test_store_of_another_cluster_is_refused_and_the_proxy_goes_on(nodes: Nodes)
     world.start()
 
 
-def test_outage_of_the_store_fails_no_request_and_ends_by_itself(
-    nodes: Nodes, etcd: EtcdServer
-) -> None:
-    nodes.start()
+def test_outage_of_the_store_fails_no_request_and_ends_by_itself(living: Living) -> None:
+    nodes, etcd = living.nodes, living.etcd
     etcd.kill()
     for name in NAMES:
         wait_until(in_trouble(nodes, name, "cut off from the store"), f"{name} notices")

@@ -13,6 +13,7 @@ from typing import Any
 from e2e.up.world import Backend, World, wait_until
 from moreton.cli.client import Api, ApiRefused, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
+from support.etcd_server import EtcdServer
 
 NAMES = ("a", "b", "c")
 # Three at once want six times the processor time of one on a machine of two cores.
@@ -39,13 +40,26 @@ class Nodes:
         world.write(world.configuration(**{"controlplane": controlplane, **sections}))
 
     def start(self) -> None:
-        """All, at once; each ready, and known to all."""
+        """All that do not run, at once; each ready, and known to all."""
         for world in self.worlds.values():
-            world.spawn()
+            if world.child is None or world.child.poll() is not None:
+                world.spawn()
         for world in self.worlds.values():
             world.wait_ready(_START_SECONDS_MAX)
         for name in self.worlds:
             wait_until(partial(self.knows_all, name), f"{name} knows all and a leader")
+
+    def begin_again(self) -> None:
+        """All run, and nothing is in force but what moreton.yaml says."""
+        self.start()
+        api = self.api(NAMES[0])
+        for kind in ("routes", "services"):
+            for each in api.get(f"/v1/{kind}"):
+                if each["source"]["origin"] == "api":
+                    api.call("DELETE", f"/v1/{kind}/{each['name']}")
+        api.call("PUT", "/v1/routes/everything/weights", {"a": 1, "b": 0})
+        for name, world in self.worlds.items():
+            wait_until(partial(_serves_a, world), f"{name} is as it was at first")
 
     def known_to(self, name: str) -> set[str]:
         """The nodes that *name* takes for living."""
@@ -88,6 +102,18 @@ class Nodes:
                 world.end()
         for backend in backends.values():
             backend.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """Three nodes that run, and their store."""
+
+    nodes: Nodes
+    etcd: EtcdServer
+
+
+def _serves_a(world: World) -> bool:
+    return world.ask() == (200, "a")
 
 
 def only(world: World) -> Api:

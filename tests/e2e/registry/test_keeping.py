@@ -22,11 +22,9 @@ PATIENCE = timedelta(seconds=20)
 SERVICES = ("catalogue", "cart", "orders")
 
 
-def registered(url: str) -> list[Registration]:
+def registered(url: str, *, ttl: str = "1s") -> list[Registration]:
     return [
-        register(
-            service, port=8001 + number, ttl="1s", api=url, token=TOKEN, leave_on_sigterm=False
-        )
+        register(service, port=8001 + number, ttl=ttl, api=url, token=TOKEN, leave_on_sigterm=False)
         for number, service in enumerate(SERVICES)
     ]
 
@@ -40,7 +38,7 @@ def test_registrations_of_one_process_are_renewed_by_one_request(server: Registr
     assert all(each.wait_registered(PATIENCE) for each in mine)
     server.wait_requests("POST /v1/leases/renew", 3)
     assert len(names()) == 1
-    assert all(each.phase is Phase.REGISTERED for each in mine)
+    wait_until(lambda: all(each.phase is Phase.REGISTERED for each in mine), "all to be kept")
     for each in mine:
         each.close()
     assert [server.instances(service) for service in SERVICES] == [[], [], []]
@@ -50,12 +48,14 @@ def test_registrations_of_one_process_are_renewed_by_one_request(server: Registr
 def test_each_of_several_registers_again_by_itself_when_only_its_lease_is_lost(
     server: RegistryServer,
 ) -> None:
-    mine = registered(server.url)
+    mine = registered(server.url, ttl="5s")
     assert all(each.wait_registered(PATIENCE) for each in mine)
+    # A request that a busy machine answers late is repeated: counted is what comes after this.
+    before = len(server.requests)
     server.forget(mine[0].id)
     server.wait_instances(1)
-    assert server.requests.count("POST /v1/services/catalogue/instances") == 2
-    assert server.requests.count("POST /v1/services/cart/instances") == 1
+    since = [each for each in server.requests[before:] if each.endswith("/instances")]
+    assert set(since) == {"POST /v1/services/catalogue/instances"}
     for each in mine:
         each.close()
 
@@ -72,7 +72,7 @@ def test_registration_that_comes_later_and_one_that_leaves_harm_no_other(
     before = server.requests.count("POST /v1/leases/renew")
     server.wait_requests("POST /v1/leases/renew", before + 2)
     assert len(names()) == 1
-    assert len(server.instances("cart")) == 1
+    server.wait_instances(1, "cart")
     for each in (again, *others):
         each.close()
 

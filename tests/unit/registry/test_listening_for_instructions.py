@@ -51,13 +51,14 @@ class Answering(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if self._answer({}):
+        if self.server.refusals <= 0:  # first this: the answer ends the test
             self.server.reports.append(json.loads(body)["phase"])
+        self._answer({})
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
-    def _answer(self, document: object) -> bool:
+    def _answer(self, document: object) -> None:
         is_refused = self.server.refusals > 0
         self.server.refusals -= 1
         body = json.dumps({"code": "store-closed"} if is_refused else document).encode()
@@ -65,7 +66,6 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        return not is_refused
 
 
 @pytest.fixture
