@@ -289,6 +289,34 @@ def test_django_writes_in_atomic_blocks_and_handles_with_its_models(tmp_path: Pa
     assert done.stdout.splitlines() == ["no transaction", "True True True", "[1]"], done.stderr
 
 
+async def test_bell_is_rung_once_by_each_transaction_that_is_committed(postgres: str) -> None:
+    bell = Bell(postgres)
+    outbox = Outbox("orders", bell=bell)
+    address = postgres.replace("postgresql:", "postgresql+psycopg:")
+    engine = create_engine(address)
+    with Session(engine) as session:
+        for _ in range(2):
+            outbox.add(session, "placed", 1, subject="a")
+        session.rollback()
+        session.execute(text("SELECT 1"))
+        session.commit()
+        assert bell.rings == 0, "nothing was written in the end"
+        for _ in range(2):
+            with session.begin_nested():
+                outbox.add(session, "placed", 2, subject="a")
+        assert bell.rings == 0, "nothing is committed yet"
+        session.commit()
+        assert bell.rings == 1
+    engine.dispose()
+    other = create_async_engine(address)
+    async with AsyncSession(other) as asynchronous, asynchronous.begin():
+        await outbox.add_async(asynchronous, "placed", 3, subject="a")
+    await other.dispose()
+    assert bell.rings == 2
+    bell.close()
+    assert written(postgres) == [2, 2, 3]
+
+
 async def test_bell_wakes_the_relay_after_the_commit_of_a_session(server: PostgresServer) -> None:
     url = server.new_database()
     bell = Bell(url)

@@ -118,8 +118,12 @@ class Outbox:
         rows = self._rows(events)
         if rows:
             writer = writer_of_async(connection)
+            _WRITING()
             with self._known():
                 await writer.run(outgoing.add(writer.dialect, self.table, rows))
+            _WRITTEN()
+            if self.bell is not None and writer.when_committed is not None:
+                writer.when_committed(self.bell.ring)
 
     def event(
         self,

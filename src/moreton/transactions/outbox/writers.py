@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from moreton.transactions.outbox.tables.script import (
 T = TypeVar("T")
 _MARK = re.compile(r"\?")
 _IDLE = 0  # psycopg.pq.TransactionStatus.IDLE, libpq's PQTRANS_IDLE; psycopg2 has the same number
+_WAITING = "moreton.outbox.waiting"
 _DIALECTS = {"sqlite": SQLITE, "postgresql": POSTGRES}
 
 
@@ -53,6 +54,7 @@ class AsyncWriter:
 
     dialect: Dialect
     one: Callable[[Statement], Awaitable[Rows]]
+    when_committed: Callable[[Callable[[], None]], None] | None = None
 
     async def run(self, script: Script[T]) -> T:
         """What *script* comes to."""
@@ -96,7 +98,9 @@ def writer_of_async(connection: Any) -> AsyncWriter:
             found: Rows = await connection.run_sync(lambda sync: _sqlalchemy(sync).one(statement))
             return found
 
-        return AsyncWriter(_DIALECTS[connection.get_bind().dialect.name], synced)
+        session = getattr(connection, "sync_session", None)
+        told = None if session is None else partial(_when_committed, session)
+        return AsyncWriter(_DIALECTS[connection.get_bind().dialect.name], synced, told)
     raise UnknownConnection(given=connection)
 
 
@@ -173,12 +177,34 @@ def _sqlalchemy(connection: Any) -> Writer:
         found = connection.exec_driver_sql(written(statement.sql), tuple(statement.values))
         return [tuple(row) for row in found] if found.returns_rows else []
 
-    def when_committed(then: Callable[[], None]) -> None:
+    return Writer(dialect, one, None if session is None else partial(_when_committed, session))
+
+
+def _when_committed(session: Any, then: Callable[[], None]) -> None:
+    """Call *then* once after the commit of *session*'s transaction, however often this is asked."""
+    waiting: dict[Callable[[], None], None] | None = session.info.get(_WAITING)
+    if waiting is None:
         from sqlalchemy import event  # noqa: PLC0415 - whoever has a session has loaded it
 
-        event.listen(session, "after_commit", lambda _: then(), once=True)
+        # One listener each for as long as the session lives, which may be that of its program.
+        waiting = session.info[_WAITING] = {}
+        event.listen(session, "after_commit", _on_commit)
+        event.listen(session, "after_rollback", _on_rollback)
+    waiting[then] = None
 
-    return Writer(dialect, one, when_committed if session is not None else None)
+
+def _on_commit(session: Any) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint is given up: nobody else sees anything yet
+    waiting = session.info[_WAITING]
+    found = list(waiting)
+    waiting.clear()
+    for then in found:
+        then()
+
+
+def _on_rollback(session: Any) -> None:
+    session.info[_WAITING].clear()
 
 
 def _is_django(connection: Any) -> bool:
