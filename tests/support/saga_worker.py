@@ -33,6 +33,8 @@ from moreton.transactions.saga import (
 )
 from moreton.transactions.saga.errors import DecisionRefused, SagaExists, SagaUnknown
 from moreton.transactions.saga.ledgers import postgres, sqlite  # noqa: F401 - their failpoints
+from moreton.transactions.saga.schedules import Every, Schedule, firing
+from moreton.transactions.saga.schedules.timetable import Timetable
 from support.forking import serve
 
 Transfer = dict[str, Any]
@@ -149,6 +151,8 @@ class Bank:
         )
         self.slow = Saga("slow", Pause("held", timedelta(milliseconds=250)))
         self.odd = Saga("odd", undoable("odd-debit"), input=int)
+        tick = Saga("tick", undoable("tick"))
+        self.hourly = Schedule("hourly", tick, Every(timedelta(hours=1)), input={})
         self.all = [self.transfer, self.outer, self.late, self.slow, self.odd]
 
     def is_taken(self, saga_id: str) -> bool:
@@ -189,9 +193,12 @@ def play(order: Mapping[str, Any]) -> None:
     number = order["round"]
     lease = timedelta(seconds=order.get("lease", 1))
     fresh = Saga("fresh", version=number + 1)  # to be registered in each life
-    with Sagas(order["url"], *bank.all, fresh, workers=4, lease=lease) as sagas:
+    with Sagas(
+        order["url"], *bank.all, fresh, workers=4, lease=lease, schedules=[bank.hourly]
+    ) as sagas:
         bank.sagas = sagas
         sagas.forget(timedelta(days=1))
+        begin_by_schedule(sagas)
         # What other lives began may lack its signal or its decision, and holds its locks.
         for each in range(number + 1):
             if unrest(sagas, each):
@@ -205,6 +212,15 @@ def play(order: Mapping[str, Any]) -> None:
         # So that leases were renewed and what was fenced off is let go.
         sagas.run(bank.slow, {}, id=f"last-{number}")
         wait_until(lambda: sagas._shop.stranded)
+
+
+def begin_by_schedule(sagas: Sagas) -> None:
+    """One more of the schedule, now."""
+    ledger = sagas._shop.ledger
+    table, now = Timetable(ledger), ledger.now_nanos() // 1000
+    firing._LOOK_SECONDS = 0.02
+    table.hasten("hourly", now)
+    wait_until(lambda: table.entries()["hourly"].due <= now)
 
 
 def be_fenced(bank: Bank, order: Mapping[str, Any]) -> None:

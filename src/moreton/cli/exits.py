@@ -38,6 +38,7 @@ _BY_CODE = {
     "drain-incomplete": Exit.NO,
     "program-not-stopped": Exit.NO,
     "rollout-stopped": Exit.NO,
+    "saga-schedule-unknown": Exit.REFUSED,
     "saga-decision-refused": Exit.REFUSED,
     "saga-signal-refused": Exit.REFUSED,
     "saga-unknown": Exit.REFUSED,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from moreton.cli.exits import Exit, guarded
 from moreton.cli.main import application
-from moreton.transactions.saga import Sagas, Status
+from moreton.transactions.saga import Saga, Sagas, Status
+from moreton.transactions.saga.schedules import Cron, Schedule
 from support.saga_shop import Shop, break_down, decline
 
 FIG = {"article": "fig"}
@@ -147,3 +149,30 @@ def test_what_is_not_there_is_said_and_nothing_is_made(url: str, run: Run, tmp_p
     assert status == Exit.REFUSED
     assert "no signal at all" in error
     assert run("list", "--at", "mysql://x")[0] == Exit.TROUBLE
+
+
+def test_schedules_are_listed_paused_and_begun_now(url: str, run: Run) -> None:
+    saga = Saga("report")
+    nightly = Schedule("nightly", saga, Cron("0 3 1 1 *"))
+    status, out, _ = run("schedules", "--at", url.replace("sagas.", "none."))
+    assert status == Exit.TROUBLE
+    with Sagas(url, schedules=[nightly]) as sagas:
+        assert run("schedules", "pause", "nightly")[1] == "nightly: paused\n"
+        (told,) = json.loads(run("schedules", "--json")[1])
+        assert told["state"] == "paused"
+        assert told["when"] == "cron 0 3 1 1 * UTC"
+        assert told["last"] is None
+        run("schedules", "continue", "nightly")
+        assert run("schedules", "now", "nightly")[0] == Exit.OK
+        while not sagas._shop.ledger.listed(status=Status.COMPLETED, name="report", most=1):
+            threading.Event().wait(0.01)
+        (told,) = json.loads(run("schedules", "--json")[1])
+        assert told["begun"] == 1
+        assert told["last"].startswith("nightly@")
+    _, out, _ = run("schedules")
+    assert "report version 1" in out
+    status, _, error = run("schedules", "pause", "nightl")
+    assert status == Exit.REFUSED
+    assert 'no schedule is called "nightl"' in error
+    run("schedules", "remove", "nightly")
+    assert run("schedules")[1] == "no schedules\n"

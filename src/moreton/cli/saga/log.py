@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -50,3 +50,8 @@ def plan_for(ledger: Ledger, row: SagaRow) -> Plan:
 
     shapes = {(one.name, one.version): one.shape for one in ledger.definitions()}
     return plan_of(json.loads(shapes[row.name, row.version]))
+
+
+def moment(micros: int) -> str:
+    """*micros* since 1970 as people and programs read it."""
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

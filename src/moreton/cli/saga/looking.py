@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from moreton.cli.arguments import write_file
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
-from moreton.cli.saga.log import DEFAULT_AT, At, SagaId, found, opened, plan_for
+from moreton.cli.saga.log import DEFAULT_AT, At, SagaId, found, moment, opened, plan_for
 
 if TYPE_CHECKING:
     from moreton.transactions.saga.drawing.story import Story
@@ -41,7 +40,7 @@ def list_(
         return
     print_rows(
         ("ID", "SAGA", "STATUS", "BEGUN", "WHY"),
-        [(row.id, row.name, row.status, _moment(row.started), row.reason) for row in rows],
+        [(row.id, row.name, row.status, moment(row.started), row.reason) for row in rows],
         empty="no sagas",
     )
 
@@ -84,8 +83,8 @@ def _document(row: SagaRow) -> dict[str, Any]:
         "version": row.version,
         "status": row.status,
         "reason": row.reason,
-        "begun": _moment(row.started),
-        "ended": None if row.ended is None else _moment(row.ended),
+        "begun": moment(row.started),
+        "ended": None if row.ended is None else moment(row.ended),
     }
 
 
@@ -101,7 +100,3 @@ def _told(story: Story) -> dict[str, Any]:
         "question": story.question,
         "options": {option.decision: option.meaning for option in story.options},
     }
-
-
-def _moment(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.rng import system_rng
@@ -28,6 +28,10 @@ from moreton.transactions.saga.outcome import Outcome
 from moreton.transactions.saga.registering import by_name, register
 from moreton.transactions.saga.waits import Child
 
+if TYPE_CHECKING:
+    from moreton.transactions.saga.schedules.firing import Timekeeper
+    from moreton.transactions.saga.schedules.schedule import Schedule
+
 PENDING_MAX = 1_000_000
 _LEASE = timedelta(seconds=30)
 
@@ -39,7 +43,7 @@ class Sagas:
     you like. Give it every definition of which sagas may still run, also old versions. *workers*:
     how many sagas it takes at a time. *lease*: how long a worker that vanished keeps its sagas from
     the others (PostgreSQL). *name*: who this is, for people. *pending_max*: how many sagas may wait
-    for a worker before `start` raises `SagasFull`.
+    for a worker before `start` raises `SagasFull`. *schedules*: what it begins by the calendar.
 
     Raises `SagaChanged` when a definition is not the one that running sagas began with.
     """
@@ -53,6 +57,7 @@ class Sagas:
         lease: timedelta = _LEASE,
         pending_max: int = PENDING_MAX,
         payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        schedules: Sequence[Schedule] = (),
     ) -> None:
         check_kind("url", url, str)
         check_whole("workers", workers, 1, 1000)
@@ -61,6 +66,8 @@ class Sagas:
         check_whole("payload_bytes_max", payload_bytes_max, 1024)
         for saga in sagas:
             check_kind("sagas", saga, Saga, "what `Saga(...)` made")
+        self._schedules = tuple(schedules)
+        sagas += tuple(schedule.saga for schedule in self._schedules)
         self.url, self._workers, self._lease = url, workers, lease
         self._name = name or socket.gethostname()
         self._pending_max, self._payload_bytes_max = pending_max, payload_bytes_max
@@ -78,13 +85,15 @@ class Sagas:
                 payload_bytes_max=self._payload_bytes_max, pending_max=self._pending_max,
                 lease_micros=ledger.lease_micros,
             )  # fmt: skip
+            keeper = self._timekeeper(shop)
         except BaseException:
             ledger.close()
             raise
         self._open = shop
         self._dispatcher = Dispatcher(
-            shop, poll_seconds=ledger.poll_seconds, lease_seconds=self._lease.total_seconds()
-        )
+            shop, keeper, poll_seconds=ledger.poll_seconds,
+            lease_seconds=self._lease.total_seconds(),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let steps that are under way end; the sagas go on after the next `open`."""
@@ -268,6 +277,17 @@ class Sagas:
         if self._open is None:
             raise EngineClosed
         return self._open
+
+    def _timekeeper(self, shop: Workshop) -> Timekeeper | None:
+        if not self._schedules:
+            return None
+        from moreton.transactions.saga.schedules import firing  # noqa: PLC0415 - if there are any
+
+        try:
+            return firing.Timekeeper(shop.ledger, self._schedules, shop.prepare_for)
+        except BaseException:
+            shop.close()
+            raise
 
     def _begin_work(self) -> None:
         assert self._dispatcher is not None

@@ -28,6 +28,7 @@ __all__ = [
     "SagaNotRegistered",
     "SagaUnknown",
     "SagasFull",
+    "ScheduleUnknown",
     "SignalRefused",
     "UnknownLedgerUrl",
 ]
@@ -118,6 +119,19 @@ class SignalRefused(SagaError):
 
     def __init__(self, *, saga_id: str, signal: str, why: str) -> None:
         super().__init__(f'signal "{signal}" to saga "{saga_id}" is refused: {why}')
+
+
+class ScheduleUnknown(SagaError):
+    """No schedule has the name."""
+
+    code = "saga-schedule-unknown"
+
+    def __init__(self, *, schedule: str, known: Sequence[str], where: str) -> None:
+        super().__init__(
+            f'no schedule is called "{schedule}" in {where}, which has '
+            f"{', '.join(known) or 'none'}: nothing was done; an engine writes its schedules down "
+            "when it opens"
+        )
 
 
 class Fenced(SagaError):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from moreton.transactions.saga.hosting.workshop import LedgerTrouble, Workshop
+
+if TYPE_CHECKING:
+    from moreton.transactions.saga.schedules.firing import Timekeeper
 
 _log = logging.getLogger("moreton.transactions.saga")
 _TROUBLE_SECONDS = 0.5
@@ -17,8 +21,11 @@ _PENDING_COUNTED_MAX = 2_000_000
 class Dispatcher:
     """A thread that looks every *poll_seconds*, and when the workshop's bell rings."""
 
-    def __init__(self, workshop: Workshop, *, poll_seconds: float, lease_seconds: float) -> None:
-        self._shop = workshop
+    def __init__(
+        self, workshop: Workshop, timekeeper: Timekeeper | None, *, poll_seconds: float,
+        lease_seconds: float,
+    ) -> None:  # fmt: skip
+        self._shop, self._timekeeper = workshop, timekeeper
         self._poll_seconds = poll_seconds
         self._renew_seconds = lease_seconds / 3
         self._names = list(workshop.sagas)
@@ -40,7 +47,8 @@ class Dispatcher:
         shop = self._shop
         while not shop.closing.is_set():
             try:
-                taken = self._take()
+                fired = self._timekeeper is not None and self._timekeeper.look()
+                taken = self._take() or fired
                 self._look_after()
             except LedgerTrouble as error:
                 if self._well:

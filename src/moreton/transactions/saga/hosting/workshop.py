@@ -84,6 +84,11 @@ class Workshop:
         """Sagas with coroutines run on *loop*."""
         self._loop = loop
 
+    def prepare_for(self, saga: Saga, value: object, saga_id: str, priority: int) -> Begin:
+        """A new saga that whoever has room for it drives."""
+        begin, _, _ = self.prepare(saga, value, saga_id, priority, own=False)
+        return begin
+
     def prepare(
         self, saga: Saga, value: object, saga_id: str | None, priority: int, *, own: bool
     ) -> tuple[Begin, Job, Turn]:

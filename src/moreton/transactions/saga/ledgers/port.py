@@ -7,8 +7,9 @@ never; of a saga that a worker has, it is the end of its lease.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from moreton.transactions.saga.core.events import Status
 from moreton.transactions.saga.core.rows import LogRow
@@ -97,6 +98,20 @@ class Stored:
     fingerprint: str
     shape: str
     running: int = field(compare=False, default=0)
+
+
+class Change(Protocol):
+    """One transaction, for tables of which both databases keep the same rows."""
+
+    locking: str  # at the end of a SELECT: nobody else changes those rows until we are done
+
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of *statement*, with `?` for a value, and `@` before the name of a table."""
+        ...
+
+    def begin(self, new: Begin) -> None:
+        """Write *new*."""
+        ...
 
 
 class Ledger(Protocol):
@@ -188,6 +203,14 @@ class Ledger(Protocol):
 
     def forget(self, before: int, most: int) -> int:
         """Delete up to *most* sagas that ended before that time; how many were."""
+        ...
+
+    def looking(self) -> AbstractContextManager[Change]:
+        """As `changing`, to read; each statement sees what is there by then."""
+        ...
+
+    def changing(self, point: str) -> AbstractContextManager[Change]:
+        """A transaction that is durable when the block ends, undone when it raises."""
         ...
 
     def close(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Any
 
@@ -13,9 +14,14 @@ from moreton.transactions.saga.core.rows import LogRow
 from moreton.transactions.saga.ledgers import postgres_sql as sql
 from moreton.transactions.saga.ledgers.group import GroupCommit
 from moreton.transactions.saga.ledgers.points import Points
-from moreton.transactions.saga.ledgers.port import COLUMNS, SagaRow, Stored, Write
+from moreton.transactions.saga.ledgers.port import COLUMNS, Change, SagaRow, Stored, Write
 from moreton.transactions.saga.ledgers.postgres_link import Link
-from moreton.transactions.saga.ledgers.postgres_writes import is_plain, write_one, write_plain
+from moreton.transactions.saga.ledgers.postgres_writes import (
+    PostgresChange,
+    is_plain,
+    write_one,
+    write_plain,
+)
 
 POINTS = Points("saga.postgres", "renew")
 _Db = psycopg.Connection[Any]
@@ -36,7 +42,7 @@ class PostgresLedger:
         self.where = self._reads.where
         with self._reads.held() as db, db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(%s)", (sql.SETUP_LOCK,))
-            (found,) = _one(db, "SELECT to_regclass('moreton_saga_definitions') IS NOT NULL")
+            (found,) = _one(db, "SELECT to_regclass('moreton_saga_schedules') IS NOT NULL")
             if not found:
                 db.execute(sql.SCHEMA.encode(), prepare=False)
 
@@ -215,6 +221,21 @@ class PostgresLedger:
                 POINTS.before("forget")
             POINTS.after("forget")
         return len(numbers)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Change]:
+        """As `Ledger.looking`."""
+        with self._reads.held() as db:
+            yield PostgresChange(db)
+
+    @contextlib.contextmanager
+    def changing(self, point: str) -> Iterator[Change]:
+        """As `Ledger.changing`."""
+        with self._reads.held() as db:
+            with db.transaction():
+                yield PostgresChange(db)
+                POINTS.before(point)
+            POINTS.after(point)
 
     def close(self) -> None:
         """As `Ledger.close`."""

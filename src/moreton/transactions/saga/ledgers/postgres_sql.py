@@ -64,6 +64,18 @@ CREATE TABLE IF NOT EXISTS moreton_saga_definitions (
     shape text NOT NULL,
     PRIMARY KEY (name, version)
 );
+CREATE TABLE IF NOT EXISTS moreton_saga_schedules (
+    name text PRIMARY KEY,
+    saga text NOT NULL,
+    version integer NOT NULL,
+    rule text NOT NULL,
+    due bigint NOT NULL,
+    paused integer NOT NULL,
+    starts bigint NOT NULL,
+    last bigint,
+    last_id text NOT NULL,
+    note text NOT NULL
+);
 """
 
 _BEGIN = """b AS (

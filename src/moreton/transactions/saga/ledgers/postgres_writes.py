@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -12,6 +13,29 @@ from moreton.transactions.saga.ledgers import postgres_sql as sql
 from moreton.transactions.saga.ledgers.port import Advance, Begin, Settle, Write
 
 _Db = psycopg.Connection[Any]
+
+
+class PostgresChange:
+    """As `Change`, on *db*, within a transaction."""
+
+    locking = " FOR UPDATE"
+
+    def __init__(self, db: _Db) -> None:
+        self._db = db
+
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """As `Change.execute`."""
+        done = self._db.execute(_in_postgres(statement), values)
+        return [] if done.description is None else done.fetchall()
+
+    def begin(self, new: Begin) -> None:
+        """As `Change.begin`."""
+        _begin(self._db, new)
+
+
+@lru_cache
+def _in_postgres(statement: str) -> bytes:
+    return statement.replace("@", "moreton_").replace("?", "%s").encode()
 
 
 def is_plain(write: Write) -> bool:

@@ -12,14 +12,15 @@ from typing import Any
 
 from moreton.transactions.saga.core.events import Status
 from moreton.transactions.saga.core.rows import LogRow
+from moreton.transactions.saga.ledgers import sqlite_writes as writes
 from moreton.transactions.saga.ledgers.group import GroupCommit
 from moreton.transactions.saga.ledgers.points import Points
 from moreton.transactions.saga.ledgers.port import (
     COLUMNS,
     Advance,
     Begin,
+    Change,
     SagaRow,
-    Settle,
     Stored,
     Write,
 )
@@ -28,22 +29,6 @@ from moreton.transactions.saga.ledgers.sqlite_file import lock_file, open_file, 
 # No lease: a process that has the file has all sagas in it, until it lets go of the file.
 FOREVER = 1 << 62
 
-_BEGIN = (
-    "INSERT INTO sagas (id, name, version, input, started, status, due, owner, priority, parent,"
-    " reason, epoch, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)"
-    " ON CONFLICT (id) DO NOTHING"
-)
-_LOG = (
-    "INSERT OR IGNORE INTO saga_log SELECT ?, ?, ?, ?, ?, ?"
-    " WHERE EXISTS (SELECT 1 FROM sagas WHERE number = ? AND epoch = ?)"
-)
-_SETTLE = (
-    "UPDATE sagas SET status = ?, due = ?, reason = ?, ended = ?, owner = NULL"
-    " WHERE number = ? AND epoch = ?"
-)
-_WAKE = "UPDATE sagas SET due = 0, status = 'ready' WHERE number = ? AND status = 'waiting'"
-_UNLOCK = "UPDATE sagas SET due = 0, status = 'ready' WHERE number = ? AND status = 'queued'"
-_SIGNAL = "INSERT OR IGNORE INTO saga_signals VALUES (?, ?, ?)"
 _POINTS = Points("saga.sqlite")
 
 
@@ -159,15 +144,15 @@ class SqliteLedger:
             )
             if done.rowcount != 1:
                 return False
-            self._log_rows(db, row.number, row.epoch + 1, seq, rows)
+            writes.log_rows(db, row.number, row.epoch + 1, seq, rows)
         return True
 
     def signal(self, number: int, name: str, value: str) -> bool:
         """As `Ledger.signal`."""
         with self._change("signal") as db:
-            done = db.execute(_SIGNAL, (number, name, value))
+            done = db.execute(writes.SIGNAL, (number, name, value))
             is_new = done.rowcount == 1
-            db.execute(_WAKE, (number,))
+            db.execute(writes.WAKE, (number,))
         return is_new
 
     def signalled(self, number: int, name: str) -> str | None:
@@ -219,6 +204,18 @@ class SqliteLedger:
                 )
         return len(numbers)
 
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Change]:
+        """As `Ledger.looking`."""
+        with self._look() as db:
+            yield writes.SqliteChange(db)
+
+    @contextlib.contextmanager
+    def changing(self, point: str) -> Iterator[Change]:
+        """As `Ledger.changing`."""
+        with self._change(point) as db:
+            yield writes.SqliteChange(db)
+
     def close(self) -> None:
         """As `Ledger.close`."""
         with self._group.lock:
@@ -266,16 +263,16 @@ class SqliteLedger:
         db = self._db
         try:
             first = batch[0]
-            if len(batch) == 1 and isinstance(first, Advance) and _is_one_row(first):
+            if len(batch) == 1 and isinstance(first, Advance) and writes.is_one_row(first):
                 _POINTS.before_all(batch)
-                self._log_rows_of(db, first)
+                writes.log_rows_of(db, first)
             else:
                 db.execute("BEGIN IMMEDIATE")
                 for write in batch:
                     if isinstance(write, Begin):
-                        self._begin(db, write)
+                        writes.begin(db, write)
                     else:
-                        self._advance(db, write)
+                        writes.advance(db, write)
                 _POINTS.before_all(batch)
                 db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -283,85 +280,3 @@ class SqliteLedger:
                 db.rollback()
             raise translated(error, self.path) from error
         _POINTS.after_all(batch)
-
-    def _begin(self, db: sqlite3.Connection, new: Begin) -> None:
-        ended = new.started if new.status.is_final else None
-        values = (new.id, new.name, new.version, new.input, new.started, new.status, new.due)
-        done = db.execute(_BEGIN, (*values, new.owner, new.priority, new.parent, new.reason, ended))
-        if done.rowcount != 1:
-            new.existed = True
-            return
-        new.number = done.lastrowid or 0
-        if new.locks and not new.status.is_final:
-            db.executemany(
-                "INSERT OR IGNORE INTO saga_locks VALUES (?, ?)",
-                [(key, new.number) for key in new.locks],
-            )
-            if self._is_blocked(db, new.number):
-                new.owner, new.due, new.status = None, None, Status.QUEUED
-                db.execute(
-                    "UPDATE sagas SET owner = NULL, due = NULL, status = 'queued' WHERE number = ?",
-                    (new.number,),
-                )
-        self._log_rows(db, new.number, 1, 0, new.rows)
-
-    def _advance(self, db: sqlite3.Connection, write: Advance) -> None:
-        self._log_rows_of(db, write)
-        settle = write.settle
-        if settle is None or write.fenced:
-            return
-        due = settle.due
-        if any(self._has_signal(db, write.number, name) for name in settle.awaits):
-            due = 0
-        values = (settle.status, due, settle.reason, settle.ended)
-        done = db.execute(_SETTLE, (*values, write.number, write.epoch))
-        write.fenced = done.rowcount != 1
-        if settle.status.is_final and not write.fenced:
-            self._release(db, write.number, settle)
-
-    def _release(self, db: sqlite3.Connection, number: int, settle: Settle) -> None:
-        """What waited for the end of a saga goes on."""
-        if settle.parent is not None:
-            db.execute(_SIGNAL, (settle.parent, settle.signal, settle.reason))
-            db.execute(_WAKE, (settle.parent,))
-        keys = db.execute("DELETE FROM saga_locks WHERE number = ? RETURNING key", (number,))
-        for (key,) in keys.fetchall():
-            found = db.execute("SELECT min(number) FROM saga_locks WHERE key = ?", (key,))
-            (head,) = found.fetchone()
-            if head is not None and not self._is_blocked(db, head):
-                db.execute(_UNLOCK, (head,))
-
-    @staticmethod
-    def _is_blocked(db: sqlite3.Connection, number: int) -> bool:
-        found = db.execute(
-            "SELECT 1 FROM saga_locks mine JOIN saga_locks theirs ON theirs.key = mine.key"
-            " AND theirs.number < mine.number WHERE mine.number = ? LIMIT 1",
-            (number,),
-        )
-        return found.fetchone() is not None
-
-    @staticmethod
-    def _has_signal(db: sqlite3.Connection, number: int, name: str) -> bool:
-        found = db.execute(
-            "SELECT 1 FROM saga_signals WHERE number = ? AND name = ?", (number, name)
-        )
-        return found.fetchone() is not None
-
-    @staticmethod
-    def _log_rows_of(db: sqlite3.Connection, write: Advance) -> None:
-        for seq, row in enumerate(write.rows, write.seq):
-            values = (write.number, seq, *row, write.number, write.epoch)
-            if db.execute(_LOG, values).rowcount != 1:
-                write.fenced = True
-                return
-
-    @staticmethod
-    def _log_rows(
-        db: sqlite3.Connection, number: int, epoch: int, seq: int, rows: Sequence[LogRow]
-    ) -> None:
-        for offset, row in enumerate(rows):
-            db.execute(_LOG, (number, seq + offset, *row, number, epoch))
-
-
-def _is_one_row(write: Advance) -> bool:
-    return write.settle is None and len(write.rows) == 1

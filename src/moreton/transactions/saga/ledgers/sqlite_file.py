@@ -21,7 +21,7 @@ from moreton.store.errors import (
 
 # "Moreton's sagas" cut to what SQLite's application_id holds, and the form that we can read.
 APPLICATION_ID = int.from_bytes(b"MSag", "big")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS_MAX = 5.0
 
 _SCHEMA = (
@@ -75,8 +75,24 @@ _SCHEMA = (
         PRIMARY KEY (name, version)
     ) WITHOUT ROWID""",
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+# What each version has that the one before had not.
+_SINCE = {
+    2: (
+        """CREATE TABLE saga_schedules (
+            name TEXT PRIMARY KEY,
+            saga TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            rule TEXT NOT NULL,
+            due INTEGER NOT NULL,
+            paused INTEGER NOT NULL,
+            starts INTEGER NOT NULL,
+            last INTEGER,
+            last_id TEXT NOT NULL,
+            note TEXT NOT NULL
+        ) WITHOUT ROWID""",
+    ),
+}
 
 _PRAGMAS = (
     # Each commit is synchronised; fullfsync matters on macOS alone.
@@ -164,16 +180,29 @@ def _prepare(db: sqlite3.Connection, path: Path, *, create: bool) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     for pragma in _PRAGMAS:
         db.execute(pragma)
+    _bring_up(db, is_new=is_new)
     if is_new:
-        db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            db.execute(statement)
-        db.execute("COMMIT")
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _bring_up(db: sqlite3.Connection, *, is_new: bool) -> None:
+    """Make what the file lacks; another program may do so at once."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    statements = list(_SCHEMA) if is_new and version == 0 else []
+    for since in range(max(2, version + 1), SCHEMA_VERSION + 1):
+        statements += _SINCE[since]
+    for statement in statements:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.execute("COMMIT")
 
 
 def _is_full(path: Path) -> bool:
