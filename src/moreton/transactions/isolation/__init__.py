@@ -5,12 +5,10 @@ what they did not see, and come in another order than they were sent. Four count
 the participant's own transaction, with whatever it writes with: `sqlite3`, psycopg, SQLAlchemy,
 Django; the methods that end in `_async` take psycopg's and SQLAlchemy's asynchronous connections.
 
-| what goes wrong | take |
-|---|---|
-| others act on what is still to be confirmed or undone | `SemanticLock`: they queue for it |
-| two change a number that both had read | `Change`: add and subtract instead of overwriting |
-| a later step overwrites what changed since an earlier one | `Reading`: look again before |
-| operations arrive in another order than they were decided in | `VersionFile`: done in order |
+- Others act on what is still to be confirmed or undone: `SemanticLock`, they queue for it.
+- Two change a number that both had read: `Change`, add and subtract instead of overwriting.
+- A later step overwrites what changed since an earlier one: `Reading`, look again before.
+- Operations arrive in another order than they were decided in: `VersionFile`, done in order.
 
 Use the weakest that will do: changes that commute hold nobody up, a lock holds up everybody. None
 is needed where a single database's transaction does the whole work.
