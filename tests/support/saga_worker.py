@@ -151,9 +151,11 @@ class Bank:
         )
         self.slow = Saga("slow", Pause("held", timedelta(milliseconds=250)))
         self.odd = Saga("odd", undoable("odd-debit"), input=int)
+        held = (undoable("first"), Signal("held"))
+        self.moved = [Saga("moved", *held, version=1), Saga("moved", *held, settle, version=2)]
         tick = Saga("tick", undoable("tick"))
         self.hourly = Schedule("hourly", tick, Every(timedelta(hours=1)), input={})
-        self.all = [self.transfer, self.outer, self.late, self.slow, self.odd]
+        self.all = [self.transfer, self.outer, self.late, self.slow, self.odd, *self.moved]
 
     def is_taken(self, saga_id: str) -> bool:
         """Whether another worker has the saga by now."""
@@ -199,6 +201,7 @@ def play(order: Mapping[str, Any]) -> None:
         bank.sagas = sagas
         sagas.forget(timedelta(days=1))
         begin_by_schedule(sagas)
+        begin_by_one_version(sagas, bank, number)
         # What other lives began may lack its signal or its decision, and holds its locks.
         for each in range(number + 1):
             if unrest(sagas, each):
@@ -221,6 +224,17 @@ def begin_by_schedule(sagas: Sagas) -> None:
     firing._LOOK_SECONDS = 0.02
     table.hasten("hourly", now)
     wait_until(lambda: table.entries()["hourly"].due <= now)
+
+
+def begin_by_one_version(sagas: Sagas, bank: Bank, number: int) -> None:
+    """One more that goes on by the other version, and what earlier lives left of those."""
+    old, new = bank.moved
+    sagas.start(old, {}, id=f"moved-{number}")
+    wait_until(lambda: bank.world.in_force(f"moved-{number}") != {"first"})
+    assert not [one for one in sagas.migrate(old, new) if one.why]
+    for row in sagas._shop.ledger.listed(status=None, name="moved", most=1000):
+        if row.ended is None:
+            sagas.signal(row.id, "held")
 
 
 def be_fenced(bank: Bank, order: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ _BY_CODE = {
     "saga-decision-refused": Exit.REFUSED,
     "saga-signal-refused": Exit.REFUSED,
     "saga-unknown": Exit.REFUSED,
+    "saga-version-unknown": Exit.REFUSED,
     "unknown-instance": Exit.REFUSED,
     "instance-ambiguous": Exit.USAGE,
     "cluster-node-unreachable": Exit.NOT_RUNNING,

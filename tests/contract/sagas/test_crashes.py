@@ -36,6 +36,10 @@ def check(url: str, world: World, rounds: int) -> None:
         assert 0 < entry.starts == len(ticks)
         assert all(sagas.find(row.id).wait(PATIENCE) for row in ticks)
         assert all(world.in_force(row.id) == {"tick"} for row in ticks)
+        for row in sagas._shop.ledger.listed(status=None, name="moved", most=1000):
+            assert row.version == 2
+            assert sagas.find(row.id).wait(PATIENCE)
+            assert world.in_force(row.id) == {"first", "settle"}
 
 
 def kill_at_each(points: list[str], url: str, world: World, forks: Forks) -> None:
@@ -74,5 +78,5 @@ def test_kill_at_every_boundary_of_a_write_loses_nothing(
 ) -> None:
     points = points_of(url)
     print(f"{len(points)} failpoints", file=sys.stderr)
-    assert len(points) == {"sqlite": 38, "postgres": 40}[url.partition(":")[0].removesuffix("ql")]
+    assert len(points) == {"sqlite": 40, "postgres": 42}[url.partition(":")[0].removesuffix("ql")]
     kill_at_each(list(lives(points)), url, World(tmp_path / "world"), forks)

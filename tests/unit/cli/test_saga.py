@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from moreton.cli.exits import Exit, guarded
 from moreton.cli.main import application
-from moreton.transactions.saga import Saga, Sagas, Status
+from moreton.transactions.saga import Saga, Sagas, Signal, Status, pivot, step
 from moreton.transactions.saga.schedules import Cron, Schedule
 from support.saga_shop import Shop, break_down, decline
 
@@ -176,3 +176,36 @@ def test_schedules_are_listed_paused_and_begun_now(url: str, run: Run) -> None:
     assert 'no schedule is called "nightl"' in error
     run("schedules", "remove", "nightly")
     assert run("schedules")[1] == "no schedules\n"
+
+
+def test_sagas_that_fit_are_migrated_and_the_others_are_named(url: str, run: Run) -> None:
+    @step(harmless=True)
+    def check(_: object) -> None: ...
+
+    @pivot
+    def pay(_: object) -> str:
+        return "paid"
+
+    go = Signal("go")
+    old, new = Saga("order", check, go), Saga("order", go, pay, version=2)
+    late = Saga("order", check, go, pay, version=3)
+    words = ("migrate", "order", "--from", "1", "--to")
+    with Sagas(url, old, new, late) as sagas:
+        handle = sagas.start(old, id="a")
+        while handle.status() is not Status.WAITING:
+            threading.Event().wait(0.01)
+        _, out, _ = run(*words, "2")
+        assert out.startswith("0 of 1 were brought from version 1 to 2\n")
+        assert 'which has no step "check"' in out
+        status, out, _ = run(*words, "3", "--dry-run", "--json")
+        assert status == Exit.OK
+        assert json.loads(out) == {"brought": ["a"], "stay": {}, "dry_run": True}
+        assert sagas._shop.ledger.listed(status=None, name=None, most=1)[0].version == 1
+        assert run(*words, "3")[0] == Exit.OK
+        sagas.signal("a", "go", "now")
+        outcome = sagas.find("a").wait(PATIENCE)
+        assert (outcome[go], outcome[pay]) == ("now", "paid")
+    assert "goes on by version 3 instead of 1" in run("show", "a")[1]
+    status, _, error = run(*words, "9")
+    assert status == Exit.REFUSED
+    assert 'saga "order" version 9 is not known, 1, 2, 3 of it are' in error

@@ -6,6 +6,7 @@ import typer
 
 from moreton.cli.saga.deciding import compensate, fork, resume, retry, signal, skip
 from moreton.cli.saga.looking import list_, show
+from moreton.cli.saga.migrating import migrate
 from moreton.cli.saga.schedules import schedules
 
 __all__ = ["saga"]
@@ -32,4 +33,5 @@ saga.command("compensate")(compensate)
 saga.command("resume")(resume)
 saga.command("fork")(fork)
 saga.command("signal")(signal)
+saga.command("migrate")(migrate)
 saga.add_typer(schedules, name="schedules")

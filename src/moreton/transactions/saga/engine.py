@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +25,7 @@ from moreton.transactions.saga.hosting.job import Job, Turn
 from moreton.transactions.saga.hosting.workshop import Workshop
 from moreton.transactions.saga.ledgers.opening import open_ledger
 from moreton.transactions.saga.ledgers.port import SagaRow
+from moreton.transactions.saga.migrating import Migration, migrate, why_unreadable
 from moreton.transactions.saga.outcome import Outcome
 from moreton.transactions.saga.registering import by_name, register
 from moreton.transactions.saga.waits import Child
@@ -261,6 +263,33 @@ class Sagas:
         begin = fork(shop.ledger, row, step, found, plan=saga.plan, now=shop.clock.now())
         shop.bell.set()
         return Handle(shop, saga, begin.id, begin.number)
+
+    def migrate(
+        self,
+        old: Saga,
+        new: Saga,
+        *,
+        id: str = "",  # noqa: A002 - as in `start`
+        dry_run: bool = False,
+    ) -> list[Migration]:
+        """Let the sagas that run by *old*, or the one of *id*, go on by *new*, where that fits.
+
+        It fits when *new* could have written the saga's log, when each step that may be under way
+        or is to be undone is the same there, and when *new* can read its input and its results. The
+        others stay with *old*, each with the reason. With *dry_run* nothing is written.
+        """
+        shop = self._shop
+        for saga in (old, new):
+            shop.check(saga)
+        if old.name != new.name or old is new:
+            raise ValueError(f"{old!r} to {new!r}: give two versions of one saga")
+        found = migrate(
+            shop.ledger, old.plan, new.plan, now=shop.clock.now(), dry_run=dry_run, saga_id=id,
+            look=partial(why_unreadable, new),
+        )  # fmt: skip
+        done = list(found)
+        shop.bell.set()
+        return done
 
     def counts(self) -> dict[Status, int]:
         """How many sagas are in each status."""

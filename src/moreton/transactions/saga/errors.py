@@ -31,6 +31,7 @@ __all__ = [
     "ScheduleUnknown",
     "SignalRefused",
     "UnknownLedgerUrl",
+    "VersionUnknown",
 ]
 
 _SHOWN_CHARS = 80
@@ -131,6 +132,19 @@ class ScheduleUnknown(SagaError):
             f'no schedule is called "{schedule}" in {where}, which has '
             f"{', '.join(known) or 'none'}: nothing was done; an engine writes its schedules down "
             "when it opens"
+        )
+
+
+class VersionUnknown(SagaError):
+    """A version of a definition that the log does not know."""
+
+    code = "saga-version-unknown"
+
+    def __init__(self, *, saga: str, version: int, known: Sequence[object]) -> None:
+        super().__init__(
+            f'saga "{saga}" version {version} is not known, {", ".join(map(str, known)) or "none"}'
+            f" of it {'are' if len(known) > 1 else 'is'}: nothing was migrated; start an engine "
+            "that has it, beside the old one, first"
         )
 
 

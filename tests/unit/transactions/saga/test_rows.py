@@ -8,6 +8,7 @@ from moreton.transactions.saga.core.records import (
     Decided,
     Decision,
     Halted,
+    Migrated,
     Record,
     StepDone,
     StepFailed,
@@ -30,6 +31,7 @@ RECORDS: list[Record] = [
     Waiting("a", None),
     Aborted("too late"),
     Decided(Decision.SKIP, "anna: done by hand"),
+    Migrated(1, 2),
     Halted("taken over too often"),
 ]
 

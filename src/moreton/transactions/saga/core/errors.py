@@ -30,7 +30,7 @@ class HistoryDoesNotFit(SagaError):
     code = "saga-history-does-not-fit"
 
     def __init__(self, *, saga: str, version: int, what: str) -> None:
-        self.saga = saga
+        self.saga, self.what = saga, what
         super().__init__(
             f'the log of a running "{saga}" does not fit version {version}, {what}: it cannot go '
             "on by it; register the code that began it beside the new one, under its own version"

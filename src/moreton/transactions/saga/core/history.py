@@ -13,6 +13,7 @@ from moreton.transactions.saga.core.records import (
     Decided,
     Decision,
     Halted,
+    Migrated,
     Record,
     StepDone,
     StepFailed,
@@ -94,6 +95,8 @@ class History:
                 self._apply_decision(decision)
             case Halted(reason):
                 self.halted = reason
+            case Migrated():
+                pass  # that the log fits was looked at before it was written
             case _:
                 assert_never(record)
 

@@ -98,6 +98,22 @@ class Halted:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """A person let the saga go on by another version of its definition."""
+
+    before: int
+    version: int
+
+
 Record: TypeAlias = (
-    StepDone | StepFailed | StepUndone | UndoFailed | Waiting | Aborted | Decided | Halted
+    StepDone
+    | StepFailed
+    | StepUndone
+    | UndoFailed
+    | Waiting
+    | Aborted
+    | Decided
+    | Halted
+    | Migrated
 )

@@ -12,6 +12,7 @@ from moreton.transactions.saga.core.records import (
     Decided,
     Decision,
     Halted,
+    Migrated,
     Record,
     StepDone,
     StepFailed,
@@ -62,6 +63,8 @@ def _parts(record: Record) -> tuple[str, str, str | dict[str, object]]:
             found = "decided", "", {"decision": decision, "note": note}
         case Halted(reason):
             found = "halted", "", reason
+        case Migrated(before, version):
+            found = "migrated", "", {"from": before, "to": version}
         case _:
             assert_never(record)
     return found
@@ -96,6 +99,11 @@ def _read_decision(_: str, body: str) -> Decided:
     return Decided(Decision(found["decision"]), found["note"])
 
 
+def _read_migration(_: str, body: str) -> Migrated:
+    found = json.loads(body)
+    return Migrated(found["from"], found["to"])
+
+
 _READERS: dict[str, Callable[[str, str], Record]] = {
     "step-done": StepDone,
     "step-taken": _read_taken,
@@ -106,6 +114,7 @@ _READERS: dict[str, Callable[[str, str], Record]] = {
     "aborted": lambda _, body: Aborted(body),
     "decided": _read_decision,
     "halted": lambda _, body: Halted(body),
+    "migrated": _read_migration,
 }
 KINDS = tuple(_READERS)
 

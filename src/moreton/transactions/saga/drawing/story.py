@@ -13,6 +13,7 @@ from moreton.transactions.saga.core.records import (
     Aborted,
     Decided,
     Halted,
+    Migrated,
     Record,
     StepDone,
     StepFailed,
@@ -118,6 +119,9 @@ def _line(record: Record, after: int) -> Line:
             line = Line(after, "✗", "", reason)
         case Decided(decision, note):
             line = Line(after, "?", "", f"decided: {decision}" + (f" ({note})" if note else ""))
+        case Migrated(before, version):
+            what = f"goes on by version {version} instead of {before}"
+            line = Line(after, "?", "", what)
         case Halted(reason):
             line = Line(after, "!", "", f"halted: {reason}")
         case _:

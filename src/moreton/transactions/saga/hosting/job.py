@@ -25,7 +25,7 @@ from moreton.transactions.saga.core.events import (
     Undo,
 )
 from moreton.transactions.saga.core.machine import SagaMachine
-from moreton.transactions.saga.core.records import Record
+from moreton.transactions.saga.core.records import Migrated, Record
 from moreton.transactions.saga.core.rows import LogRow, to_row
 from moreton.transactions.saga.definition import Saga
 from moreton.transactions.saga.errors import NotSerialisable, PayloadTooLarge
@@ -50,8 +50,8 @@ class Job:
     """Its machine, and where its log stands."""
 
     __slots__ = (
-        "_input", "_value", "awaits", "deferred", "epoch", "events", "flying", "id", "machine",
-        "number", "parent", "payload_bytes_max", "saga", "seq",
+        "_input", "_locked", "_value", "awaits", "deferred", "epoch", "events", "flying", "id",
+        "machine", "number", "parent", "payload_bytes_max", "saga", "seq",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class Job:
         self.payload_bytes_max = payload_bytes_max
         self._input = text
         self._value: Any = None
+        # The version that it began with may have had locks.
+        self._locked = saga.locks is not None or any(isinstance(r, Migrated) for r in records)
 
     def take(self, effects: Iterable[Effect], now: Instant) -> Turn:
         """*effects*, sorted by what a host does with them."""
@@ -106,7 +108,7 @@ class Job:
             ended=now.nanos // 1000 if final else None,
             parent=self.parent if final else None,
             signal=f"{self.id}={rest.status}",
-            locked=self.saga.locks is not None,
+            locked=self._locked,
         )
 
     def run(self, call: Attempt | Undo) -> Run[Any]:

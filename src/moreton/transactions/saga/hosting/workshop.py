@@ -93,7 +93,7 @@ class Workshop:
         self, saga: Saga, value: object, saga_id: str | None, priority: int, *, own: bool
     ) -> tuple[Begin, Job, Turn]:
         """A new saga, not yet written; *own*: this engine drives it at once."""
-        self._check(saga)
+        self.check(saga)
         text = saga.codec.encode(
             f'the input of saga "{saga.name}"', value, bytes_max=self._payload_bytes_max
         )
@@ -252,7 +252,8 @@ class Workshop:
         assert row is not None
         return row
 
-    def _check(self, saga: Saga) -> None:
+    def check(self, saga: Saga) -> None:
+        """Raises `SagaNotRegistered`."""
         if self.sagas.get((saga.name, saga.version)) is not saga:
             known = [f"{name} version {version}" for name, version in self.sagas]
             raise SagaNotRegistered(saga=repr(saga), known=known)

@@ -10,7 +10,7 @@ from moreton.transactions.saga.ledgers.port import Begin, Write
 
 _SINGLE = (
     "begin", "rest", "claim", "release", "took-over", "interject", "signal", "define", "forget",
-    "schedule", "fire",
+    "schedule", "fire", "migrate",
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ class Points:
         self._points = {
             kind: (Failpoint(f"{name}.{kind}.before"), Failpoint(f"{name}.{kind}.after"))
             for kind in (*_SINGLE, *KINDS, *more)
-            if kind != "decided"  # a part of `interject`
+            if kind not in {"decided", "migrated"}  # parts of `interject` and `migrate`
         }
 
     def before(self, kind: str) -> None:
