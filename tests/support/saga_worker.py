@@ -151,8 +151,7 @@ class Bank:
         )
         self.slow = Saga("slow", Pause("held", timedelta(milliseconds=250)))
         self.odd = Saga("odd", undoable("odd-debit"), input=int)
-        held = (undoable("first"), Signal("held"))
-        self.moved = [Saga("moved", *held, version=1), Saga("moved", *held, settle, version=2)]
+        self.moved = two_versions(undoable("first"), settle)
         tick = Saga("tick", undoable("tick"))
         self.hourly = Schedule("hourly", tick, Every(timedelta(hours=1)), input={})
         self.all = [self.transfer, self.outer, self.late, self.slow, self.odd, *self.moved]
@@ -163,6 +162,12 @@ class Bank:
         shop = self.sagas._shop
         row = shop.ledger.find(saga_id)
         return row is not None and row.owner != shop.owner
+
+
+def two_versions(first: Any, last: Any) -> list[Saga]:
+    """Of one saga, which waits after *first*."""
+    held = (first, Signal("held"))
+    return [Saga("moved", *held, version=1), Saga("moved", *held, last, version=2)]
 
 
 # name -> (saga, input, how it ends, what of it is in force then)

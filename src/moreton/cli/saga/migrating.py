@@ -32,7 +32,7 @@ def migrate(
     from moreton.transactions.saga.clock import LogClock  # noqa: PLC0415 - for help
     from moreton.transactions.saga.core.plan import plan_of  # noqa: PLC0415 - as above
     from moreton.transactions.saga.errors import VersionUnknown  # noqa: PLC0415 - as above
-    from moreton.transactions.saga.migrating import migrate as bring  # noqa: PLC0415 - as above
+    from moreton.transactions.saga.hosting.migrating import migrate as bring  # noqa: PLC0415 - as above
 
     with opened(at) as ledger:
         shapes = {one.version: one.shape for one in ledger.definitions() if one.name == name}

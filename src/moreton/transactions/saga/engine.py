@@ -22,10 +22,10 @@ from moreton.transactions.saga.errors import EngineClosed, SagaUnknown, SignalRe
 from moreton.transactions.saga.handle import Handle
 from moreton.transactions.saga.hosting.dispatch import Dispatcher
 from moreton.transactions.saga.hosting.job import Job, Turn
+from moreton.transactions.saga.hosting.migrating import Migration, migrate, why_unreadable
 from moreton.transactions.saga.hosting.workshop import Workshop
 from moreton.transactions.saga.ledgers.opening import open_ledger
 from moreton.transactions.saga.ledgers.port import SagaRow
-from moreton.transactions.saga.migrating import Migration, migrate, why_unreadable
 from moreton.transactions.saga.outcome import Outcome
 from moreton.transactions.saga.registering import by_name, register
 from moreton.transactions.saga.waits import Child
