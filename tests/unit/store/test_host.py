@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,20 +10,43 @@ import pytest
 from moreton.kernel.time import SystemClock
 from moreton.store import Compare, Delete, LeaseId, Put, Range, Store, open_store
 from moreton.store import host as hosting
-from moreton.store.core.changes import HistoryCompacted
+from moreton.store.core.changes import Change, HistoryCompacted
 from moreton.store.core.state import State
 from moreton.store.errors import (
     Compacted,
     LeaseNotFound,
     StoreClosed,
+    StoreError,
     StoreFailing,
     UnknownStoreUrl,
 )
-from moreton.store.host import LocalStore
+from moreton.store.host import Journal, LocalStore
 from moreton.store.memory import open_memory_store
-from support.slow_journal import SlowJournal
 
 WEEK = timedelta(weeks=1)
+
+
+class SlowJournal(Journal):
+    """Makes changes durable when the test says so."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Change] = []
+
+    def start(self, committed: Callable[[int], None], failed: Callable[[StoreError], None]) -> None:
+        self.committed = committed
+        self.failed = failed
+
+    def submit(self, change: Change) -> None:
+        self.submitted.append(change)
+
+    async def close(self) -> None:
+        pass
+
+    def commits(self) -> int:
+        return 0
+
+    def file_bytes(self) -> int:
+        return 0
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 from moreton.controlplane.core.desired import Desired
@@ -73,7 +73,6 @@ class Control:
         self._parse = parse
         self._clash = clash
         self._guard = guard
-        self._turn = asyncio.Lock()
 
     def share(self, elsewhere: Elsewhere) -> None:
         """The same objects are served *elsewhere* as well: a change is in force when it is there.
@@ -135,7 +134,7 @@ class Control:
             self._check_weights(route, weights)
             return [Put(weights_key(route), encode(weights))]
 
-        await self._write(decide, ahead=(route, weights))
+        await self._write(decide)
 
     async def delete_weights(self, route: str) -> None:
         """Go back to the weights that the route is defined with."""
@@ -191,43 +190,18 @@ class Control:
             return str(status)
         return f"{status} here, not yet on node {', '.join(behind)}"
 
-    async def _write(
-        self,
-        decide: Callable[[], Sequence[Put | Delete]],
-        *,
-        ahead: tuple[str, Mapping[str, int]] | None = None,
-    ) -> None:
-        """Store what *decide* says about the newest state; again when that was overtaken.
-
-        The weights *ahead* are on their way to the proxies while the disk still takes them, when
-        no other node is to have the same: a move, or one taken back, need not wait for a disk.
-        Whoever asked is answered when it will last; what fails is taken back.
-        """
+    async def _write(self, decide: Callable[[], Sequence[Put | Delete]]) -> None:
+        """Store what *decide* says about the newest state; again when that was overtaken."""
         for _ in range(_ATTEMPTS_MAX):
-            # One at a time, as each is decided upon what the one before left.
-            async with self._turn:
-                with self._guard():
-                    seen = await self._catch_up()
-                    operations = [*decide(), Put(CHANGED, b"")]
-                    unchanged = Compare.mod(CHANGED, "=", seen)
-                    with self._foretold(ahead):
-                        written = await self._store.txn([unchanged], operations)
-                if written.succeeded:
-                    await self.follower.wait_revision(written.revision)
-                    return
+            with self._guard():
+                seen = await self._catch_up()
+                operations = [*decide(), Put(CHANGED, b"")]
+                unchanged = Compare.mod(CHANGED, "=", seen)
+                written = await self._store.txn([unchanged], operations)
+            if written.succeeded:
+                await self.follower.wait_revision(written.revision)
+                return
         raise ChangesContended(attempts=_ATTEMPTS_MAX)
-
-    @contextmanager
-    def _foretold(self, ahead: tuple[str, Mapping[str, int]] | None) -> Iterator[None]:
-        if ahead is None or self.elsewhere is not None:
-            yield
-            return
-        taken_back = self.follower.foretell(*ahead)
-        try:
-            yield
-        except BaseException:
-            taken_back()
-            raise
 
     async def _catch_up(self) -> int:
         """See every change that was stored until now; the revision of the last one."""

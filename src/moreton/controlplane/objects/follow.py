@@ -97,22 +97,6 @@ class Follower:
         except TimeoutError as error:
             raise ChangeNotSeen(revision=revision, seen=self._revision) from error
 
-    def foretell(self, route: str, weights: Mapping[str, int]) -> Callable[[], None]:
-        """Desire *weights* already, which are about to be stored; call the result if they were not.
-
-        For whoever is the only one to write.
-        """
-        before = self._desired.weights_set(route)
-        self._touch(self._desired.put_weights(route, weights))
-
-        def take_back() -> None:
-            if before is None:
-                self._touch(self._desired.delete_weights(route))
-            else:
-                self._touch(self._desired.put_weights(route, before))
-
-        return take_back
-
     async def _follow(self, is_fine: Callable[[], None]) -> None:
         start = self._revision + 1
         watch = self._store.watch(PREFIX, prefix_end(PREFIX), from_revision=start)
