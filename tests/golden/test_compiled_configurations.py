@@ -16,7 +16,8 @@ import pytest
 from moreton.controlplane.settings import Settings, load_settings
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
-from moreton.envoy.static import static_bootstrap, validate
+from moreton.envoy.preflight import Preflight
+from moreton.envoy.static import static_bootstrap
 from moreton.gateway.compile import GatewayCompiler, Tracing
 from moreton.gateway.core.model import Destination, Gateway, Listener, Mirror, Route
 from moreton.ratelimit.core.rules.values import Ban
@@ -160,4 +161,4 @@ def test_a_real_envoy_takes_every_case(
     bootstrap = static_bootstrap(
         Snapshot().changed(changed), node="test", group="test", admin_socket=tmp_path / "admin.sock"
     )
-    assert asyncio.run(validate(find_envoy(None), bootstrap)) == ""
+    assert asyncio.run(Preflight(find_envoy(None))(bootstrap)) == ""

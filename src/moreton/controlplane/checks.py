@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from moreton.config import Fault, Location
 from moreton.gateway.core.limits import proxy_problems
 from moreton.gateway.core.model import Gateway, Route, Service
-from moreton.gateway.core.routing import bucket_keys, can_clash, clashes
+from moreton.gateway.core.routing import clashes
 from moreton.ratelimit.core.rules.values import LimitRule
 from moreton.ratelimit.rls.core.facts import asked_problems
 
@@ -50,20 +50,6 @@ def check_references(
             what = f"route {route.name!r} {verb} the service {name!r}, which no one defines"
             todo = f"define it, or {meant(name, services, 'remove the route')}"
             yield Fault(what, todo, locate("routes", route.name, key, name), prevents)
-
-
-def check_change(
-    route: Route, others: Mapping[str, Route], buckets: Mapping[object, Iterable[str]]
-) -> list[str]:
-    """The names of the routes that *route* clashes with, looking only where it can."""
-    return sorted(
-        {
-            name
-            for key in bucket_keys(route)
-            for name in buckets.get(key, ())
-            if name != route.name and can_clash(route, others[name])
-        }
-    )
 
 
 def clash_fault(first: str, second: str, locate: Locate) -> Fault:

@@ -135,10 +135,6 @@ class AdminClient:
         words = [w for w, on in (("graceful", graceful), ("skip_exit", skip_exit)) if on]
         await self.post("/drain_listeners" + ("?" + "&".join(words) if words else ""))
 
-    async def quit(self) -> None:
-        """End Envoy at once."""
-        await self.post("/quitquitquit")
-
     def _body(self, path: str, answer: tuple[int, bytes]) -> bytes:
         status, body = answer
         if status != 200:

@@ -6,18 +6,13 @@ in their listeners, secrets, the runtime layer.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from moreton.envoy.bootstrap import dynamic_bootstrap
 from moreton.envoy.core.resources import Resource, ResourceKey, Snapshot, TypeUrl
 
-_VALIDATE_SECONDS_MAX = 30.0
 _MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
     "HttpConnectionManager"
@@ -66,40 +61,6 @@ def bootstrap_as_json(bootstrap: bytes) -> str:
 
     message = bootstrap_pb2.Bootstrap.FromString(bootstrap)
     return str(json_format.MessageToJson(message, preserving_proto_field_name=True, indent=1))
-
-
-async def validate(binary: Path, bootstrap: bytes) -> str:
-    """Why *binary* refuses *bootstrap*; empty when it takes it. About 0.1 s of a process."""
-    with TemporaryDirectory(prefix="moreton-check-") as folder:
-        file = Path(folder) / "bootstrap.pb"
-        file.write_bytes(bootstrap)
-        process = await asyncio.create_subprocess_exec(
-            *(str(binary), "--mode", "validate", "-c", str(file), "--log-level", "error"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), _VALIDATE_SECONDS_MAX)
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-    if process.returncode == 0:
-        return ""
-    return _reason(output.decode(errors="replace"))
-
-
-def write_last_good(path: Path, bootstrap: bytes) -> None:
-    """Put *bootstrap* at *path*, whole or not at all; it may hold private keys."""
-    beside = path.with_suffix(".making")
-    beside.unlink(missing_ok=True)
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(bootstrap)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(path)
 
 
 def _own(node: str, group: str, admin_socket: Path) -> Any:
@@ -220,13 +181,3 @@ def _load_extensions() -> None:
     from envoy.extensions.resource_monitors.fixed_heap.v3 import (  # noqa: PLC0415, F401 - as above
         fixed_heap_pb2,
     )
-
-
-def _reason(output: str) -> str:
-    """The sentence of Envoy's output that says why."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for line in lines:
-        _, found, reason = line.partition("error initializing configuration ")
-        if found:
-            return reason.partition(": ")[2] or reason
-    return lines[-1] if lines else "it gives no reason"

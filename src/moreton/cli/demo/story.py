@@ -62,11 +62,6 @@ class Story:
             Chapter("everything taken back", 4, percent=0, awaits=OLD),
         ]
 
-    @property
-    def seconds_planned(self) -> float:
-        """How long the chapters are watched, in sum."""
-        return sum(chapter.seconds for chapter in self._plan)
-
     async def tell(self) -> None:
         """All chapters under one load; `faults` says afterwards what did not hold."""
         load = SteadyLoad(

@@ -32,10 +32,4 @@ def read_address(value: Any) -> Address:
     return Address(bare, int(port))
 
 
-def show_address(address: Address) -> str:
-    """The text that `read_address` reads back."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"
-
-
 AddressText = Annotated[Address, *text(read_address, "127.0.0.1:8000")]

@@ -23,7 +23,6 @@ from moreton.kernel.patterns import (
     PathPattern,
     ValueMatch,
     ValueMatchKind,
-    host_matches,
 )
 
 _KIND_RANK = {PathKind.EXACT: 0, PathKind.TEMPLATE: 1, PathKind.PREFIX: 2}
@@ -67,16 +66,6 @@ def literals(path: PathPattern) -> int:
 def host_patterns(match: RouteMatch) -> Sequence[str]:
     """The host patterns of *match*; `*` for any host."""
     return sorted(match.hosts) or [ANY_HOST]
-
-
-def pattern_covers(pattern: str, other: str) -> bool:
-    """Whether every host of the pattern *other* is one of *pattern*."""
-    if other == ANY_HOST:
-        return pattern == ANY_HOST
-    if other.startswith("*."):
-        suffix = pattern.startswith("*.") and other[1:].endswith(pattern[1:])
-        return pattern == ANY_HOST or suffix
-    return host_matches(pattern, other)
 
 
 class Clash(NamedTuple):
