@@ -20,6 +20,7 @@ pytestmark = pytest.mark.e2e
 _CLIENTS = 8
 _PAUSE_SECONDS = 0.01
 _DRAIN = timedelta(seconds=1)
+_LONG_DRAIN = timedelta(seconds=30)  # of one that has to be there still
 _SETTINGS: Any = {"concurrency": 1, "drain_time": _DRAIN}
 
 
@@ -115,7 +116,7 @@ async def test_slow_request_survives_the_take_over(world: World) -> None:
     cold = await start_last_good(world.folder, binary=binary(), **_SETTINGS)
     asked = asyncio.create_task(ask(world.port, "/slow"))
     await world.backend.slow.wait()
-    async with world.control_plane(drain_time=_DRAIN) as supervisor:
+    async with world.control_plane(drain_time=_LONG_DRAIN) as supervisor:
         await _says(world, "dynamic")
         assert is_running(cold)
         assert supervisor.statistics().retiring == 1
