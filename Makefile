@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 # Every test that starts `moreton` would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check unit servers docs collected bench soak clean
+.PHONY: demo test check style types unit servers docs collected bench soak clean
 
 test: $(STAMP)  ## everything: checks, the docs, all tests
-	$(MAKE) --no-print-directory -j 3 check docs collected servers
+	$(MAKE) --no-print-directory -j 3 types style docs collected servers
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
@@ -18,13 +18,17 @@ demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
 unit: $(STAMP)  ## the fast tests, under 20 s
 	$(BIN)/pytest -n 2 -q -m "not slow and not soak" tests/unit tests/test_tidy.py
 
-check: $(STAMP)  ## style, types, architecture, dependencies
+check: style types  ## style, types, architecture, dependencies
+
+style: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+
+types: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/pyrefly check
 
 servers:  ## what tests need and no wheel has: etcd, by apt, where the user is root
 	@.ci/servers
@@ -45,11 +49,14 @@ soak: $(STAMP)  ## the long runs
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
 
+SELDOM := /(faker|phonenumbers|pip|setuptools|whoosh|mypyc|gis|locale|lexers|styles|tests)/
+
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[demo,bench,dev,docs]'
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
 		--target $(VENV)/apart python-consul2
-	-$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib src  # as pip does; uv leaves it out
+	# As pip does, which uv leaves out; not what nothing here loads, or a small part of.
+	-$(BIN)/python -W ignore -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib src
 	touch $@
