@@ -75,6 +75,19 @@ async def stored(store: Store) -> tuple[Grants, dict[str, Report]]:
     return grants or Grants(), {name: each for name, each in reports.items() if each}
 
 
+def granted(url: str) -> int:
+    """How often shares were given until now."""
+
+    async def ask() -> int:
+        store = open_store(url)
+        try:
+            return (await stored(store))[0].number
+        finally:
+            await store.close()
+
+    return asyncio.run(ask())
+
+
 def wait_held(url: str, shares: Mapping[str, float]) -> None:
     """Until these shares of every limit, by node, are in force and nobody waits for more."""
     wanted = {f"{name}/public": share for name, share in shares.items()}
@@ -102,10 +115,12 @@ def test_two_proxies_share_limits_and_a_killed_control_plane_stops_no_request(
     worlds, url = nodes
     a, b = worlds["a"], worlds["b"]
     wait_held(url, {"a": 0.5, "b": 0.5})
+    before = granted(url)
     with ThreadPoolExecutor(2) as pool:
         both = sum(pool.map(lambda world: passed(world, "/first", BURST + HALF), (a, b)))
-    # Shares may move meanwhile, to whom more is asked of.
-    assert BURST <= both <= BURST + HALF
+    assert both <= BURST + HALF
+    # On a busy machine shares move meanwhile, and what a node gives up nobody has for a moment.
+    assert both >= BURST or granted(url) > before
     assert passed(a, "/closed", 5) == 5
 
     a.stop(signal.SIGKILL)
