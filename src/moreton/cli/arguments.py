@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import typer
@@ -25,6 +26,16 @@ def header_pair(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise typer.BadParameter(f"{text!r} is not a header; write `name: value`")
     return name.strip().lower(), value.strip()
+
+
+def check_address(option: str, text: str) -> None:
+    """Raises `typer.BadParameter` unless *text* is empty or an IP address."""
+    try:
+        if text:
+            ip_address(text)
+    except ValueError as error:
+        message = f"{option}: {text!r} is not an IP address; write one like 192.0.2.7"
+        raise typer.BadParameter(message) from error
 
 
 def write_file(option: str, path: Path, text: str) -> None:

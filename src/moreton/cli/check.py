@@ -58,7 +58,10 @@ def check(
     if as_json:
         print_json({"valid": True, "faults": [], "notes": notes, **counts})
         return
-    found = ", ".join(f"{count} {what}" for what, count in counts.items())
+    found = ", ".join(
+        f"{count} {what.removesuffix('s') if count == 1 else what}"
+        for what, count in counts.items()
+    )
     print_line(f"{config}: {found}; no faults")
     for note in notes:
         print_line(f"note: {note}")

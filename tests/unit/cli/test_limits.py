@@ -54,6 +54,18 @@ def test_every_command_offers_json(name: str) -> None:
     assert "--json" in call(name, "--help").output
 
 
+def test_address_that_is_none_is_refused() -> None:
+    result = call("explain", "POST", "/login", "-a", "192.0.2.700")
+    assert result.exit_code == Exit.USAGE
+    assert "is not an IP address" in " ".join(result.output.split())
+
+
+def test_check_counts_one_as_one() -> None:
+    words = ["check"]
+    said = CliRunner().invoke(application(words), words).output
+    assert "1 gateway, 1 service, 2 routes, 3 limits" in " ".join(said.split())
+
+
 def test_list_shows_what_holds() -> None:
     found = json.loads(call("list", "--json").output)
     assert [(one["name"], one["limit"], one["match"], one["mode"]) for one in found] == [

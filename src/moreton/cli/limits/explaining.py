@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moreton.cli.arguments import header_pair
+from moreton.cli.arguments import check_address, header_pair
 from moreton.cli.client import DEFAULT_CONFIG, Config
 from moreton.cli.exits import Exit
 from moreton.cli.limits.asking import running, settings_of
@@ -43,6 +43,7 @@ def explain(
 
       moreton limits explain GET /api/orders -H "x-api-key: …" -a 10.0.0.1 -H "x-forwarded-for: …"
     """
+    check_address("--address", address)
     api = running(config, offline=offline)
     if api is None:
         found = _read(config, method, url, header or [], (address, gateway, service))
