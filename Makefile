@@ -44,7 +44,7 @@ bench: $(STAMP)  ## every benchmark, a tenth of the work
 	$(BIN)/python -m bench all --quick
 
 soak: $(STAMP)  ## the long runs
-	$(BIN)/pytest -q -m soak tests
+	$(BIN)/pytest -q -m soak --timeout 0 tests
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
