@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from support.signals import heed_in_children
+
 if TYPE_CHECKING:
     from support.postgres_server import PostgresServer
 
 pytest_plugins = ["moreton.testing.plugin"]
+heed_in_children()
 
 # A machine may be busy: no example is wrong because it took long.
 settings.register_profile("patient", deadline=None)

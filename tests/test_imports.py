@@ -33,7 +33,7 @@ application([])
 print(*[m for m in {WORK!r} if m in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == []
 
@@ -45,6 +45,6 @@ print(*[m for m in {WORK!r} if m in sys.modules])
 def test_what_a_service_imports_is_light(name: str) -> None:
     script = f"import {name}, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == []

@@ -135,7 +135,7 @@ def test_an_undoing_that_comes_with_its_action_waits_for_it(connect: Connect) ->
 
         thread = threading.Thread(target=undo)
         thread.start()
-        asking.wait()
+        assert asking.wait(30)
         thread.join(0.02)
         assert not found, "it did not wait"
         (first.commit if commit else first.rollback)()

@@ -16,6 +16,7 @@ from moreton.transactions.outbox.places import open_place
 from support.nats_server import running_nats
 from support.outbox_shop import KEYS, ask
 from support.postgres_server import PostgresServer, running_postgres
+from support.waits import ANSWER_SECONDS, line_of
 
 ROOT = Path(__file__).parents[2]
 OURS = ("outbox.", "relay.", "inbox.", "broker.")
@@ -52,8 +53,7 @@ class Shop:
         self._program.stdout.close()
 
     def _answer(self) -> object:
-        assert self._program.stdout is not None
-        return json.loads(self._program.stdout.readline())
+        return json.loads(line_of(self._program.stdout, "how the process ended", ANSWER_SECONDS))
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from moreton.ratelimit.local import LocalLimiter
 from moreton.ratelimit.redis import FailMode, LeasedLimiter, RedisLimiter
 from support.manual_clock import ManualClock
 from support.redis_server import RedisServer, running_redis
+from support.waits import join_all
 
 NEVER_REMEMBER = timedelta(0)
 # For tests in which the server answers, however busy the machine is.
@@ -162,8 +163,7 @@ def test_machines_never_get_more_than_the_limit_and_all_of_it(server: RedisServe
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join_all(threads)
     assert sum(got) == 300
 
 

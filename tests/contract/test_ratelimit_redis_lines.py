@@ -21,6 +21,7 @@ from moreton.ratelimit.redis.async_line import PENDING_MAX, AsyncLine, NoTranspo
 from moreton.ratelimit.redis.script import ANY, script_for
 from moreton.ratelimit.redis.wire import arguments_of, evaluate, packed
 from support.redis_server import RedisServer, running_redis
+from support.waits import join_all, status_of_child
 
 PATIENT = timedelta(seconds=20)
 
@@ -116,8 +117,7 @@ def test_loops_and_threads_have_connections_of_their_own(server: RedisServer) ->
     threads = [threading.Thread(target=ask_all) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join_all(threads)
     assert sum(got) == 300
     one.close()
 
@@ -142,7 +142,7 @@ def test_a_child_uses_no_connection_of_its_parent(server: RedisServer) -> None:
     if child == 0:
         # In the child nothing of the parent's may be closed, either.
         os._exit(0 if one.decide("ada").left == 7 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert status_of_child(child) == 0
     assert one.decide("ada").left == 6
     one.close()
 
@@ -211,7 +211,7 @@ async def test_what_is_no_redis_is_said_to_be_none() -> None:
     with pytest.raises(redis.ConnectionError, match="what answers is no Redis"):
         await line.ask(b"*1\r\n" + packed(["PING"]))
     await line.aclose()
-    await served.wait()
+    await asyncio.wait_for(served.wait(), 20)
     other.close()
     await other.wait_closed()
 

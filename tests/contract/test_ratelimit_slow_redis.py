@@ -15,6 +15,7 @@ from redis import Redis, RedisError
 from moreton.ratelimit import FixedWindow, Gcra
 from moreton.ratelimit.redis import FailMode, RedisLimiter
 from support.redis_server import RedisServer, running_redis
+from support.waits import join_all
 
 pytestmark = pytest.mark.soak
 BUDGET = 0.1
@@ -78,8 +79,7 @@ def test_threads(server: RedisServer) -> None:
     for thread in threads:
         thread.start()
     trouble(server, until)
-    for thread in threads:
-        thread.join()
+    join_all(threads)
     check(waits, limiter)
     assert not limiter.decide("ada").degraded
     limiter.close()
@@ -129,7 +129,7 @@ def test_nobody_is_billed_twice_by_a_server_that_is_slow_again_and_again(
     while time.monotonic() < until:
         sure += not limiter.decide("ada").degraded
     ended.set()
-    thread.join()
+    join_all([thread])
     assert limiter.statistics().degraded > 100
     check_charged(server, sure, limiter._outage.failures)
     limiter.close()

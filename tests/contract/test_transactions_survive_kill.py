@@ -19,6 +19,7 @@ import pytest
 from support import bank_worker
 from support.bank_worker import ABORTED, CENTS, COMMITTED, balance, found_bank
 from support.postgres_server import PostgresServer
+from support.waits import ANSWER_SECONDS, line_of
 
 TESTS = Path(__file__).parents[1]
 KILLED = -signal.SIGKILL
@@ -59,11 +60,10 @@ class Worker:
         return status
 
     def stop(self) -> None:
-        self._process.communicate("")
+        self._process.communicate("", timeout=30)
 
     def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        return line_of(self._process.stdout, "how the process ended", ANSWER_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ from moreton.transactions.twophase.errors import (
 )
 from moreton.transactions.twophase.telemetry import export_prometheus
 from support.postgres_server import PostgresServer
+from support.waits import join_all
 
 NOW = timedelta(0)
 
@@ -210,7 +211,7 @@ def test_an_orphan_is_found_named_and_resolved_soon_after_the_resolver_returns(
         assert time.monotonic() - began < 5
         time.sleep(0.02)
     resolver.stop()
-    thread.join()
+    join_all([thread])
     assert shop.log.find(["01korphan"])["01korphan"].decision is Decision.ABORT
     assert shop.postgres("SELECT cents FROM account") == [(0,)]
     assert resolver.last.is_clean

@@ -63,6 +63,7 @@ def test_envoy_takes_the_bootstrap(tmp_path: Path, form: str) -> None:
         [str(find_envoy(None)), "--mode", "validate", "-c", str(file), "--log-level", "error"],
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
 

@@ -97,7 +97,7 @@ class EtcdServer:
         """As `kill -9`."""
         assert self.child is not None
         self.child.kill()
-        self.child.wait()
+        self.child.wait(30)
 
     def restart(self) -> None:
         """Kill it, if it runs, and start it on the same data and ports."""
@@ -136,7 +136,10 @@ class EtcdServer:
 
     def _is_ready(self) -> bool:
         if self.scheme == "https":
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.port), 5),
+            ):
                 return "ready to serve client requests" in self.log() or "serving" in self.log()
             return False
         with contextlib.suppress(OSError, ValueError):

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from support.waits import join_all
+
 LINGER_NONE = struct.pack("ii", 1, 0)
 
 
@@ -63,12 +65,12 @@ class FlakyServer:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,))
         self._thread.start()
-        ready.wait()
+        assert ready.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        join_all([self._thread])
         self._loop.close()
 
     def _run(self, ready: threading.Event) -> None:

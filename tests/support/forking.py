@@ -18,6 +18,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from support.waits import ANSWER_SECONDS, line_of
+
 
 def serve(work: Callable[[Mapping[str, Any]], None]) -> None:
     """Fork a process for each line of input; say its number, and later its status."""
@@ -71,17 +73,16 @@ class Forks:
 
     def _ask(self, order: object) -> int:
         assert self._program.stdin is not None
-        assert self._program.stdout is not None
         self._program.stdin.write(json.dumps(order) + "\n")
         self._program.stdin.flush()
-        return int(self._program.stdout.readline())
+        return int(line_of(self._program.stdout, f"the answer to {order}", ANSWER_SECONDS))
 
 
 class Mouth:
     """In a process that was started with `ear=`: what it says is heard, also when it is killed."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket = socket.create_connection(("127.0.0.1", port), 30)
 
     def say(self, line: str) -> None:
         self._socket.sendall(line.encode() + b"\n")

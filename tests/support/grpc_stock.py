@@ -15,6 +15,7 @@ import grpc
 
 from moreton.resilience.context import inbound_var, remaining
 from moreton.resilience.servers.grpc import AioResilienceInterceptor, ResilienceInterceptor
+from support.waits import join_all
 
 SERVICE = "shop.Stock"
 HANG = "hang"
@@ -99,7 +100,7 @@ def on_threads(stock: Stock) -> Iterator[str]:
             yield f"127.0.0.1:{port}"
         finally:
             stock.release.set()
-            server.stop(None).wait()
+            assert server.stop(None).wait(30)
 
 
 @contextlib.contextmanager
@@ -125,5 +126,5 @@ def on_asyncio(stock: Stock) -> Iterator[str]:
         yield f"127.0.0.1:{ports[0]}"
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join()
+        join_all([thread])
         loop.close()

@@ -108,6 +108,7 @@ class PostgresServer:
         done = subprocess.run(
             [self._bin / program, *arguments],
             capture_output=True, text=True, user=self._user, cwd=self.folder,
+            timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 

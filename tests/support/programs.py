@@ -39,14 +39,15 @@ class Program:
     async def wait_ended(self) -> int:
         """Its status, once it ended."""
         await asyncio.wait_for(self._reading, SECONDS)
-        return await self.process.wait()
+        return await asyncio.wait_for(self.process.wait(), SECONDS)
 
     async def kill(self) -> None:
         """As `kill -9`."""
         if self.process.returncode is None:
             self.send(signal.SIGKILL)
-        await self.process.wait()
-        await self._reading
+        async with asyncio.timeout(SECONDS):
+            await self.process.wait()
+            await self._reading
 
     async def _read(self) -> None:
         assert self.process.stdout is not None

@@ -74,7 +74,7 @@ class Processes:
         """As `kill -9`."""
         child = self.children.pop(node)
         child.kill()
-        assert await child.wait() == -signal.SIGKILL, self.log(node)
+        assert await asyncio.wait_for(child.wait(), SECONDS_MAX) == -signal.SIGKILL, self.log(node)
 
     def stop(self, node: int) -> None:
         """As `kill -STOP`: it keeps its connections and answers nothing."""
@@ -141,7 +141,7 @@ class Processes:
             self.go_on(node)
             with contextlib.suppress(ProcessLookupError):
                 self.children[node].kill()
-            await self.children.pop(node).wait()
+            await asyncio.wait_for(self.children.pop(node).wait(), SECONDS_MAX)
         await self.wires.close()
 
     def log(self, node: int) -> str:

@@ -78,13 +78,15 @@ class RedisServer:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(30)
             self._process = None
 
     def _take_slots(self, client: Any) -> None:
         client.execute_command("CLUSTER", "ADDSLOTS", *self._slots)
-        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-            pass
+        until = time.monotonic() + 30
+        while b"cluster_state:ok" not in (told := client.execute_command("CLUSTER", "INFO")):
+            assert time.monotonic() < until, told
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager

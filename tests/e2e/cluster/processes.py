@@ -46,7 +46,7 @@ class NodeProcess:
         """As `kill -9`, also of one that is stopped."""
         if self._child is not None:
             self._child.kill()
-            self._child.wait()
+            self._child.wait(30)
 
 
 class Cluster:

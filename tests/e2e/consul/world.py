@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from moreton.controlplane.api.server import serving as serving_http
 from moreton.registry.consul import Anonymous
+from support.waits import join_all
 from unit.registry.consul.asking import TOKEN, serving
 
 PATIENCE_SECONDS = 30.0
@@ -111,7 +112,7 @@ def backend(text: str) -> Iterator[int]:
         thread.start()
         yield one.server_address[1]
         one.shutdown()
-        thread.join()
+        join_all([thread])
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import httpx
 from e2e.up.world import World, wait_until
 from moreton.registry.discovery import Discovery, NoInstance, Snapshot
 from moreton.registry.discovery.clients.httpx import DiscoveryTransport
+from support.waits import join_all
 
 PROGRAM = Path(__file__).parent / "serving_program.py"
 URL = "http://orders.moreton/"
@@ -51,7 +52,7 @@ class Fleet:
         """As `kill -9`; when."""
         process = self.running.pop(name)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(30)
         return time.monotonic()
 
     @property
@@ -137,8 +138,7 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._enough.set()
-        for thread in self._threads:
-            thread.join()
+        join_all(self._threads)
         self._client.close()
 
     def _ask(self) -> None:

@@ -29,6 +29,7 @@ from moreton.registry.discovery import (
 from moreton.registry.errors import InstanceNotValid
 from moreton.resilience.context import deadline
 from support.ports import free_port
+from support.waits import join_all, status_of_child
 
 pytestmark = pytest.mark.e2e
 
@@ -133,8 +134,7 @@ def test_many_threads_choose_at_once(server: PushingServer) -> None:
         threads = [threading.Thread(target=choose) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        join_all(threads)
         with discovery.choose("orders"):
             assert discovery.statistics("orders").outstanding == 1
 
@@ -299,7 +299,7 @@ def test_child_of_a_fork_follows_by_itself(server: PushingServer) -> None:
         while part := os.read(reader, 100):
             said += part
         os.close(reader)
-        os.waitpid(child, 0)
+        status_of_child(child)
         assert said == b" and more"
         assert known(discovery) == {"a", "b"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from moreton.registry.discovery import AsyncDiscovery, Discovery
 from moreton.registry.discovery.clients import grpc as for_threads
 from moreton.registry.discovery.clients import grpc_aio as for_asyncio
 from support.ports import free_port
+from support.waits import end_at_once, join_all, line_of
 
 pytestmark = pytest.mark.e2e
 
@@ -42,12 +42,11 @@ class Echoes:
         }
         for process in self.running.values():
             assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
+            assert line_of(process.stdout, "ready") == b"ready\n"
 
     def kill(self, label: str) -> None:
         process = self.running.pop(label)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        end_at_once(process)
 
     def end(self) -> None:
         for label in list(self.running):
@@ -102,8 +101,7 @@ def test_calls_of_threads_survive_two_of_three(server: PushingServer, echoes: Ec
             kill_two(echoes, answers)
         finally:
             enough.set()
-            for thread in threads:
-                thread.join()
+            join_all(threads)
     assert failures == []
 
 

@@ -27,6 +27,7 @@ from support.discovering_clients import CLIENTS, ERRORS, Ask
 from support.flaky import HANG, RESET, Answer, FlakyServer
 from support.ports import free_port
 from support.resilient_clients import BREAKS
+from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 
@@ -294,7 +295,7 @@ def test_instance_may_have_an_ipv6_address(ask: Ask, server: PushingServer) -> N
             assert ask(server.place, URL) == [(200, b"well")]
         finally:
             six.shutdown()
-            thread.join()
+            join_all([thread])
 
 
 def test_clients_of_threads_and_of_asyncio_are_told_apart(server: PushingServer) -> None:

@@ -29,6 +29,7 @@ from moreton.registry.discovery.clients import httpx2 as for_httpx2
 from moreton.registry.discovery.clients.aiohttp import DiscoveryMiddleware
 from moreton.registry.discovery.clients.requests import DiscoveryAdapter
 from support.certificates import make_certificate
+from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 
@@ -61,7 +62,7 @@ def serving_https(files: TlsFiles) -> Iterator[int]:
             yield int(server.server_address[1])
         finally:
             server.shutdown()
-            thread.join()
+            join_all([thread])
 
 
 def ask_httpx(place: Place, trusted: str, library: Any = httpx, module: Any = for_httpx) -> int:
@@ -129,7 +130,7 @@ def serving_grpc(files: TlsFiles) -> Iterator[int]:
         try:
             yield int(port)
         finally:
-            server.stop(None).wait()
+            assert server.stop(None).wait(30)
 
 
 def say(place: Place, credentials: Any) -> str:

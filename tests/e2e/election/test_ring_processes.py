@@ -98,7 +98,7 @@ async def test_fencing_refuses_a_woken_old_leader() -> None:
         await made.claims.write(second.token or 0, [Put(WORK, b"from the present")])
         made.ring.resume(first.leader)
         async with asyncio.timeout(20):
-            uid, error = await made.fenced.get()
+            uid, error = await asyncio.wait_for(made.fenced.get(), 30)
         assert (uid, error.token) == (first.leader, first.token)
         assert error.current == second.token
         assert (await made.store.range(WORK)).kvs[0].value == b"from the present"

@@ -11,6 +11,7 @@ import pytest
 
 from e2e.envoy.world import World, ask, is_running, wait_until
 from moreton.envoy.identity import identify, write_identity
+from support.waits import end_at_once
 
 pytestmark = pytest.mark.e2e
 
@@ -73,7 +74,7 @@ async def test_pid_that_another_process_has_now_is_neither_adopted_nor_killed(
         assert stranger.poll() is None
     finally:
         stranger.kill()
-        stranger.communicate()
+        end_at_once(stranger)
 
 
 async def test_envoy_that_hangs_is_replaced_and_ended(world: World) -> None:
@@ -112,6 +113,8 @@ async def test_envoy_is_never_lost_when_the_control_plane_is_killed_while_it_sta
 
 def _envoys(world: World) -> list[int]:
     """Every process that was started with this world's bootstrap."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True, timeout=30
+    )
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
     return [int(pid) for pid, args in lines if f"-c {world.folder}/bootstrap.json" in args]

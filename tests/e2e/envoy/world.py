@@ -31,6 +31,7 @@ from moreton.envoy.process.folder import EnvoyFolder
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.wire import content_hash, serialize
 from moreton.envoy.xds import XdsServer
+from support.waits import line_of
 
 GROUP = "tests"
 DEADLINE_SECONDS = 30.0
@@ -220,9 +221,8 @@ class Spawned:
 
     def ready(self) -> dict[str, Any]:
         """Its supervisor's statistics, once its Envoy is ready."""
-        assert self.child.stdout is not None
-        line = self.child.stdout.readline()
-        assert line, f"it ended: {self.child.wait()}"
+        line = line_of(self.child.stdout, "its Envoy is ready")
+        assert line, f"it ended: {self.child.wait(DEADLINE_SECONDS)}"
         found = json.loads(line)
         assert isinstance(found, dict)
         return found

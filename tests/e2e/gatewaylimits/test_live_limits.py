@@ -12,6 +12,7 @@ from typing import Any, Self
 import pytest
 
 from e2e.up.world import World, wait_until, world_in
+from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 
@@ -42,7 +43,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join()
+        join_all([self._thread])
 
     def _run(self) -> None:
         while not self._end.is_set():

@@ -119,7 +119,7 @@ class Ward:
         at = time.monotonic()
         if number == signal.SIGKILL:
             for port in ports:
-                self.programs[port].wait()
+                self.programs[port].wait(30)
         return at
 
     def instances(self, service: str) -> list[dict[str, Any]]:
@@ -177,4 +177,4 @@ class Ward:
         """Leave no program running."""
         for program in self.programs.values():
             program.kill()
-            program.wait()
+            program.wait(30)

@@ -11,6 +11,7 @@ import pytest
 
 from e2e.leaving.world import Fleet, children, document, finish, nothing_lost
 from e2e.up.world import wait_until
+from support.waits import line_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -39,7 +40,9 @@ def under_way(fleet: Fleet, name: str) -> int:
 def waits(command: subprocess.Popen[str]) -> subprocess.Popen[str]:
     """*command*, once it says that it waits for requests under way."""
     assert command.stderr is not None
-    while "waiting for requests under way" not in (line := command.stderr.readline()):
+    while "waiting for requests under way" not in (
+        line := line_of(command.stderr, "that it waits")
+    ):
         assert line, "it ended before"
     return command
 
@@ -182,9 +185,11 @@ def test_listing_says_who_registered_what_and_why_it_is_out(three: Fleet) -> Non
 def test_watch_tells_each_change_and_ends_well(three: Fleet, number: signal.Signals) -> None:
     watching = three.command("watch", "shop")
     assert watching.stdout is not None
-    assert "3 instances of 1 services: 3 serving" in watching.stdout.readline()
+    assert "3 instances of 1 services: 3 serving" in line_of(watching.stdout, "what changed")
     three.world.run("instances", "maintenance", "d1", "--reason", "new disk")
-    assert "shop d1 is maintenance: maintenance ordered by" in watching.stdout.readline()
+    assert "shop d1 is maintenance: maintenance ordered by" in line_of(
+        watching.stdout, "what changed"
+    )
     watching.send_signal(number)
     status, _ = finish(watching)
     assert status == 0
@@ -195,7 +200,7 @@ def test_events_follow_what_happens_as_documents(three: Fleet) -> None:
     three.world.run("instances", "maintenance", "d1", "--reason", "new disk")
     assert following.stdout is not None
     while True:
-        event = json.loads(following.stdout.readline())
+        event = json.loads(line_of(following.stdout, "an event"))
         if event["kind"] == "order-set":
             break
     assert (event["service"], event["id"]) == ("shop", "d1")

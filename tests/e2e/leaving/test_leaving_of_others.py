@@ -115,7 +115,7 @@ def test_program_of_moreton_yaml_comes_back_when_its_control_plane_was_killed_ov
     wait_until(lambda: fleet.states().get("run-shop") == "draining", "it drains")
     assert shop.child is not None
     os.kill(shop.child.pid, signal.SIGKILL)
-    shop.child.wait()
+    shop.child.wait(30)
     shop.start()
     held.release()
     status, said = finish(command, 60.0)

@@ -90,7 +90,7 @@ async def test_rollout_goes_on_when_its_control_plane_was_killed(twenty: Fleet) 
         )
         assert twenty.world.child is not None
         twenty.world.child.kill()
-        twenty.world.child.wait()
+        twenty.world.child.wait(30)
         await asyncio.to_thread(twenty.world.start)
         status, said = await asyncio.to_thread(finish, command, ROLLOUT_SECONDS_MAX)
     assert status == 0, said

@@ -202,7 +202,9 @@ def nothing_lost(report: LoadReport) -> None:
 
 def children(pid: int) -> list[int]:
     """The processes that *pid* started."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False, timeout=30
+    )
     return [int(word) for word in found.stdout.split()]
 
 

@@ -85,7 +85,7 @@ def metrics(nodes: Nodes, name: str) -> str:
     token = (world.folder / ".moreton" / "token").read_text().strip()
     request = urllib.request.Request(f"http://127.0.0.1:{world.api_port}/metrics")
     request.add_header("authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request) as found:  # noqa: S310 - as above
+    with urllib.request.urlopen(request, timeout=30) as found:  # noqa: S310 - as above
         text = found.read()
     assert isinstance(text, bytes)
     return text.decode()
@@ -170,7 +170,9 @@ def test_node_with_the_name_of_a_living_one_is_refused(nodes: Nodes) -> None:
     assert "Traceback" not in refused.stderr
     assert "Envoy stops" in refused.stderr  # it had begun while the store was asked
     begun = other.folder / ".moreton" / "envoy" / "bootstrap.json"
-    running = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True)
+    running = subprocess.run(
+        ["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True, timeout=30
+    )
     assert begun.exists()
     assert str(begun) not in running.stdout
     assert nodes.known_to("a") == {"a"}

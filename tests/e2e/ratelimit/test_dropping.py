@@ -22,6 +22,7 @@ from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server as make_werkzeug
 
 from support.dropping_app import asgi_app, dependency_app, wsgi_app
+from support.waits import SECONDS, join_all
 
 pytestmark = pytest.mark.e2e
 TESTS = Path(__file__).parents[2]
@@ -53,16 +54,24 @@ def check_dropped(path: Path) -> None:
     assert [ask(path), ask(path, POST)] == [b"", b""]
 
 
+async def wait_serving(is_so: Callable[[], bool], task: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not is_so():
+            assert not task.done(), task
+            await asyncio.sleep(0.005)
+
+
 @contextlib.asynccontextmanager
 async def running_uvicorn(path: Path, app: Any = None) -> AsyncIterator[None]:
     config = uvicorn.Config(app or asgi_app(), uds=str(path), log_level="critical")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
-    yield
-    server.should_exit = True
-    await task
+    try:
+        await wait_serving(lambda: server.started and listens(path), task)
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(task, SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -75,11 +84,12 @@ async def running_hypercorn(path: Path) -> AsyncIterator[None]:
         shutdown_trigger=end.wait,
     )
     task = asyncio.create_task(serving)
-    while not listens(path):
-        await asyncio.sleep(0.005)
-    yield
-    end.set()
-    await task
+    try:
+        await wait_serving(lambda: listens(path), task)
+        yield
+    finally:
+        end.set()
+        await asyncio.wait_for(task, SECONDS)
 
 
 @pytest.mark.parametrize("running", [running_uvicorn, running_hypercorn])
@@ -137,7 +147,7 @@ def test_werkzeugs_server_ends_the_connection(tmp_path: Path) -> None:
     thread.start()
     check_dropped(path)
     server.shutdown()
-    thread.join()
+    join_all([thread])
     server.server_close()
 
 
@@ -152,11 +162,11 @@ def test_a_wsgi_server_that_shows_no_connection_answers_with_nothing() -> None:
         thread.start()
         answers = []
         for _ in range(2):
-            with socket.create_connection(server.server_address[:2]) as client:  # type: ignore[arg-type]
+            with socket.create_connection(server.server_address[:2], 20) as client:  # type: ignore[arg-type]
                 client.sendall(GET)
                 answers.append(b"".join(iter(lambda: client.recv(65536), b"")))
         server.shutdown()
-        thread.join()
+        join_all([thread])
     assert answers[0].endswith(b"home")
     assert answers[1].startswith(b"HTTP/1.0 429")
     assert answers[1].endswith(b"\r\n\r\n")

@@ -28,6 +28,7 @@ from moreton.resilience import Policy, Retry
 from moreton.resilience.clients.httpx import ResilientTransport
 from support.flaky import Answer, FlakyServer
 from support.manual_clock import ManualClock
+from support.waits import line_of
 
 pytestmark = pytest.mark.e2e
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -187,8 +188,7 @@ def call_third_party(folder: Path, seconds: float, processes: int = 4, tasks: in
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert party.stdout is not None
-    port = party.stdout.readline().strip()
+    port = line_of(party.stdout, "its port").strip()
     arguments = [str(folder / "limits"), port, str(tasks), str(seconds)]
     command = [sys.executable, str(SUPPORT / "paced_caller.py"), *arguments]
     callers = [

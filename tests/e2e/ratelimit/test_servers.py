@@ -219,7 +219,7 @@ def test_grpc_in_threads(call: Any) -> None:
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         check_grpc(channel, call)
-    server.stop(None).wait()
+    assert server.stop(None).wait(30)
 
 
 @pytest.mark.parametrize("call", [say, list_all])

@@ -15,6 +15,7 @@ import pytest
 from e2e.registry.world import TOKEN, Programs, RegistryServer, wait_until
 from moreton.registry import Registration, register
 from moreton.registry.core.heartbeat import Phase
+from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 
@@ -152,7 +153,7 @@ def older() -> Iterator[tuple[str, list[str]]]:
         thread.start()
         yield f"http://127.0.0.1:{served.server_port}", requests
         served.shutdown()
-        thread.join()
+        join_all([thread])
 
 
 def test_older_control_plane_is_asked_for_each_by_itself(

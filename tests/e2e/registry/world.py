@@ -191,7 +191,9 @@ class Program:
 
 
 def children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False, timeout=30
+    )
     return [int(word) for word in found.stdout.split()]
 
 

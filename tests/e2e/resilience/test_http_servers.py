@@ -22,6 +22,7 @@ from moreton.resilience.context import criticality_var, remaining
 from moreton.resilience.errors import DeadlineExceeded
 from moreton.resilience.servers import asgi, wsgi
 from support.flaky import Answer, FlakyServer
+from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 POLICY = Policy(Retry(attempts=2, backoff=Backoff.constant(timedelta(milliseconds=1))))
@@ -104,7 +105,7 @@ def serve_wsgi(application: Application, shedding: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
-        thread.join()
+        join_all([thread])
         server.server_close()
 
 
@@ -122,7 +123,7 @@ def serve_asgi(application: Application, shedding: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        join_all([thread])
 
 
 Serve = Callable[[Application, Any], contextlib.AbstractContextManager[str]]
@@ -149,7 +150,7 @@ def test_request_that_is_not_let_in_is_told_when_to_return(serve: Serve) -> None
         assert application.entered.wait(READY_SECONDS_MAX)
         refused = httpx.get(url)
         application.release.set()
-        holding.join()
+        join_all([holding])
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         assert refused.headers["content-type"] == "application/problem+json"
@@ -165,7 +166,7 @@ def test_request_that_waited_too_long_is_not_served(serve: Serve) -> None:
         assert application.entered.wait(READY_SECONDS_MAX)
         late = httpx.get(url, headers={"x-moreton-timeout-ms": "100"}, timeout=READY_SECONDS_MAX)
         application.release.set()
-        holding.join()
+        join_all([holding])
         assert late.status_code == 503  # it was told when its own time was over, not after 20 s
         assert application.served == 1
 

@@ -22,6 +22,7 @@ from moreton.registry import InstanceView
 from moreton.registry.dns import DnsServer, DnsSettings, Responder, dns_sockets
 from support.debian import need
 from support.ports import free_port
+from support.waits import join_all
 
 
 def with_dns(world: World, **dns: Any) -> int:
@@ -125,7 +126,7 @@ def other_server(port: int) -> Iterator[None]:
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        join_all([thread])
         loop.close()
 
 

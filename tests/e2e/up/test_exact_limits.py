@@ -37,7 +37,7 @@ def test_counts_hold_through_kills_of_the_service_and_of_the_control_plane(world
     second = service(world)
     assert world.child is not None
     world.child.kill()
-    world.child.wait()
+    world.child.wait(30)
     assert statuses(world, 3) == [429] * 3
     world.start()
     assert service(world) == second

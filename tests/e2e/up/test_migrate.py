@@ -15,6 +15,7 @@ import pytest
 
 from e2e.up.world import World, wait_until
 from moreton.testing.load import SteadyLoad
+from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +53,7 @@ class Candidate:
         """Stop it."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        join_all([self._thread])
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def _trusting() -> ssl.SSLContext:
 
 def _certificate(world: World) -> bytes | None:
     with (
-        socket.create_connection(("127.0.0.1", world.port)) as plain,
+        socket.create_connection(("127.0.0.1", world.port), 30) as plain,
         _trusting().wrap_socket(plain) as secure,
     ):
         return secure.getpeercert(binary_form=True)

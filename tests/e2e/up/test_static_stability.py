@@ -107,13 +107,13 @@ def _files(folder: Path) -> list[Path]:
 @contextlib.contextmanager
 def _small_disk(folder: Path) -> Iterator[None]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True)
+    mounted = subprocess.run(mount, capture_output=True, text=True, timeout=30)
     if mounted.returncode != 0:
         pytest.skip(f"NO TMPFS HERE: {mounted.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=True)
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=True, timeout=30)
 
 
 def _fill(folder: Path) -> None:

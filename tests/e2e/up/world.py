@@ -23,6 +23,7 @@ from moreton.cli.client import Api, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
 from moreton.envoy.identity import read_identity
 from support.ports import free_port
+from support.waits import join_all
 
 DEADLINE_SECONDS = 30.0
 MORETON = [sys.executable, "-m", "moreton.cli.main"]
@@ -72,7 +73,7 @@ class Backend:
         """Stop it."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        join_all([self._thread])
 
 
 @dataclass(slots=True)
@@ -160,7 +161,8 @@ class World:
 
     def health(self) -> int:
         """The status that /v1/health answers."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.api_port)) as client:
+        connection = http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=10)
+        with contextlib.closing(connection) as client:
             client.request("GET", "/v1/health")
             return client.getresponse().status
 

@@ -98,6 +98,7 @@ def test_same_seed_gives_the_same_run_in_another_process() -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=120,
         )
         document = json.loads(ran.stdout)
         assert document.pop("seconds") >= 0

@@ -18,6 +18,7 @@ from moreton.controlplane.cluster.home import Home, Peer
 from moreton.controlplane.errors import NotRunning
 from moreton.kernel.places import Place
 from support.certificates import make_certificate
+from support.waits import join_all
 
 
 class Node:
@@ -68,8 +69,7 @@ def running(*nodes: Node) -> Iterator[None]:
         for node in nodes:
             node.server.shutdown()
             node.server.server_close()
-        for thread in threads:
-            thread.join()
+        join_all(threads)
 
 
 def nobody() -> Place:
@@ -140,7 +140,7 @@ def test_post_that_was_sent_is_not_sent_again() -> None:
         api = Api([Place(f"http://127.0.0.1:{mute.getsockname()[1]}"), Place(other.url)], "t")
         with pytest.raises(ApiUnreachable):
             api.call("POST", "/v1/x", {"large": "x" * 1000})
-        thread.join()
+        join_all([thread])
         assert other.requests == []
 
 

@@ -22,7 +22,7 @@ def check(*arguments: str, told: str | bytes = "") -> Result:
 
 def run(*arguments: str, told: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "moreton.cli.main", "history", "check", *arguments]
-    return subprocess.run(command, input=told, capture_output=True, check=False)
+    return subprocess.run(command, input=told, capture_output=True, check=False, timeout=120)
 
 
 def line(process: int, kind: str, op: str, value: Any, time: float) -> str:

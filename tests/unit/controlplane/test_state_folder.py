@@ -9,6 +9,7 @@ import pytest
 
 from moreton.controlplane.errors import AlreadyRunning, NotRunning, StateFolderUnusable
 from moreton.controlplane.state_folder import StateFolder, find_running, holder_of, read_token
+from support.waits import line_of
 
 HOLD = """
 import sys
@@ -28,7 +29,7 @@ def test_folder_is_refused_with_the_holders_pid_when_another_process_holds_it(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == b"held\n"
+        assert line_of(child.stdout, "held") == b"held\n"
         with pytest.raises(AlreadyRunning, match=f"process {child.pid} runs `moreton up`"):
             StateFolder.hold(tmp_path)
         assert holder_of(tmp_path) == child.pid
@@ -41,7 +42,7 @@ def test_announcement_of_a_killed_process_counts_for_nothing(tmp_path: Path) -> 
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
-        child.stdout.readline()
+        line_of(child.stdout, "held")
         assert find_running(tmp_path).api == "http://127.0.0.1:1"
         child.kill()
     with pytest.raises(NotRunning, match=f"process {child.pid} has ended"):

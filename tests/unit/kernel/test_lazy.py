@@ -37,6 +37,6 @@ from moreton.resilience import Policy
 print("moreton.resilience.policy" in sys.modules, "Policy" in vars(moreton.resilience))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == ["False", "True", "True"]

@@ -22,6 +22,7 @@ from moreton.ratelimit.errors import QueueFull, RateLimited
 from moreton.ratelimit.local import LocalLimiter
 from moreton.resilience.core.limits import Gradient2
 from support.manual_clock import ManualClock
+from support.waits import join_all
 
 
 @pytest.fixture
@@ -37,8 +38,7 @@ def in_threads(work: object, count: int = 4) -> None:
     threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join_all(threads)
 
 
 @pytest.mark.usefixtures("_eager_threads")

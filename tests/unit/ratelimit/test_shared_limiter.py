@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from moreton.ratelimit.shared import SharedLimiter
 from moreton.ratelimit.shared.file import BOOT, MUTEX_AT
 from moreton.ratelimit.shared.locks import FileLock
 from support.manual_clock import ManualClock
+from support.waits import SECONDS, end_at_once, join_all, line_of, status_of_child
 
 WORKER = Path(__file__).parents[2] / "support" / "limit_worker.py"
 
@@ -44,7 +46,7 @@ def workers(path: Path, rate: str, calls: int, count: int) -> list[subprocess.Po
 def begin(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert line_of(process.stdout, "ready") == "ready\n"
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -66,11 +68,11 @@ def test_processes_that_are_killed_while_they_decide_stop_nobody(path: Path) -> 
         victims = workers(path, "1000000/d", 10**9, 2)
         begin(victims)
         before = limiter.decide("ada", 0).left
+        until = time.monotonic() + SECONDS
         while limiter.decide("ada", 0).left > before - 2000:
-            pass
+            assert time.monotonic() < until, "the victims decide nothing"
         for victim in victims:
-            victim.send_signal(signal.SIGKILL)
-            victim.communicate()
+            end_at_once(victim)
         killed += len(victims)
         assert limiter.allow("ada")
         if limiter.recovered():
@@ -87,7 +89,7 @@ def test_a_process_that_dies_with_the_lock_is_survived(path: Path) -> None:
     if not pid:
         limiter._lock.acquire()
         os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(pid, 0)
+    assert status_of_child(pid) == -signal.SIGKILL
     assert limiter.allow("ada")
     assert limiter.recovered() == (1 if sys.platform == "linux" else 0)
 
@@ -98,7 +100,7 @@ def test_children_count_with_their_parent(path: Path) -> None:
     pid = os.fork()
     if not pid:
         os._exit(sum(limiter.allow("ada") for _ in range(20)))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert status_of_child(pid) == 9
     assert not limiter.allow("ada")
 
 
@@ -112,8 +114,7 @@ def test_threads_count_together(path: Path) -> None:
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join_all(threads)
     assert sum(got) == 900
 
 
@@ -227,7 +228,7 @@ def test_a_lock_on_the_file_is_freed_with_its_holder(file_lock: FileLock) -> Non
     threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
     file_lock.acquire()  # waits for it to be killed
     file_lock.release()
-    os.waitpid(pid, 0)
+    assert status_of_child(pid) == -signal.SIGKILL
     os.close(reading)
     os.close(writing)
 

@@ -20,6 +20,7 @@ from moreton.registry.client.worker import Worker
 from moreton.registry.core.heartbeat import Confirmed
 from moreton.registry.core.instructions import Action, Instruction, Phase, to_document
 from moreton.registry.core.standing import InstanceState
+from support.waits import join_all
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ASKED = Instruction(Action.RESTART, token="t", asked=NOW, since=NOW)
@@ -75,7 +76,7 @@ def server() -> Iterator[Starting]:
         thread.start()
         yield made
         made.shutdown()
-        thread.join()
+        join_all([thread])
 
 
 @pytest.fixture

@@ -21,7 +21,9 @@ def may_mount() -> bool:
     unshare = shutil.which("unshare")
     return unshare is not None and (
         subprocess.run(
-            [unshare, "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True
+            [unshare, "-rm", "mount", "-t", "tmpfs", "none", "/mnt"],
+            capture_output=True,
+            timeout=120,
         ).returncode
         == 0
     )

@@ -114,12 +114,12 @@ async def test_second_process_is_refused_and_told_who_has_the_file(path: Path) -
     )
     try:
         assert child.stdout is not None
-        assert await child.stdout.readline() == b"open\n"
+        assert await asyncio.wait_for(child.stdout.readline(), 30) == b"open\n"
         with pytest.raises(StoreInUse, match=f"in use by process {child.pid}"):
             open_sqlite_store(path)
     finally:
         child.kill()
-        await child.communicate()
+        await asyncio.wait_for(child.communicate(), 30)
     store = open_sqlite_store(path)
     with pytest.raises(StoreInUse, match=f"in use by process {os.getpid()}"):
         open_sqlite_store(path)

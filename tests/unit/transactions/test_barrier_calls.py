@@ -65,7 +65,7 @@ def test_a_document_that_is_no_call_is_refused(document: Any) -> None:
 
 def test_the_barrier_is_one_line_in_django() -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", DJANGO], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", DJANGO], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.splitlines() == ["outside", "first", "first", "repeated {'a': 1}"], (
         done.stderr

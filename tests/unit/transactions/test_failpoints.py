@@ -20,7 +20,7 @@ for number in range(3):
 @pytest.mark.parametrize(("wanted", "lines"), [("test.here", 1), ("test.here:3", 3)])
 def test_process_dies_at_the_passage_that_is_asked_for(wanted: str, lines: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={VARIABLE: wanted}, capture_output=True
+        [sys.executable, "-c", PROGRAM], env={VARIABLE: wanted}, capture_output=True, timeout=120
     )
     assert done.returncode == -signal.SIGKILL
     assert len(done.stdout.split()) == lines

@@ -22,6 +22,7 @@ from moreton.transactions.tcc import (
     open_log,
 )
 from moreton.transactions.tcc.errors import TransactionIdTaken, UnknownParticipant
+from support.waits import join_all
 
 
 class HandClock:
@@ -202,7 +203,7 @@ def test_a_service_answers_by_its_status() -> None:
                 participant(call)
     finally:
         server.shutdown()
-        thread.join()
+        join_all([thread])
         server.server_close()
     with pytest.raises(ValueError, match="begins with http"):
         HttpParticipant("stock:8000")

@@ -25,6 +25,7 @@ from moreton.ratelimit.errors import RateLimitServerNotStarted
 from moreton.ratelimit.rls.running.plan import Plan
 from moreton.ratelimit.rls.running.workers import run
 from support.ports import free_port
+from support.waits import line_of
 
 pytestmark = pytest.mark.e2e
 
@@ -108,14 +109,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        lines = {process.stdout.readline() for _ in range(2)}
+        lines = {line_of(process.stdout, "that it answers") for _ in range(2)}
         assert {line[:9] for line in lines} == {"limits 0:", "limits 1:"}, lines
         yield Served(folder, port, pages, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_SECONDS) == 0
     finally:
         process.kill()
-        process.wait()
+        process.wait(30)
         process.stdout.close()
 
 

@@ -32,6 +32,7 @@ from moreton.ratelimit.rls.imports import load
 from moreton.ratelimit.rls.stores import LocalStore
 from support.manual_clock import ManualClock
 from support.static_envoy import StaticEnvoy, static_envoy
+from support.waits import join_all
 
 _LOADED = (  # JSON names their messages
     fault_pb2, header_mutation_pb2, header_to_metadata_pb2, http_connection_manager_pb2,
@@ -305,7 +306,7 @@ class Limits:
             self.run(self.stop())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+            join_all([self._thread])
             self._loop.close()
 
     def count(self, metric: str, name: str) -> int:

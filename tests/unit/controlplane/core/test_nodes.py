@@ -49,7 +49,7 @@ def prints(
 def test_fingerprints_are_the_same_in_another_process(tmp_path: Path) -> None:
     mine = prints(tmp_path)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "moreton.yaml")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(said.stdout) == mine
     assert set(mine) == {
         'gateway "public"',

@@ -265,6 +265,7 @@ def test_versions_are_the_same_in_every_process() -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=120,
         ).stdout
         for seed in ("1", "2", "3")
     }

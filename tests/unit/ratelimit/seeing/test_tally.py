@@ -21,6 +21,7 @@ from moreton.ratelimit.seeing.tally import Noted, masked
 from moreton.ratelimit.seeing.telemetry import export_opentelemetry, export_prometheus
 from moreton.ratelimit.servers.guard import Guard
 from support.manual_clock import ManualClock
+from support.waits import join_all, status_of_child
 
 CLOCK = ManualClock()
 
@@ -101,8 +102,7 @@ def test_threads_lose_no_count() -> None:
     threads = [threading.Thread(target=note) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join_all(threads)
     (rule,) = tally.take().rules
     assert rule.decisions == {(Verdict.ALLOW, "enforce"): 8000}
     assert sum(one.count for one in rule.talkers) == rule.total == 8000
@@ -113,7 +113,7 @@ def test_a_child_process_counts_for_itself() -> None:
     child = os.fork()
     if child == 0:
         os._exit(len(TALLY.take().rules))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert status_of_child(child) == 0
     assert "before the fork" in [one.rule for one in TALLY.take().rules]
 
 

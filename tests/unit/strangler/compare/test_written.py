@@ -23,6 +23,7 @@ from moreton.strangler.compare.written import (
     write_answer,
 )
 from support.answers import answer, html
+from support.waits import join_all
 
 
 def mark(text: str) -> str:
@@ -107,7 +108,7 @@ def candidate() -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-        thread.join()
+        join_all([thread])
 
 
 @pytest.mark.parametrize("price", ["9.99", "999"])

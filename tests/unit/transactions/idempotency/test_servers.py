@@ -247,7 +247,9 @@ print(made)
 
 
 def test_django_handles_a_request_once() -> None:
-    done = subprocess.run([sys.executable, "-c", DJANGO], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.splitlines() == [
         "201 order 1 of figs None",
         "201 order 1 of figs true",
