@@ -129,6 +129,12 @@ def in_child(store: sync.SyncStore, lock: sync.Lock, held: sync.Term) -> None:
         held.check()
     except LockLost as error:
         say(f"child: {error.reason}")
+    for what in (lambda: held.write([Put(b"work", b"child")]), held.resign):
+        try:
+            what()
+        except LockLost:
+            say("child may not")
+    say(f"child has lost it: {held.wait_lost()}")
     try:
         with lock:
             say("child is in")

@@ -150,6 +150,9 @@ async def test_forked_child_has_a_store_of_its_own_and_nothing_that_its_parent_h
     assert one.lines == [
         "child holds: False",
         "child: this process was forked from its holder",
+        "child may not",
+        "child may not",
+        "child has lost it: True",
         "child is not let in",
         "child has a store of its own",
         "parent holds: True",

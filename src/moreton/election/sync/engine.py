@@ -101,6 +101,9 @@ class Engine:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
+        # What is begun is begun before the loop is stopped, or not at all: nobody would end it.
+        self._beginning = threading.Lock()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="moreton-election", daemon=True)
         self._thread.start()
         try:
@@ -111,17 +114,27 @@ class Engine:
         atexit.register(self.close)
 
     def start(self, work: Coroutine[Any, Any, _Answer]) -> Future[_Answer]:
-        """Begin *work* in the loop, for the thread that calls."""
+        """Begin *work* in the loop, for the thread that calls.
+
+        Raises `StoreClosed` once it is stopped, and in a process that was forked off, which does
+        not have the thread.
+        """
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(
                 "a SyncStore was used by what runs in its own loop: it would wait for itself for "
                 "ever; use the store that was handed over, and await it"
             )
-        if self.loop.is_closed():
-            work.close()
-            raise StoreClosed
-        return asyncio.run_coroutine_threadsafe(self._do(work, threading.get_ident()), self.loop)
+        if self.pid == os.getpid():
+            with self._beginning:
+                if not self._stopped:
+                    asked = self._do(work, threading.get_ident())
+                    future = asyncio.run_coroutine_threadsafe(asked, self.loop)
+                    # Of a task that was cancelled before its first step.
+                    future.add_done_callback(lambda _: work.close())
+                    return future
+        work.close()
+        raise StoreClosed
 
     @staticmethod
     def wait(future: Future[_Answer]) -> _Answer:
@@ -136,11 +149,10 @@ class Engine:
     def close(self) -> None:
         """Close the store and end the thread."""
         atexit.unregister(self.close)
-        if self.loop.is_closed() or self.pid != os.getpid():
+        if self.pid != os.getpid():
             return
-        closing = self.start(self._close())
-        with contextlib.suppress(TimeoutError):
-            closing.result(CLOSE_SECONDS_MAX)
+        with contextlib.suppress(TimeoutError, StoreClosed):
+            self.start(self._close()).result(CLOSE_SECONDS_MAX)
         self._stop()
 
     async def _do(self, work: Coroutine[Any, Any, _Answer], owner: int) -> _Answer:
@@ -164,7 +176,10 @@ class Engine:
         await self.store.close()
 
     def _stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        with self._beginning:
+            if not self._stopped:
+                self._stopped = True
+                self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_SECONDS_MAX)
 
     def _run(self) -> None:

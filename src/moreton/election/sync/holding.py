@@ -51,6 +51,8 @@ class Term:
 
     def wait_lost(self, timeout: timedelta | None = None) -> bool:
         """Wait until it is not held any more, at most *timeout*; whether it is not."""
+        if self._engine.pid != os.getpid():
+            return True
         waiting = self._engine.start(self._term.wait_lost())
         try:
             waiting.result(None if timeout is None else timeout.total_seconds())
@@ -64,17 +66,30 @@ class Term:
         """Do *then* in one transaction, if this term still holds and so does every *compare*.
 
         Whether it was done is in the result's `succeeded`: false if one of *compare* did not hold.
-        Raises `FencedOff` when the term is over, then nothing was written; and the store's errors.
+        Raises `FencedOff` when the term is over, then nothing was written; as `check` in a process
+        that was forked off; and the store's errors.
         """
-        return self._engine.wait(self._engine.start(self._term.write(then, compare=compare)))
+        engine = self._own_engine()
+        return engine.wait(engine.start(self._term.write(then, compare=compare)))
 
     def proclaim(self, value: bytes) -> None:
         """Tell everyone who observes another value, while going on. Raises as `write`."""
-        self._engine.wait(self._engine.start(self._term.proclaim(value)))
+        engine = self._own_engine()
+        engine.wait(engine.start(self._term.proclaim(value)))
 
     def resign(self) -> None:
-        """Hand over now: the next in line is in as soon as it is told. The body goes on."""
-        self._engine.wait(self._engine.start(self._term.resign()))
+        """Hand over now: the next in line is in as soon as it is told. The body goes on.
+
+        Raises as `check` in a process that was forked off: it is not its own to hand over.
+        """
+        engine = self._own_engine()
+        engine.wait(engine.start(self._term.resign()))
+
+    def _own_engine(self) -> Engine:
+        # That of a parent has no thread here: what is asked of it would never be answered.
+        if self._engine.pid != os.getpid():
+            self.check()
+        return self._engine
 
 
 Entering = Callable[[Store], AbstractAsyncContextManager[election.Term]]
