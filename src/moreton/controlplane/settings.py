@@ -31,6 +31,7 @@ from moreton.controlplane.checks import (
     meant,
     tls_problem,
 )
+from moreton.controlplane.comparing.checks import check_comparisons, comparisons_of, with_copies
 from moreton.controlplane.consul import ConsulModel
 from moreton.controlplane.dns import DnsModel
 from moreton.controlplane.migrations.checks import check_migrations
@@ -51,6 +52,8 @@ from moreton.ratelimit.config import (
 from moreton.ratelimit.core.rules.values import Limits
 from moreton.registry.core.checks import Care
 from moreton.resilience.config import PolicyModel
+from moreton.strangler.compare.config import CompareModel
+from moreton.strangler.compare.core.live import Live
 from moreton.strangler.rollout.config import MigrationModel
 from moreton.strangler.rollout.core.plan import Plan
 
@@ -96,6 +99,7 @@ class SettingsModel(Section):
     limits: dict[Name, LimitModel] = {}
     clients: ClientsModel = ClientsModel()
     counters: CountersModel = CountersModel()
+    compare: dict[Name, CompareModel] = {}
     migrations: dict[Name, MigrationModel] = {}
     controlplane: ControlPlaneModel = ControlPlaneModel()
     envoy: EnvoyModel = EnvoyModel()
@@ -116,6 +120,7 @@ class Settings:
     runs: Mapping[str, RunModel]
     policies: Mapping[str, PolicyModel]
     limits: Limits  # rules, how clients are told apart, where counts are kept
+    comparisons: Mapping[str, Live]  # by route
     migrations: Mapping[str, Plan]
     care: Mapping[str, Care]  # by the name under which the registry has the service
     sources: Mapping[str, ServiceModel]  # those whose instances are told here, as above
@@ -153,15 +158,18 @@ def load_settings(path: Path) -> Settings:
     except ConfigRefused as refused:
         more = _faults_of_the_rest(document, folder)
         raise ConfigRefused([*refused.faults, *more]) from refused
+    routes = _under_policies(model.routes, model.policies, route_with)
+    comparisons = comparisons_of(model.compare, routes)
     settings = Settings(
         path=path,
         folder=folder,
         gateways={n: _absolute(m.as_value(n), folder) for n, m in model.gateways.items()},
         services=_under_policies(model.services, model.policies, service_with),
-        routes=_under_policies(model.routes, model.policies, route_with),
+        routes=with_copies(routes, comparisons),
         runs={n: m.run for n, m in model.services.items() if m.run is not None},
         policies=model.policies,
         limits=as_limits(model.limits, model.clients, model.counters, folder),
+        comparisons=comparisons,
         migrations={n: m.as_value(n) for n, m in model.migrations.items()},
         care=care_of(model.services),
         sources=sources_of(model.services),
@@ -179,6 +187,9 @@ def load_settings(path: Path) -> Settings:
     defined = Defined(frozenset(model.gateways), frozenset(model.services), frozenset(model.routes))
     of_limits = check_limits(settings.limits, defined, document.where)
     faults += of_limits or check_proxy_limits(settings.limits.rules, document.where)
+    faults += check_comparisons(
+        comparisons, settings.routes, settings.services, lambda *p: document.where(p)
+    )
     faults += check_migrations(settings.migrations, settings.routes, lambda *p: document.where(p))
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))

@@ -12,6 +12,7 @@ from google.protobuf import wrappers_pb2
 
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import delimited, serialize
+from moreton.gateway.compile.copies.routes import copied_extras, copied_match
 from moreton.gateway.compile.matches import conditions, preflight_conditions
 from moreton.gateway.compile.paths import PathPlan, canonical
 from moreton.gateway.compile.policies import (
@@ -50,6 +51,17 @@ _ATTEMPTS = base_pb2.HeaderValueOption(
 def envoy_route(route: Route, path: PathPlan) -> bytes:
     """The serialised `Route` for *route*, its match included."""
     return _envoy_route(route, path, conditions(route.match))
+
+
+def copied_route(route: Route, path: PathPlan) -> bytes | None:
+    """The serialised `Route` that stands before *route* and takes what is copied of it.
+
+    `None` when nothing may be.
+    """
+    if route.copies is None or route.redirect is not None:
+        return None
+    rest = conditions(route.match) + copied_match(route.name, route.copies)
+    return _envoy_route(route, path, rest) + copied_extras(route.name, route.copies)
 
 
 def preflight_route(route: Route, path: PathPlan) -> bytes | None:

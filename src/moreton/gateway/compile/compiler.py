@@ -6,22 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
-from moreton.gateway.compile.actions import envoy_route, preflight_route
+from moreton.gateway.compile.compiled import compiled_route
+from moreton.gateway.compile.copies.filters import COPIES, COPIES_KEY, copies_cluster
+from moreton.gateway.compile.copies.held import HeldCopies
 from moreton.gateway.compile.hosts import Compiled, RouteTable
 from moreton.gateway.compile.http import COLLECTOR, Tracing, collector
 from moreton.gateway.compile.limits.exact import ASKED_KEY, asked_cluster
 from moreton.gateway.compile.limits.held import HeldLimits
 from moreton.gateway.compile.limits.local import runtime_values
 from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
-from moreton.gateway.compile.paths import plan
 from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
-from moreton.gateway.compile.table import Entry
 from moreton.gateway.compile.weights import Weights
 from moreton.gateway.core.limits import has_only_v4, is_of_routes
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
-from moreton.gateway.core.routing import host_patterns, rank
 from moreton.kernel.errors import MoretonError, RetryAdvice
-from moreton.kernel.patterns import ANY_HOST
 from moreton.ratelimit.core.rules.values import Ban, Clients, Counters, LimitRule
 
 _COUNTERS = Counters()
@@ -64,9 +62,11 @@ class GatewayCompiler:
         *,
         read: ReadFile = read_file,
         asked_at: str = "limits.sock",
+        copied_to: str = "copies.sock",
     ) -> None:
         self._tracing = tracing
         self._asked_at = asked_at
+        self._copied_to = copied_to
         self._read = read
         self._gateways: dict[str, Gateway] = {}
         self._tables: dict[str, RouteTable] = {}
@@ -74,6 +74,7 @@ class GatewayCompiler:
         self._services: dict[str, bool] = {}  # whether it has an ENDPOINTS resource
         self._weights = Weights()
         self._limits = HeldLimits()
+        self._copies = HeldCopies()
         self._values: dict[str, Route] = {}
         self._under: dict[str, bytes] = {}  # what a route says of its limits
         self._taken: dict[ResourceKey, tuple[str, frozenset[ResourceKey]]] = {}
@@ -153,7 +154,7 @@ class GatewayCompiler:
         self._put(cluster(service))
         key = ResourceKey(TypeUrl.ENDPOINTS, service.name)
         has_endpoints = not is_resolved_by_envoy(service)
-        self._set_service(service.name, has_endpoints)
+        self._set_service(service.name, has_endpoints=has_endpoints)
         if not has_endpoints:
             self._drop(key)
             self._weights.set_empty(service.name, empty=False)
@@ -170,7 +171,7 @@ class GatewayCompiler:
         """Take a service and its endpoints out; nothing when it is not there."""
         self._drop(ResourceKey(TypeUrl.CLUSTER, name))
         self._drop(ResourceKey(TypeUrl.ENDPOINTS, name))
-        self._set_service(name, None)
+        self._set_service(name, has_endpoints=None)
         self._weights.set_empty(name, empty=False)
 
     def put_route(self, route: Route) -> None:
@@ -180,6 +181,8 @@ class GatewayCompiler:
         """
         self._weights.put(route.name, {one.service: one.weight for one in route.to})
         self._values[route.name] = route
+        if self._copies.put(route):
+            self._put_copies()
         self._put_compiled(route)
 
     def put_weights(self, route: str, weights: Mapping[str, int]) -> None:
@@ -189,9 +192,19 @@ class GatewayCompiler:
         """
         self._weights.put(route, weights)
 
+    def put_copied(self, route: str, share: float) -> None:
+        """So many in [0, 1] of *route*'s requests are copied, where it has `copies`.
+
+        They hold until `remove_route`; no table changes. Raises `ValueError` for another share.
+        """
+        self._copies.put_share(route, share)
+        self._put_copies()
+
     def remove_route(self, name: str) -> None:
         """Take a route out; nothing when it is not there."""
         self._weights.remove(name)
+        if self._copies.remove(name):
+            self._put_copies()
         self._values.pop(name, None)
         self._under.pop(name, None)
         if self._routes.pop(name, None) is not None:
@@ -257,6 +270,16 @@ class GatewayCompiler:
             del self._taken[key]
         return changed, removed
 
+    def _put_copies(self) -> None:
+        if len(self._copies):
+            self._weights.put_values(COPIES, self._copies.values())
+            self._put(copies_cluster(self._copied_to))
+            self._set_service(COPIES, has_endpoints=False)
+        else:
+            self._weights.remove_values(COPIES)
+            self._drop(COPIES_KEY)
+            self._set_service(COPIES, has_endpoints=None)
+
     def _limits_changed(self, *rules: LimitRule | None) -> None:
         """The filters anew; the routes only when one of *rules* is about some of them."""
         if self._limits.asks:
@@ -282,7 +305,7 @@ class GatewayCompiler:
 
     def _put_compiled(self, route: Route) -> None:
         limits = self._under[route.name] = self._limits.on_here(route, self._gateways)
-        compiled = _compiled(route, limits)
+        compiled = compiled_route(route, limits)
         if self._routes.get(route.name) == compiled:
             return
         self._routes[route.name] = compiled
@@ -300,7 +323,7 @@ class GatewayCompiler:
         needed = ResourceKey(TypeUrl.CLUSTER, service)
         return (needed, ResourceKey(TypeUrl.ENDPOINTS, service)) if has_endpoints else (needed,)
 
-    def _set_service(self, name: str, has_endpoints: bool | None) -> None:  # noqa: FBT001 - private
+    def _set_service(self, name: str, *, has_endpoints: bool | None) -> None:
         if self._services.get(name) is has_endpoints:
             return
         if has_endpoints is None:
@@ -340,25 +363,6 @@ class GatewayCompiler:
 
     def _has(self, key: ResourceKey) -> bool:
         return self._pending[key] is not None if key in self._pending else key in self._taken
-
-
-def _compiled(route: Route, limits: bytes) -> Compiled:
-    path = plan(route.match.path)
-    # The host's part of the rank is in the tables: the narrower one's routes stand first.
-    order = (*rank(route.match, ANY_HOST)[1:], route.name)
-    own = route.match
-    has_conditions = bool(own.methods or own.headers or own.query)
-    entries = [Entry((*order, 0), path, envoy_route(route, path) + limits, has_conditions)]
-    preflight = preflight_route(route, path)
-    if preflight is not None:
-        entries.append(Entry((*order, 1), path, preflight + limits, has_conditions=True))
-    return Compiled(
-        route.name,
-        tuple(host_patterns(route.match)),
-        route.gateways,
-        frozenset([to.service for to in route.to] + [mirror.service for mirror in route.mirrors]),
-        tuple(entries),
-    )
 
 
 def _into(table: RouteTable, route: Compiled) -> None:

@@ -23,6 +23,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from moreton.envoy.core.resources import Resource, TypeUrl
 from moreton.envoy.messages import any_of, is_ip_address, over_ads, resource, socket_address
 from moreton.envoy.wire import serialize
+from moreton.gateway.compile.copies.filters import copy_slots
 from moreton.gateway.compile.limits.answers import add_local_replies
 from moreton.gateway.compile.limits.chain import slots
 from moreton.gateway.compile.limits.shares.charges import charge_slots
@@ -91,6 +92,8 @@ def manager(gateway: Gateway, tracing: Tracing | None) -> manager_pb2.HttpConnec
     # After CORS, so that a browser's script can read that it was refused.
     out.http_filters.extend([*charge_slots(gateway.name), *slots(gateway.name)])
     add_local_replies(out)
+    # After the limits: what they refuse nobody compares.
+    out.http_filters.extend(copy_slots())
     # Last: it sends the request on. Clients and applications see nothing of Envoy.
     router = router_pb2.Router(suppress_envoy_headers=True)
     out.http_filters.add(name="router").typed_config.CopyFrom(any_of(router))

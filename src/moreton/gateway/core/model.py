@@ -88,6 +88,18 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """Requests of *methods* may be shown, with their answers, to who compares another service.
+
+    *bodies*: those of the requests, too. *asks*: the application is asked what they changed.
+    """
+
+    methods: frozenset[str]
+    bodies: bool = False
+    asks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One route: what it takes and what happens to it.
 
@@ -109,6 +121,7 @@ class Route:
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
     websocket: bool = True
+    copies: Copies | None = None  # how many of them is a runtime value, none at first
 
 
 class Protocol(StrEnum):

@@ -13,14 +13,21 @@ that. What does not count is written down, each rule with its reason::
         # $.items[3].price value 9.99 999
 """
 
-from moreton.strangler.compare.comparer import compare
-from moreton.strangler.compare.core.answers import Answer
-from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
-from moreton.strangler.compare.core.noise import Noise, Verdict
-from moreton.strangler.compare.core.redaction import Redactor
-from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
-from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
-from moreton.strangler.compare.sqlite import Differences
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moreton.kernel.lazy import on_demand
+
+if TYPE_CHECKING:
+    from moreton.strangler.compare.comparer import compare
+    from moreton.strangler.compare.core.answers import Answer
+    from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
+    from moreton.strangler.compare.core.noise import Noise, Verdict
+    from moreton.strangler.compare.core.redaction import Redactor
+    from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
+    from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
+    from moreton.strangler.compare.sqlite import Differences
 
 __all__ = [
     "DEFAULT_RULES",
@@ -37,3 +44,18 @@ __all__ = [
     "Verdict",
     "compare",
 ]
+
+# Who reads moreton.yaml needs none of what reads bodies.
+__getattr__ = on_demand(
+    __name__,
+    {
+        "comparer": ["compare"],
+        "core.answers": ["Answer"],
+        "core.differences": ["Comparison", "Difference", "Kind", "Shape"],
+        "core.noise": ["Noise", "Verdict"],
+        "core.redaction": ["Redactor"],
+        "core.rules.defaults": ["DEFAULT_RULES"],
+        "core.rules.rulebook": ["Rule", "Rulebook"],
+        "sqlite": ["Differences"],
+    },
+)

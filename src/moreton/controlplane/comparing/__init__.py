@@ -1,0 +1,1 @@
+"""Comparisons of live traffic: what is copied, for whom, and what came of it."""

@@ -1,0 +1,1 @@
+"""Requests and their answers, shown to who compares another service; see ADR 0015."""

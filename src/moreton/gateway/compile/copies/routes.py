@@ -1,0 +1,50 @@
+"""The route before a route: it takes the share of its requests that is shown to the collector."""
+
+from __future__ import annotations
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2 as routes_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+
+from moreton.envoy.core.copies import ASK, COPY_HEADER, EFFECTS_HEADER, ROUTE_METADATA
+from moreton.envoy.messages import any_of
+from moreton.envoy.wire import serialize
+from moreton.gateway.compile.copies.filters import COPIES, STRIP, processing_mode
+from moreton.gateway.compile.matches import one_of
+from moreton.gateway.core.model import Copies
+
+
+def share_key(route: str) -> str:
+    """The runtime key of the share of *route*'s requests that is shown."""
+    return f"copies.{route}:share"
+
+
+def copied_match(route: str, copies: Copies) -> bytes:
+    """The part of a `RouteMatch` that takes the share; nothing that is a copy itself."""
+    out = routes_pb2.RouteMatch()
+    out.runtime_fraction.runtime_key = share_key(route)
+    # Nothing for a proxy that has no control plane yet: nobody knows whether somebody looks.
+    out.runtime_fraction.default_value.denominator = 2  # of a million
+    if copies.methods:
+        one_of(out.headers.add(name=":method").string_match, copies.methods)
+    out.headers.add(name=COPY_HEADER, present_match=True, invert_match=True)
+    return serialize(out)
+
+
+def copied_extras(route: str, copies: Copies) -> bytes:
+    """The part of a `Route` that shows its requests and answers."""
+    out = routes_pb2.Route()
+    shown = ext_proc_pb2.ExtProcPerRoute()
+    shown.overrides.grpc_initial_metadata.add(key=ROUTE_METADATA, value=route)
+    if copies.bodies:
+        shown.overrides.processing_mode.CopyFrom(processing_mode(bodies=True))
+    out.typed_per_filter_config[COPIES].CopyFrom(any_of(shown))
+    if copies.asks:
+        ask = out.request_headers_to_add.add()
+        ask.header.key, ask.header.value = EFFECTS_HEADER, ASK
+        ask.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+        strip = header_mutation_pb2.HeaderMutationPerRoute()
+        strip.mutations.SetInParent()
+        out.typed_per_filter_config[STRIP].CopyFrom(any_of(strip))
+    return serialize(out)
