@@ -33,8 +33,10 @@ from moreton.transactions.saga import (
 )
 from moreton.transactions.saga.errors import DecisionRefused, SagaExists, SagaUnknown
 from moreton.transactions.saga.ledgers import postgres, sqlite  # noqa: F401 - their failpoints
+from moreton.transactions.saga.queues import Queue
 from moreton.transactions.saga.schedules import Every, Schedule, firing
 from moreton.transactions.saga.schedules.timetable import Timetable
+from support import saga_queues
 from support.forking import serve
 
 Transfer = dict[str, Any]
@@ -47,6 +49,7 @@ QUICK = Retry(
     backoff=Backoff.constant(timedelta(milliseconds=1)),
 )
 SECONDS_MAX = 30
+ONE = Queue("one", at_once=1, rate="1000/min")
 
 
 class World:
@@ -190,6 +193,9 @@ PLOT: dict[str, tuple[str, Any, Status, set[str]]] = {
 
 def play(order: Mapping[str, Any]) -> None:
     """One life: the sagas of its round, and what earlier lives left; then it ends well."""
+    if "counter" in order:
+        saga_queues.work(order)
+        return
     bank = Bank(World(Path(order["world"])))
     if "gate" in order:
         be_fenced(bank, order)
@@ -201,8 +207,9 @@ def play(order: Mapping[str, Any]) -> None:
     lease = timedelta(seconds=order.get("lease", 1))
     fresh = Saga("fresh", version=number + 1)  # to be registered in each life
     with Sagas(
-        order["url"], *bank.all, fresh, workers=4, lease=lease, schedules=[bank.hourly]
-    ) as sagas:
+        order["url"], *bank.all, fresh, workers=4, lease=lease, schedules=[bank.hourly],
+        queues=[ONE],
+    ) as sagas:  # fmt: skip
         bank.sagas = sagas
         sagas.forget(timedelta(days=1))
         begin_by_schedule(sagas)
@@ -258,7 +265,8 @@ def be_fenced(bank: Bank, order: Mapping[str, Any]) -> None:
 
 def finish_round(sagas: Sagas, bank: Bank, number: int) -> None:
     for name, (saga, value, _, _) in PLOT.items():
-        sagas.start(getattr(bank, saga), value, id=f"{name}-{number}")
+        queue = ONE if name == "shaky" else None
+        sagas.start(getattr(bank, saga), value, id=f"{name}-{number}", queue=queue)
     try:
         sagas.decide(f"cancelled-{number}", "compensate")
     except DecisionRefused as error:

@@ -78,5 +78,5 @@ def test_kill_at_every_boundary_of_a_write_loses_nothing(
 ) -> None:
     points = points_of(url)
     print(f"{len(points)} failpoints", file=sys.stderr)
-    assert len(points) == {"sqlite": 40, "postgres": 42}[url.partition(":")[0].removesuffix("ql")]
+    assert len(points) == {"sqlite": 44, "postgres": 46}[url.partition(":")[0].removesuffix("ql")]
     kill_at_each(list(lives(points)), url, World(tmp_path / "world"), forks)

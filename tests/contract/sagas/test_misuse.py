@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,12 +18,14 @@ from moreton.transactions.saga.errors import (
     PayloadTooLarge,
     SagaChanged,
     SagaNotRegistered,
+    SagasFull,
     UnknownLedgerUrl,
 )
 from support.saga_shop import Shop, break_down
 
 FIG = {"article": "fig"}
 MEGABYTE = 1024 * 1024
+PAUSE = threading.Event()  # between two tries
 
 
 def returning(value: object) -> tuple[Saga, list[object]]:
@@ -66,6 +71,46 @@ def test_input_that_cannot_be_kept_begins_nothing(url: str) -> None:
         with pytest.raises(PayloadTooLarge, match="raise payload_bytes_max"):
             sagas.start(saga, "x" * 10 * MEGABYTE)
         assert sagas.counts() == {}
+
+
+def test_burst_of_many_threads_never_passes_what_may_wait(url: str) -> None:
+    go, barrier = threading.Event(), threading.Barrier(8)
+
+    @step(harmless=True)
+    def hold(_: object) -> None:
+        assert go.wait(30)
+
+    saga = Saga("hold", hold)
+    with Sagas(url, saga, workers=1, pending_max=20) as sagas:
+
+        def burst(number: int) -> int:
+            barrier.wait(30)
+            begun = 0
+            for each in range(20):
+                with contextlib.suppress(SagasFull):
+                    sagas.start(saga, id=f"{number}-{each}")
+                    begun += 1
+            return begun
+
+        with ThreadPoolExecutor(8) as threads:
+            begun = sum(threads.map(burst, range(8)))
+        waiting = sagas._shop.ledger.pending(1000)
+        assert waiting <= 20
+        # One that is on its way while the log is counted is counted twice, until the next time.
+        assert 20 - 8 <= begun < 8 * 20
+        go.set()
+        while not may_begin(sagas, saga):  # once those are gone
+            PAUSE.wait(0.005)
+        ends = [sagas.find(row.id) for row in sagas._shop.ledger.listed(
+            status=None, name=None, most=1000)]  # fmt: skip
+        assert all(one.wait(timedelta(seconds=30)) for one in ends)
+
+
+def may_begin(sagas: Sagas, saga: Saga) -> bool:
+    with contextlib.suppress(SagasFull):
+        sagas.start(saga)
+        return True
+    return False
 
 
 def test_input_comes_back_as_what_it_was(url: str) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from moreton.cli.exits import Exit, guarded
 from moreton.cli.main import application
 from moreton.transactions.saga import Saga, Sagas, Signal, Status, pivot, step
+from moreton.transactions.saga.queues import Queue
 from moreton.transactions.saga.schedules import Cron, Schedule
 from support.saga_shop import Shop, break_down, decline
 
@@ -209,3 +210,25 @@ def test_sagas_that_fit_are_migrated_and_the_others_are_named(url: str, run: Run
     status, _, error = run(*words, "9")
     assert status == Exit.REFUSED
     assert 'saga "order" version 9 is not known, 1, 2, 3 of it are' in error
+
+
+def test_queues_are_listed_paused_and_gone_on_with(url: str, run: Run) -> None:
+    @step(harmless=True)
+    def call(_: object) -> None:
+        pass
+
+    saga, queue = Saga("call", call), Queue("bank", at_once=10, per_engine=4, rate="100/min")
+    with Sagas(url, saga) as sagas:
+        sagas.start(saga, id="a", queue=queue)
+        sagas.run(saga, id="b")
+    assert run("queues")[1].split()[-7:] == ["bank", "10", "4", "100/min", "0", "1", "ok"]
+    assert run("queues", "pause", "bank")[1] == "bank: paused\n"
+    (told,) = json.loads(run("queues", "--json")[1])
+    assert told["paused"]
+    assert told["waiting"] == 1
+    assert run("show", "a")[1].startswith("a: call version 1, ready, in queue bank\n")
+    assert [one["id"] for one in json.loads(run("list", "--queue", "bank", "--json")[1])] == ["a"]
+    assert run("queues", "continue", "bank")[1] == "bank: goes on\n"
+    status, _, told_error = run("queues", "pause", "bnak")
+    assert status != Exit.OK
+    assert 'no queue is called "bnak"' in " ".join(told_error.split())

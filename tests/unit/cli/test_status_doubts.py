@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from moreton.cli.looking.doubts import doubts, said
 from moreton.transactions.saga import Run, Saga, Sagas, Status, pivot
+from moreton.transactions.saga.queues import Queue
 from moreton.transactions.saga.telemetry import export_prometheus
 from moreton.transactions.twophase import SqliteParticipant, open_decisions
 
@@ -27,6 +28,9 @@ def test_parked_sagas_are_counted_and_told(tmp_path: Path) -> None:
         assert sagas.run(order, id="order-1").status is Status.PARKED
         assert registry.get_sample_value("moreton_sagas", {"status": "parked"}) == 1
         assert registry.get_sample_value("moreton_sagas", {"status": "completed"}) == 0
+        sagas.start(order, queue=Queue("bank"))
+        waiting = {"queue": "bank", "state": "waiting"}
+        assert registry.get_sample_value("moreton_saga_queue", waiting) == 1
         (line,) = said(doubts(url, "", []))
     assert line == "parked: 1 saga; see `moreton saga list --status parked`"
     # Once the engine is closed nobody can be asked.

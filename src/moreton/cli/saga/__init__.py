@@ -7,6 +7,7 @@ import typer
 from moreton.cli.saga.deciding import compensate, fork, resume, retry, signal, skip
 from moreton.cli.saga.looking import list_, show
 from moreton.cli.saga.migrating import migrate
+from moreton.cli.saga.queues import queues
 from moreton.cli.saga.schedules import schedules
 
 __all__ = ["saga"]
@@ -35,3 +36,4 @@ saga.command("fork")(fork)
 saga.command("signal")(signal)
 saga.command("migrate")(migrate)
 saga.add_typer(schedules, name="schedules")
+saga.add_typer(queues, name="queues")

@@ -22,6 +22,7 @@ def list_(
     *,
     status: Annotated[str, typer.Option("--status", help=f"Only those: {_STATUSES}.")] = "",
     name: Annotated[str, typer.Option("--name", help="Only sagas of that name.")] = "",
+    queue: Annotated[str, typer.Option("--queue", help="Only those of that queue.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
     at: At = DEFAULT_AT,
     as_json: AsJson = False,
@@ -33,14 +34,18 @@ def list_(
         raise typer.BadParameter(f"{status!r} is no status; write {_STATUSES}")
     with opened(at) as ledger:
         rows = ledger.listed(
-            status=Status(status) if status else None, name=name or None, most=limit
-        )
+            status=Status(status) if status else None, name=name or None, most=limit,
+            queue=queue or None,
+        )  # fmt: skip
     if as_json:
         print_json([_document(row) for row in rows])
         return
     print_rows(
-        ("ID", "SAGA", "STATUS", "BEGUN", "WHY"),
-        [(row.id, row.name, row.status, moment(row.started), row.reason) for row in rows],
+        ("ID", "SAGA", "STATUS", "QUEUE", "BEGUN", "WHY"),
+        [
+            (row.id, row.name, row.status, row.queue, moment(row.started), row.reason)
+            for row in rows
+        ],
         empty="no sagas",
     )
 
@@ -83,6 +88,7 @@ def _document(row: SagaRow) -> dict[str, Any]:
         "version": row.version,
         "status": row.status,
         "reason": row.reason,
+        "queue": row.queue or None,
         "begun": moment(row.started),
         "ended": None if row.ended is None else moment(row.ended),
     }

@@ -69,7 +69,7 @@ def fork(
     ]
     begin = Begin(
         new_id, row.name, row.version, row.input, now.nanos // 1000, Status.READY, 0, None,
-        row.priority, rows=rows,
+        row.priority, rows=rows, queue=row.queue,
     )  # fmt: skip
     ledger.commit(begin)
     if begin.existed:

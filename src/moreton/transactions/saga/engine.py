@@ -27,6 +27,8 @@ from moreton.transactions.saga.hosting.workshop import Workshop
 from moreton.transactions.saga.ledgers.opening import open_ledger
 from moreton.transactions.saga.ledgers.port import SagaRow
 from moreton.transactions.saga.outcome import Outcome
+from moreton.transactions.saga.queues.queue import Queue, check_queues
+from moreton.transactions.saga.queues.table import Entry, QueueTable
 from moreton.transactions.saga.registering import by_name, register
 from moreton.transactions.saga.waits import Child
 
@@ -46,6 +48,7 @@ class Sagas:
     how many sagas it takes at a time. *lease*: how long a worker that vanished keeps its sagas from
     the others (PostgreSQL). *name*: who this is, for people. *pending_max*: how many sagas may wait
     for a worker before `start` raises `SagasFull`. *schedules*: what it begins by the calendar.
+    *queues*: those that it takes sagas from, beside those in no queue.
 
     Raises `SagaChanged` when a definition is not the one that running sagas began with.
     """
@@ -60,6 +63,7 @@ class Sagas:
         pending_max: int = PENDING_MAX,
         payload_bytes_max: int = PAYLOAD_BYTES_MAX,
         schedules: Sequence[Schedule] = (),
+        queues: Sequence[Queue] = (),
     ) -> None:
         check_kind("url", url, str)
         check_whole("workers", workers, 1, 1000)
@@ -69,6 +73,7 @@ class Sagas:
         for saga in sagas:
             check_kind("sagas", saga, Saga, "what `Saga(...)` made")
         self._schedules = tuple(schedules)
+        self._queues = check_queues(queues)
         sagas += tuple(schedule.saga for schedule in self._schedules)
         self.url, self._workers, self._lease = url, workers, lease
         self._name = name or socket.gethostname()
@@ -87,13 +92,14 @@ class Sagas:
                 payload_bytes_max=self._payload_bytes_max, pending_max=self._pending_max,
                 lease_micros=ledger.lease_micros,
             )  # fmt: skip
+            self._keep_queues(shop)
             keeper = self._timekeeper(shop)
         except BaseException:
             ledger.close()
             raise
         self._open = shop
         self._dispatcher = Dispatcher(
-            shop, keeper, poll_seconds=ledger.poll_seconds,
+            shop, keeper, queues=list(self._queues), poll_seconds=ledger.poll_seconds,
             lease_seconds=self._lease.total_seconds(),
         )  # fmt: skip
 
@@ -134,16 +140,21 @@ class Sagas:
         *,
         id: str | None = None,  # noqa: A002 - what it is
         priority: int = 0,
+        queue: Queue | None = None,
     ) -> Handle:
         """Begin a saga of *input*; once this returns, it comes to an end whatever happens.
 
         *id*: yours, so that beginning twice begins once; it is found by it. Those of higher
-        *priority* go first when there are more than workers. Raises `SagaExists` when *id* is that
-        of something else, `NotSerialisable`, `PayloadTooLarge`, `SagasFull`.
+        *priority* go first when there are more than workers, or than their *queue* lets in. Raises
+        `SagaExists` when *id* is that of something else, `NotSerialisable`, `PayloadTooLarge`,
+        `SagasFull`.
         """
-        shop = self._shop
-        begin, job, turn = shop.prepare(saga, input, id, priority, own=self._has_room())
-        shop.ledger.commit(begin)
+        shop, own = self._shop, queue is None and self._has_room()
+        if queue is not None:
+            self._know(queue)
+        begin, job, turn = shop.prepare(saga, input, id, priority, own=own, queue=queue)
+        with shop.backlog.entering(begin):
+            shop.ledger.commit(begin)
         return self._started(saga, job, turn, mine=shop.begun(begin, job), number=begin.number)
 
     async def start_async(
@@ -153,11 +164,15 @@ class Sagas:
         *,
         id: str | None = None,  # noqa: A002 - what it is
         priority: int = 0,
+        queue: Queue | None = None,
     ) -> Handle:
         """As `start`."""
-        shop = self._shop
-        begin, job, turn = shop.prepare(saga, input, id, priority, own=self._has_room())
-        await shop.committer.commit(begin)
+        shop, own = self._shop, queue is None and self._has_room()
+        if queue is not None and self._shop.queues.get(queue.name) != queue:
+            await asyncio.to_thread(self._know, queue)
+        begin, job, turn = shop.prepare(saga, input, id, priority, own=own, queue=queue)
+        with shop.backlog.entering(begin):
+            await shop.committer.commit(begin)
         mine = shop.begun(begin, job)
         return self._started(saga, job, turn, mine=mine, number=begin.number)
 
@@ -168,13 +183,14 @@ class Sagas:
         *,
         id: str | None = None,  # noqa: A002 - what it is
         priority: int = 0,
+        queue: Queue | None = None,
     ) -> Outcome:
         """Begin a saga and return its outcome: completed, compensated, or parked.
 
         Plain functions are called in this thread.
         """
-        if saga.is_async:
-            return self.start(saga, input, id=id, priority=priority).wait()
+        if saga.is_async or queue is not None:
+            return self.start(saga, input, id=id, priority=priority, queue=queue).wait()
         shop = self._shop
         begin, job, turn = shop.prepare(saga, input, id, priority, own=True)
         shop.ledger.commit(begin)
@@ -193,9 +209,13 @@ class Sagas:
         *,
         id: str | None = None,  # noqa: A002 - what it is
         priority: int = 0,
+        queue: Queue | None = None,
     ) -> Outcome:
         """As `run`; coroutines run on this loop."""
         shop = self._shop
+        if queue is not None:
+            handle = await self.start_async(saga, input, id=id, priority=priority, queue=queue)
+            return await handle.wait_async()
         begin, job, turn = shop.prepare(saga, input, id, priority, own=True)
         await shop.committer.commit(begin)
         rest = None
@@ -295,6 +315,10 @@ class Sagas:
         """How many sagas are in each status."""
         return {Status(name): count for name, count in self._shop.ledger.counts().items()}
 
+    def queues(self) -> list[Entry]:
+        """Every queue of the log: its limits, and how many of its sagas run and wait."""
+        return list(QueueTable(self._shop.ledger).entries().values())
+
     def forget(self, older_than: timedelta, *, most: int = 10_000) -> int:
         """Delete up to *most* sagas that ended so long ago; how many were."""
         check_duration("older_than", older_than, zero=True)
@@ -306,6 +330,25 @@ class Sagas:
         if self._open is None:
             raise EngineClosed
         return self._open
+
+    def _know(self, queue: Queue) -> None:
+        check_kind("queue", queue, Queue)
+        if self._shop.queues.get(queue.name) != queue:
+            self._shop.keep(queue)
+
+    def _keep_queues(self, shop: Workshop) -> None:
+        try:
+            for queue in self._queues.values():
+                shop.keep(queue, replace=True)
+            steps = [step for saga in self._sagas.values() for step in saga.steps.values()]
+            named = [step.queue for step in steps if isinstance(step, Child)]
+            named += [schedule.queue for schedule in self._schedules]
+            for other in named:
+                if other is not None and other.name not in self._queues:
+                    shop.keep(other)
+        except BaseException:
+            shop.close()
+            raise
 
     def _timekeeper(self, shop: Workshop) -> Timekeeper | None:
         if not self._schedules:

@@ -21,6 +21,7 @@ __all__ = [
     "LedgerFailing",
     "NotSerialisable",
     "PayloadTooLarge",
+    "QueueUnknown",
     "SagaChanged",
     "SagaError",
     "SagaExists",
@@ -132,6 +133,18 @@ class ScheduleUnknown(SagaError):
             f'no schedule is called "{schedule}" in {where}, which has '
             f"{', '.join(known) or 'none'}: nothing was done; an engine writes its schedules down "
             "when it opens"
+        )
+
+
+class QueueUnknown(SagaError):
+    """No queue has the name."""
+
+    code = "saga-queue-unknown"
+
+    def __init__(self, *, queue: str, known: Sequence[str], where: str) -> None:
+        super().__init__(
+            f'no queue is called "{queue}" in {where}, which has {", ".join(known) or "none"}: '
+            "nothing was done; an engine writes its queues down when it opens"
         )
 
 

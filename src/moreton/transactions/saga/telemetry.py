@@ -1,4 +1,4 @@
-"""How many sagas are in each status, as metrics: those that are parked wait for a person."""
+"""How many sagas are in each status and each queue, as metrics: those parked wait for a person."""
 
 from __future__ import annotations
 
@@ -19,24 +19,32 @@ class _Counts(Collector):
         self._sagas = sagas
 
     def describe(self) -> Iterator[Metric]:
-        yield from (_counts(), _up())
+        yield from (_counts(), _queues(), _up())
 
     def collect(self) -> Iterator[Metric]:
-        counts, up = _counts(), _up()
+        counts, queues, up = _counts(), _queues(), _up()
         try:
-            found = self._sagas.counts()
+            found, entries = self._sagas.counts(), self._sagas.queues()
         except MoretonError:
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)
             for status in Status:
                 counts.add_metric([str(status)], found.get(status, 0))
-        yield from (counts, up)
+            for entry in entries:
+                queues.add_metric([entry.name, "running"], entry.running)
+                queues.add_metric([entry.name, "waiting"], entry.waiting)
+        yield from (counts, queues, up)
 
 
 def _counts() -> GaugeMetricFamily:
     text = "Sagas in the log, by status; those that are parked wait for a person"
     return GaugeMetricFamily("moreton_sagas", text, labels=["status"])
+
+
+def _queues() -> GaugeMetricFamily:
+    text = "Sagas of each queue that an engine has, and that wait for a place"
+    return GaugeMetricFamily("moreton_saga_queue", text, labels=["queue", "state"])
 
 
 def _up() -> GaugeMetricFamily:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from moreton.kernel.arguments import check_duration
+from moreton.kernel.arguments import check_duration, check_kind
 from moreton.transactions.saga.core.plan import Act, Attempts, Kind
 from moreton.transactions.saga.definition import Saga, Step
 from moreton.transactions.saga.errors import SagaIllDefined
+from moreton.transactions.saga.queues.queue import Queue
 
 
 class Signal(Step[Any]):
@@ -46,7 +47,8 @@ class Child(Step[None]):
     *input*: makes its input of the run; by default it gets the same. When it is compensated, this
     step counts as declined; when it is parked, this saga waits. To undo this step is to compensate
     the child, which must be possible: give *retriable* for a child with a point of no return, which
-    then comes after this saga's own.
+    then comes after this saga's own. *queue*: where it waits for its turn, so that a step is what
+    the queue bounds.
     """
 
     def __init__(
@@ -56,7 +58,10 @@ class Child(Step[None]):
         name: str = "",
         input: Callable[[Any], object] | None = None,  # noqa: A002 - that is what it is
         retriable: bool = False,
+        queue: Queue | None = None,
     ) -> None:
+        if queue is not None:
+            check_kind("queue", queue, Queue)
         if not retriable and not saga.plan.can_be_undone:
             fault = (
                 f'its child saga "{saga.name}" passes a point of no return, so that it cannot be '
@@ -67,4 +72,5 @@ class Child(Step[None]):
         super().__init__(None, kind, name=name or saga.name, act=Act.CHILD)
         self.saga = saga
         self.input_of = input
+        self.queue = queue
         self.attempts = Attempts()

@@ -10,7 +10,8 @@ from moreton.transactions.saga.drawing.story import Story, span
 def lines_of(story: Story) -> Iterator[str]:
     """The story in plain lines; who has colours may add them by the marks."""
     row = story.row
-    yield f"{row.id}: {row.name} version {row.version}, {row.status}"
+    queue = f", in queue {row.queue}" if row.queue and row.ended is None else ""
+    yield f"{row.id}: {row.name} version {row.version}, {row.status}{queue}"
     if row.reason:
         yield f"  {row.reason}"
     yield ""

@@ -12,6 +12,7 @@ from threading import Lock, Thread
 from typing import Any
 from weakref import WeakValueDictionary
 
+from moreton.kernel.arguments import check_whole
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.ids import new_id
 from moreton.kernel.rng import system_rng
@@ -28,20 +29,23 @@ from moreton.transactions.saga.errors import (
     SagaError,
     SagaExists,
     SagaNotRegistered,
-    SagasFull,
 )
 from moreton.transactions.saga.hosting import watching
+from moreton.transactions.saga.hosting.backlog import Backlog
 from moreton.transactions.saga.hosting.committing import Committer
 from moreton.transactions.saga.hosting.coroutines import LoopDriver
 from moreton.transactions.saga.hosting.job import Job, Turn
 from moreton.transactions.saga.hosting.threads import ThreadDriver
 from moreton.transactions.saga.hosting.waiting import Waiting
 from moreton.transactions.saga.ledgers.port import Advance, Begin, Ledger, SagaRow, Settle
+from moreton.transactions.saga.queues.queue import Queue, check_queues
+from moreton.transactions.saga.queues.table import QueueTable
 from moreton.transactions.saga.waits import Child
 
 _log = logging.getLogger("moreton.transactions.saga")
 # A worker that vanished so often with the same saga, which got no further, was killed by it.
 TAKEOVERS_MAX = 10
+PRIORITY_MAX = 1_000_000
 LedgerTrouble = (LedgerFailing, StoreError)
 
 
@@ -61,9 +65,10 @@ class Workshop:
         self.more = True  # that there may be more to take than there was room for
         self.active: dict[int, Job] = {}
         self.stranded: dict[int, int] = {}  # put aside, with their epochs, as the ledger failed
-        self.backlog = 0
+        self.backlog = Backlog(pending_max, self.bell)
+        self.queues: dict[str, Queue] = {}  # that the log knows
         self.ended: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._payload_bytes_max, self._pending_max = payload_bytes_max, pending_max
+        self._payload_bytes_max = payload_bytes_max
         self._lease_micros = lease_micros
         self._rng = system_rng()
         self._wall = SystemClock()
@@ -84,24 +89,33 @@ class Workshop:
         """Sagas with coroutines run on *loop*."""
         self._loop = loop
 
-    def prepare_for(self, saga: Saga, value: object, saga_id: str, priority: int) -> Begin:
-        """A new saga that whoever has room for it drives."""
-        begin, _, _ = self.prepare(saga, value, saga_id, priority, own=False)
+    def keep(self, queue: Queue, *, replace: bool = False) -> None:
+        """Let the log know *queue*; raises `ValueError` when another one has its name."""
+        known = self.queues.setdefault(queue.name, queue)
+        check_queues([known, queue])
+        QueueTable(self.ledger).keep(queue, replace=replace)
+
+    def prepare_for(
+        self, saga: Saga, value: object, saga_id: str, priority: int, queue: Queue | None
+    ) -> Begin:
+        """A new saga that whoever has room for it drives; it is to be written at once."""
+        begin, _, _ = self.prepare(saga, value, saga_id, priority, own=False, queue=queue)
+        self.backlog.count_in()
         return begin
 
     def prepare(
-        self, saga: Saga, value: object, saga_id: str | None, priority: int, *, own: bool
-    ) -> tuple[Begin, Job, Turn]:
+        self, saga: Saga, value: object, saga_id: str | None, priority: int, *, own: bool,
+        queue: Queue | None = None,
+    ) -> tuple[Begin, Job, Turn]:  # fmt: skip
         """A new saga, not yet written; *own*: this engine drives it at once."""
         self.check(saga)
+        check_whole("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
         text = saga.codec.encode(
             f'the input of saga "{saga.name}"', value, bytes_max=self._payload_bytes_max
         )
         saga_id = self.new_id() if saga_id is None else saga_id
         if not saga_id or not isinstance(saga_id, str):
             raise ValueError(f"id is {saga_id!r}: give some text, or leave it out to get one")
-        if not own and self.backlog >= self._pending_max:
-            raise SagasFull(waiting=self.backlog, most=self._pending_max)
         now = self.clock.now()
         job = Job(
             saga, saga_id, text, started=now, rng=self._rng,
@@ -111,6 +125,7 @@ class Workshop:
         micros = now.nanos // 1000
         begin = Begin(
             saga_id, saga.name, saga.version, text, micros, Status.READY, 0, None, priority,
+            queue="" if queue is None else queue.name,
             locks=() if saga.locks is None else list(saga.locks(saga.codec.decode(text))),
         )  # fmt: skip
         if own:
@@ -244,7 +259,8 @@ class Workshop:
             return found
         call = parent.machine.history.attempts[parent.machine.plan.index[step.name]]
         value = parent.input_for(step, call)
-        begin, _, _ = self.prepare(step.saga, value, child_id, 0, own=False)
+        # However many wait: a saga that was begun has to come to its end.
+        begin, _, _ = self.prepare(step.saga, value, child_id, 0, own=False, queue=step.queue)
         begin.parent = parent.number
         self.ledger.commit(begin)
         self.bell.set()

@@ -10,7 +10,7 @@ from moreton.transactions.saga.ledgers.port import Begin, Write
 
 _SINGLE = (
     "begin", "rest", "claim", "release", "took-over", "interject", "signal", "define", "forget",
-    "schedule", "fire", "migrate",
+    "schedule", "fire", "migrate", "queue", "take",
 )  # fmt: skip
 
 

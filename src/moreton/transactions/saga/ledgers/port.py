@@ -32,6 +32,7 @@ class Begin:
     locks: Sequence[str] = ()
     rows: Sequence[LogRow] = ()
     reason: str = ""
+    queue: str = ""
     number: int = 0
     existed: bool = False
 
@@ -84,6 +85,7 @@ class SagaRow(NamedTuple):
     reason: str
     started: int
     ended: int | None
+    queue: str
 
 
 COLUMNS = ", ".join(SagaRow._fields)
@@ -104,6 +106,11 @@ class Change(Protocol):
     """One transaction, for tables of which both databases keep the same rows."""
 
     locking: str  # at the end of a SELECT: nobody else changes those rows until we are done
+    skipping: str  # as `locking`, without those that somebody has
+
+    def now(self, own: int) -> int:
+        """The time by which leases end: the database's, or *own* where there is one engine."""
+        ...
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of *statement*, with `?` for a value, and `@` before the name of a table."""
@@ -136,7 +143,7 @@ class Ledger(Protocol):
     def claim(
         self, owner: str, names: Sequence[tuple[str, int]], most: int, now: int
     ) -> list[SagaRow]:
-        """Take up to *most* sagas that are due, of those definitions, under a lease."""
+        """Take up to *most* sagas that are due and in no queue, of those definitions, on lease."""
         ...
 
     def renew(self, owner: str, numbers: Sequence[int]) -> None:
@@ -167,7 +174,9 @@ class Ledger(Protocol):
         """The saga with that number."""
         ...
 
-    def listed(self, *, status: Status | None, name: str | None, most: int) -> list[SagaRow]:
+    def listed(
+        self, *, status: Status | None, name: str | None, most: int, queue: str | None = None
+    ) -> list[SagaRow]:
         """The newest sagas first."""
         ...
 

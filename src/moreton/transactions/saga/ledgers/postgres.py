@@ -42,7 +42,7 @@ class PostgresLedger:
         self.where = self._reads.where
         with self._reads.held() as db, db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(%s)", (sql.SETUP_LOCK,))
-            (found,) = _one(db, "SELECT to_regclass('moreton_saga_schedules') IS NOT NULL")
+            (found,) = _one(db, "SELECT to_regclass('moreton_saga_queues') IS NOT NULL")
             if not found:
                 db.execute(sql.SCHEMA.encode(), prepare=False)
 
@@ -129,10 +129,12 @@ class PostgresLedger:
         """As `Ledger.at`."""
         return self._saga("number", number)
 
-    def listed(self, *, status: Status | None, name: str | None, most: int) -> list[SagaRow]:
+    def listed(
+        self, *, status: Status | None, name: str | None, most: int, queue: str | None = None
+    ) -> list[SagaRow]:
         """As `Ledger.listed`."""
         with self._reads.held() as db:
-            wanted = {"status": status and str(status), "name": name, "most": most}
+            wanted = {"status": status and str(status), "name": name, "queue": queue, "most": most}
             return [SagaRow(*row) for row in db.execute(sql.LISTED, wanted).fetchall()]
 
     def interject(

@@ -31,8 +31,6 @@ CREATE TABLE IF NOT EXISTS moreton_sagas (
     started bigint NOT NULL,
     ended bigint
 ) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS moreton_sagas_ready
-    ON moreton_sagas (priority DESC, number) WHERE due = 0;
 CREATE INDEX IF NOT EXISTS moreton_sagas_due ON moreton_sagas (due) WHERE due > 0;
 CREATE INDEX IF NOT EXISTS moreton_sagas_parked
     ON moreton_sagas (number) WHERE status = 'parked';
@@ -76,15 +74,39 @@ CREATE TABLE IF NOT EXISTS moreton_saga_schedules (
     last_id text NOT NULL,
     note text NOT NULL
 );
+ALTER TABLE moreton_sagas ADD COLUMN IF NOT EXISTS queue text NOT NULL DEFAULT '';
+DROP INDEX IF EXISTS moreton_sagas_ready;
+CREATE INDEX IF NOT EXISTS moreton_sagas_due_in
+    ON moreton_sagas (queue, priority DESC, number) WHERE due = 0;
+CREATE INDEX IF NOT EXISTS moreton_sagas_again
+    ON moreton_sagas (queue, priority DESC, number) WHERE due = 0 AND queue <> '' AND epoch > 1;
+CREATE INDEX IF NOT EXISTS moreton_sagas_running
+    ON moreton_sagas (queue, owner) WHERE queue <> '' AND status = 'running';
+CREATE TABLE IF NOT EXISTS moreton_saga_queues (
+    name text PRIMARY KEY,
+    at_once bigint,
+    per_engine bigint,
+    starts bigint,
+    period bigint NOT NULL,
+    paused integer NOT NULL
+);
+CREATE TABLE IF NOT EXISTS moreton_saga_queue_starts (
+    queue text NOT NULL,
+    at bigint NOT NULL,
+    number bigint NOT NULL,
+    PRIMARY KEY (queue, at, number)
+);
 """
 
 _BEGIN = """b AS (
     INSERT INTO moreton_sagas
-        (id, name, version, input, started, status, due, owner, priority, parent, reason, ended)
+        (id, name, version, input, started, status, due, owner, priority, parent, reason, ended,
+         queue)
     SELECT * FROM unnest(
         %(b_id)s::text[], %(b_name)s::text[], %(b_version)s::int[], %(b_input)s::text[],
         %(b_started)s::bigint[], %(b_status)s::text[], %(b_due)s::bigint[], %(b_owner)s::text[],
-        %(b_priority)s::int[], %(b_parent)s::bigint[], %(b_reason)s::text[], %(b_ended)s::bigint[]
+        %(b_priority)s::int[], %(b_parent)s::bigint[], %(b_reason)s::text[], %(b_ended)s::bigint[],
+        %(b_queue)s::text[]
     ) ON CONFLICT (id) DO NOTHING RETURNING id, number
 )"""
 # The lock makes several rows of one saga go in together or not at all: a decision from outside,
@@ -131,7 +153,8 @@ def write_sql(*, begins: bool, rows: bool, settles: bool) -> str:
 # Those of a lone writer: values in place of arrays halve what the driver and the planner take.
 BEGIN_LONE = (
     "INSERT INTO moreton_sagas (id, name, version, input, started, status, due, owner, priority,"
-    " parent, reason, ended) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " parent, reason, ended, queue)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " ON CONFLICT (id) DO NOTHING RETURNING number"
 )
 LOG_LONE = (
@@ -163,7 +186,7 @@ IS_BLOCKED = (
 )
 IS_DUE = (
     f"SELECT EXISTS (SELECT 1 FROM moreton_sagas WHERE due > 0 AND due <= {NOW}),"  # noqa: S608
-    " EXISTS (SELECT 1 FROM moreton_sagas WHERE due = 0)"
+    " EXISTS (SELECT 1 FROM moreton_sagas WHERE due = 0 AND queue = '')"
 )
 RIPEN = (
     "UPDATE moreton_sagas SET due = 0 WHERE number IN (SELECT number FROM moreton_sagas"  # noqa: S608
@@ -172,7 +195,8 @@ RIPEN = (
 CLAIM = (
     f"UPDATE moreton_sagas SET due = {NOW} + %s, epoch = epoch + 1, status = 'running',"  # noqa: S608
     " takeovers = takeovers + (owner IS NOT NULL)::int, owner = %s WHERE number IN ("
-    " SELECT number FROM moreton_sagas WHERE due = 0 AND name || '@' || version = ANY(%s)"
+    " SELECT number FROM moreton_sagas WHERE due = 0 AND queue = ''"
+    " AND name || '@' || version = ANY(%s)"
     " ORDER BY priority DESC, number LIMIT %s FOR UPDATE SKIP LOCKED)"
     f" RETURNING {COLUMNS}"
 )
@@ -188,5 +212,6 @@ DEFINITIONS = (
 )
 LISTED = (
     f"SELECT {COLUMNS} FROM moreton_sagas WHERE (%(status)s::text IS NULL OR status = %(status)s)"  # noqa: S608
-    " AND (%(name)s::text IS NULL OR name = %(name)s) ORDER BY number DESC LIMIT %(most)s"
+    " AND (%(name)s::text IS NULL OR name = %(name)s)"
+    " AND (%(queue)s::text IS NULL OR queue = %(queue)s) ORDER BY number DESC LIMIT %(most)s"
 )

@@ -19,9 +19,15 @@ class PostgresChange:
     """As `Change`, on *db*, within a transaction."""
 
     locking = " FOR UPDATE"
+    skipping = " FOR UPDATE SKIP LOCKED"
 
     def __init__(self, db: _Db) -> None:
         self._db = db
+
+    def now(self, own: int) -> int:
+        """As `Change.now`."""
+        del own
+        return int(self._db.execute(f"SELECT {sql.NOW}".encode()).fetchall()[0][0])
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """As `Change.execute`."""
@@ -113,7 +119,7 @@ def write_one(db: _Db, write: Write) -> None:
 
 _BEGIN_NAMES = (
     "id", "name", "version", "input", "started", "status", "due", "owner", "priority", "parent",
-    "reason", "ended",
+    "reason", "ended", "queue",
 )  # fmt: skip
 
 
@@ -121,7 +127,7 @@ def _begin_row(new: Begin) -> tuple[Any, ...]:
     ended = new.started if new.status.is_final else None
     return (
         new.id, new.name, new.version, new.input, new.started, str(new.status), new.due, new.owner,
-        new.priority, new.parent, new.reason, ended,
+        new.priority, new.parent, new.reason, ended, new.queue,
     )  # fmt: skip
 
 

@@ -66,7 +66,9 @@ class SqliteLedger:
         with self._look() as db:
             due = db.execute("SELECT 1 FROM sagas WHERE due > 0 AND due <= ? LIMIT 1", (now,))
             late = due.fetchone() is not None
-            ready = db.execute("SELECT 1 FROM sagas WHERE due = 0 LIMIT 1").fetchone()
+            ready = db.execute(
+                "SELECT 1 FROM sagas WHERE due = 0 AND queue = '' LIMIT 1"
+            ).fetchone()
         if not late and ready is None:
             return []
         known = ", ".join(["(?, ?)"] * len(names))
@@ -76,7 +78,8 @@ class SqliteLedger:
             rows = db.execute(
                 f"UPDATE sagas SET due = {FOREVER}, epoch = epoch + 1, status = 'running',"  # noqa: S608
                 " takeovers = takeovers + (owner IS NOT NULL), owner = ? WHERE number IN ("
-                f" SELECT number FROM sagas WHERE due = 0 AND (name, version) IN (VALUES {known})"
+                " SELECT number FROM sagas WHERE due = 0 AND queue = ''"
+                f" AND (name, version) IN (VALUES {known})"
                 f" ORDER BY priority DESC, number LIMIT ?) RETURNING {COLUMNS}",
                 (owner, *values, most),
             ).fetchall()
@@ -121,13 +124,16 @@ class SqliteLedger:
         """As `Ledger.at`."""
         return self._one("number", number)
 
-    def listed(self, *, status: Status | None, name: str | None, most: int) -> list[SagaRow]:
+    def listed(
+        self, *, status: Status | None, name: str | None, most: int, queue: str | None = None
+    ) -> list[SagaRow]:
         """As `Ledger.listed`."""
         with self._look() as db:
             rows = db.execute(
                 f"SELECT {COLUMNS} FROM sagas WHERE (:status IS NULL OR status = :status)"  # noqa: S608
-                " AND (:name IS NULL OR name = :name) ORDER BY number DESC LIMIT :most",
-                {"status": status, "name": name, "most": most},
+                " AND (:name IS NULL OR name = :name) AND (:queue IS NULL OR queue = :queue)"
+                " ORDER BY number DESC LIMIT :most",
+                {"status": status, "name": name, "queue": queue, "most": most},
             ).fetchall()
         return [SagaRow(*row) for row in rows]
 

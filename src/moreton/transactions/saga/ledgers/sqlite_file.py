@@ -21,7 +21,7 @@ from moreton.store.errors import (
 
 # "Moreton's sagas" cut to what SQLite's application_id holds, and the form that we can read.
 APPLICATION_ID = int.from_bytes(b"MSag", "big")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS_MAX = 5.0
 
 _SCHEMA = (
@@ -90,6 +90,29 @@ _SINCE = {
             last INTEGER,
             last_id TEXT NOT NULL,
             note TEXT NOT NULL
+        ) WITHOUT ROWID""",
+    ),
+    3: (
+        "ALTER TABLE sagas ADD COLUMN queue TEXT NOT NULL DEFAULT ''",
+        "DROP INDEX sagas_ready",
+        "CREATE INDEX sagas_ready ON sagas (queue, priority DESC, number) WHERE due = 0",
+        """CREATE INDEX sagas_again ON sagas (queue, priority DESC, number)
+            WHERE due = 0 AND queue <> '' AND epoch > 1""",
+        """CREATE INDEX sagas_running ON sagas (queue, owner)
+            WHERE queue <> '' AND status = 'running'""",
+        """CREATE TABLE saga_queues (
+            name TEXT PRIMARY KEY,
+            at_once INTEGER,
+            per_engine INTEGER,
+            starts INTEGER,
+            period INTEGER NOT NULL,
+            paused INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE saga_queue_starts (
+            queue TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (queue, at, number)
         ) WITHOUT ROWID""",
     ),
 }

@@ -13,7 +13,7 @@ from moreton.transactions.saga.ledgers.port import Advance, Begin, Settle
 
 _BEGIN = (
     "INSERT INTO sagas (id, name, version, input, started, status, due, owner, priority, parent,"
-    " reason, epoch, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)"
+    " reason, epoch, ended, queue) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
     " ON CONFLICT (id) DO NOTHING"
 )
 LOG = (
@@ -32,10 +32,14 @@ SIGNAL = "INSERT OR IGNORE INTO saga_signals VALUES (?, ?, ?)"
 class SqliteChange:
     """As `Change`, on *db*, within a transaction."""
 
-    locking = ""  # there is one writer
+    locking = skipping = ""  # there is one writer
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+
+    def now(self, own: int) -> int:
+        """As `Change.now`."""
+        return own
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """As `Change.execute`."""
@@ -54,8 +58,11 @@ def _in_sqlite(statement: str) -> str:
 def begin(db: sqlite3.Connection, new: Begin) -> None:
     """Write *new*; `existed` if its id is taken."""
     ended = new.started if new.status.is_final else None
-    values = (new.id, new.name, new.version, new.input, new.started, new.status, new.due)
-    done = db.execute(_BEGIN, (*values, new.owner, new.priority, new.parent, new.reason, ended))
+    values: tuple[object, ...] = (
+        new.id, new.name, new.version, new.input, new.started, new.status, new.due,
+    )  # fmt: skip
+    values += (new.owner, new.priority, new.parent, new.reason, ended, new.queue)
+    done = db.execute(_BEGIN, values)
     if done.rowcount != 1:
         new.existed = True
         return

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from moreton.transactions.saga.definition import Saga
 from moreton.transactions.saga.ledgers.port import Begin, Ledger
+from moreton.transactions.saga.queues.queue import Queue
 from moreton.transactions.saga.schedules.rules import Rule, stamp, utc
 from moreton.transactions.saga.schedules.schedule import Schedule
 from moreton.transactions.saga.schedules.timetable import Entry, Timetable
@@ -20,7 +21,7 @@ _BACK_MICROS_MAX = 3_600_000_000
 _FIRED_MAX = 100
 _LOOK_SECONDS = 1.0
 
-Prepare = Callable[[Saga, object, str, int], Begin]
+Prepare = Callable[[Saga, object, str, int, Queue | None], Begin]
 
 
 class Verdict(NamedTuple):
@@ -109,7 +110,7 @@ class Timekeeper:
             if callable(value):
                 value = value(utc(due))
             saga_id = f"{schedule.name}@{stamp(due)}"
-            begin = self._prepare(schedule.saga, value, saga_id, schedule.priority)
+            begin = self._prepare(schedule.saga, value, saga_id, schedule.priority, schedule.queue)
         except Exception as error:  # noqa: BLE001 - a user's function, or no room at present
             note = f"cannot begin that of {stamp(due)}, {type(error).__name__}: {error}"
             if self._troubles.get(schedule.name) != note:
