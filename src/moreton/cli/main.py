@@ -25,6 +25,7 @@ _COMMANDS = {
     "drain": ("moreton.cli.leaving.drain", "drain", "Move"),
     "rollout": ("moreton.cli.leaving.rollout", "rollout", "Move"),
     "weights": ("moreton.cli.weights", "weights", "Move"),
+    "compare": ("moreton.cli.compare", "compare", "Move"),
     "migrate": ("moreton.cli.migrate", "migrate", "Move"),
     "saga": ("moreton.cli.saga", "saga", "Look"),
     "ring": ("moreton.cli.ring", "ring", "Look"),

@@ -17,6 +17,7 @@ from moreton.controlplane.api.looks import looks_router
 from moreton.controlplane.api.parts import ApiParts
 from moreton.controlplane.api.watches import Watches
 from moreton.controlplane.api_instances import instances_router
+from moreton.controlplane.comparing.api import comparisons_router
 from moreton.controlplane.drains.api import drains_router
 from moreton.controlplane.errors import (
     DefinedInFile,
@@ -94,6 +95,7 @@ def describe(parts: ApiParts) -> FastAPI:
     app.include_router(leaving)
     app.include_router(rollouts_router(parts.rollouts))
     app.include_router(migrations_router(parts.migrations, parts.control))
+    app.include_router(comparisons_router(parts.comparisons))
     app.include_router(history_router(parts.history))
     app.include_router(limits_router(parts.settings, parts.routes, parts.limit_orders))
     app.include_router(talkers_router(parts.talkers, time.monotonic_ns))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from moreton.controlplane.api.events import Events
 from moreton.controlplane.api.notices import Notices
+from moreton.controlplane.comparing.host import Comparisons
 from moreton.controlplane.drains import Drains
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.migrations.host import Migrations
@@ -53,6 +54,7 @@ class ApiParts:
     instructions: Instructions
     rollouts: Rollouts
     migrations: Migrations
+    comparisons: Comparisons
     history: History
     is_cut_off: Callable[[], bool]
     may_run_commands: Callable[[], bool]

@@ -30,6 +30,7 @@ from moreton.controlplane.talkers.api import talker_metrics
 from moreton.envoy.admin import EnvoyDoesNotAnswer
 from moreton.envoy.bootstrap import XDS_CLUSTER
 from moreton.envoy.supervisor import EnvoySupervisor
+from moreton.gateway.compile.copies.filters import COPIES
 from moreton.gateway.compile.http import COLLECTOR
 from moreton.kernel.time import Instant, SystemClock
 
@@ -37,7 +38,7 @@ _ATTENTION_MAX = 200
 # Envoy tells of all endpoints at once, which takes it a moment when there are many.
 _EVIDENCE_KEPT = timedelta(seconds=1)
 # Clusters, and HTTP interfaces, that are not the user's.
-_OWN = frozenset({XDS_CLUSTER, COLLECTOR, "admin"})
+_OWN = frozenset({XDS_CLUSTER, COLLECTOR, COPIES, "admin"})
 
 
 def application(
@@ -54,6 +55,7 @@ def application(
         instructions=plane.instructions,
         rollouts=plane.rollouts,
         migrations=plane.migrations,
+        comparisons=plane.comparisons,
         history=plane.history,
         is_cut_off=lambda: CUT_OFF in plane.troubles.now(),
         may_run_commands=lambda: plane.settings.controlplane.command_checks,

@@ -12,12 +12,14 @@ from moreton.controlplane.api.notices import Notices
 from moreton.controlplane.assembly.discovery import Discovery
 from moreton.controlplane.assembly.sources import clash_sentence, definitions, parse_object
 from moreton.controlplane.assembly.troubles import Troubles
+from moreton.controlplane.comparing.host import Comparisons
 from moreton.controlplane.core.clashes import ClashIndex
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.drains import Drains
 from moreton.controlplane.life.asking import asked_socket
+from moreton.controlplane.life.collecting import copies_socket
 from moreton.controlplane.limits.keeping import BanKeeper
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.migrations.host import Migrations
@@ -32,7 +34,7 @@ from moreton.controlplane.rollouts import Rollouts
 from moreton.controlplane.settings import Settings
 from moreton.envoy.xds import PROXYLESS, XdsServer
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
-from moreton.gateway.core.model import Route
+from moreton.gateway.core.model import Endpoint, Route, Service
 from moreton.kernel.time import SystemClock
 from moreton.ratelimit.core.rules.values import Ban
 from moreton.ratelimit.seeing.core.board import Board
@@ -77,6 +79,7 @@ class Plane:
     instructions: Instructions = field(init=False)
     rollouts: Rollouts = field(init=False)
     migrations: Migrations = field(init=False)
+    comparisons: Comparisons = field(init=False)
     history: History = field(init=False)
     limit_orders: LimitOrders = field(init=False)
     ban_keeper: BanKeeper = field(init=False)
@@ -89,6 +92,12 @@ class Plane:
         self.instructions = Instructions(self.store)
         self.rollouts = Rollouts(self.store, self.registry, self.instructions)
         self.migrations = Migrations(self.store, self.desired, lambda: self.settings.migrations)
+        self.comparisons = Comparisons(
+            self.store,
+            lambda: self.settings.comparisons,
+            lambda: self.settings.routes,
+            endpoints=self._endpoints,
+        )
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)
         self.ban_keeper = BanKeeper(
@@ -154,6 +163,10 @@ class Plane:
         """Why *route* cannot be beside the others; empty when it can."""
         return clash_sentence(route, self.clashes.clashing(route), self.desired)
 
+    def _endpoints(self, service: str) -> Sequence[Endpoint]:
+        value = self.desired.weighted(ObjectKey(Kind.SERVICE, service))
+        return self.discovery.endpoints_of(value) if isinstance(value, Service) else ()
+
     def _publish_bans(self, bans: Iterable[Ban]) -> None:
         self.compiler.put_bans(bans)
         self.publisher.touch_all()
@@ -164,6 +177,11 @@ class Plane:
             self.clashes.put(value)
         else:
             self.clashes.remove(key.name)
+
+
+def _compiler(settings: Settings) -> GatewayCompiler:
+    asked, copied = asked_socket(settings), copies_socket(settings)
+    return GatewayCompiler(asked_at=str(asked), copied_to=str(copied))
 
 
 def put_together(
@@ -188,7 +206,7 @@ def put_together(
     registry = Registry(store)
     troubles = Troubles()
     discovery = Discovery(registry, desired, troubles=troubles, tell=tell)
-    compiler = GatewayCompiler(asked_at=str(asked_socket(settings)))
+    compiler = _compiler(settings)
     both = WithProxyless(compiler, lambda known: xds.publish(PROXYLESS, known))
     compiled = Compiled(both, discovery.endpoints_of)
     publisher = Publisher(

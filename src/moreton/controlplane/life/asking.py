@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -41,7 +41,6 @@ _AGAIN_SECONDS_MAX = 10.0
 # One that runs for so long has begun, and is no trouble any more.
 _STEADY_SECONDS = 5.0
 _COMMAND = "command"
-_WHAT = "rate limit service"
 
 
 def asked_socket(settings: Settings) -> Path:
@@ -56,11 +55,19 @@ def asks(settings: Settings) -> bool:
 
 
 @dataclass(slots=True)
-class AskedService:
-    """Keeps the service for *plane* running, whose `moreton.yaml` is *path*."""
+class Helper:
+    """Keeps a process beside *plane* running while *is_needed*, by what *command* says.
+
+    Its files in the state folder are called *name*; *what* it is, and what its absence *prevents*,
+    is for people.
+    """
 
     plane: Plane
-    path: Path
+    name: str
+    what: str
+    prevents: str
+    is_needed: Callable[[Settings], bool]
+    command: Callable[[Settings], list[str]]
     _pause: float = field(default=_AGAIN_SECONDS, init=False)
 
     async def keep(self) -> None:
@@ -74,16 +81,15 @@ class AskedService:
             if not why:
                 self._pause = _AGAIN_SECONDS
                 continue
-            prevents = "rules in scope exact go by their on_outage; it is started again"
-            self.plane.troubles.begin(_WHAT, f"{why}: {prevents}")
+            self.plane.troubles.begin(self.what, f"{why}: {self.prevents}; it is started again")
             await asyncio.sleep(self._pause)
             self._pause = min(_AGAIN_SECONDS_MAX, self._pause * 2)
 
     async def _keep_until(self, edit: asyncio.Event) -> str:
         """Keep it as the settings say until *edit*; why it ended, when it did before."""
-        if not asks(self.plane.settings):
+        if not self.is_needed(self.plane.settings):
             await self.stop()
-            self.plane.troubles.end(_WHAT)
+            self.plane.troubles.end(self.what)
             await edit.wait()
             return ""
         began = self._log.size()
@@ -94,7 +100,7 @@ class AskedService:
             done, _ = await asyncio.wait(waits, timeout=_STEADY_SECONDS, return_when=first)
             if not done:
                 self._pause = _AGAIN_SECONDS
-                self.plane.troubles.end(_WHAT)
+                self.plane.troubles.end(self.what)
                 await asyncio.wait(waits, return_when=first)
         finally:
             for one in waits:
@@ -114,15 +120,15 @@ class AskedService:
 
     @property
     def _log(self) -> LogFile:
-        return LogFile(state_of(self.plane.settings) / "limits.log")
+        return LogFile(state_of(self.plane.settings) / f"{self.name}.log")
 
     @property
     def _file(self) -> Path:
-        return state_of(self.plane.settings) / "limits.json"
+        return state_of(self.plane.settings) / f"{self.name}.json"
 
     async def _running(self) -> ProcessIdentity:
         """The one that runs as it should; one that runs otherwise is ended first."""
-        command = self._command()
+        command = self.command(self.plane.settings)
         found: Remembered | None = read_remembered(self._file)
         if found is not None and found.facts.get(_COMMAND) == "\n".join(command):
             return found.identity
@@ -138,27 +144,35 @@ class AskedService:
             write_identity(self._file, identity, {_COMMAND: "\n".join(command)})
 
         identity = spawn_orphan(command, output=log.path, errors=log.path, remember=remember)
-        _LOG.info("the rate limit service is process %d, it logs to %s", identity.pid, log.path)
+        _LOG.info("the %s is process %d, it logs to %s", self.what, identity.pid, log.path)
         return identity
 
-    def _command(self) -> list[str]:
-        settings = self.plane.settings
-        counters = settings.limits.counters
-        socket = asked_socket(settings)
-        # Without a server the counts are in the memory of the machine, and outlive the process.
-        store = counters.redis or str(socket.with_name("limits-counts"))
-        command = [sys.executable, "-m", "moreton.cli.main", "limits", "serve"]
-        command += ["--rules", str(self.path.absolute()), "--listen", f"unix:{socket}"]
-        return [*command, "--store", store, "--budget", format_duration(counters.budget)]
+
+def _limits_command(settings: Settings) -> list[str]:
+    counters = settings.limits.counters
+    socket = asked_socket(settings)
+    # Without a server the counts are in the memory of the machine, and outlive the process.
+    store = counters.redis or str(socket.with_name("limits-counts"))
+    command = [sys.executable, "-m", "moreton.cli.main", "limits", "serve"]
+    command += ["--rules", str(settings.path.absolute()), "--listen", f"unix:{socket}"]
+    return [*command, "--store", store, "--budget", format_duration(counters.budget)]
 
 
 @contextlib.asynccontextmanager
-async def asked(plane: Plane, path: Path, signals: StopSignals) -> AsyncIterator[None]:
+async def asked(plane: Plane, signals: StopSignals) -> AsyncIterator[None]:
     """Within the block the service is kept; at the end it goes on when Envoy does."""
-    service = AskedService(plane, path)
+    prevents = "rules in scope exact go by their on_outage"
+    service = Helper(plane, "limits", "rate limit service", prevents, asks, _limits_command)
+    async with helped(service, signals):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def helped(helper: Helper, signals: StopSignals) -> AsyncIterator[None]:
+    """Within the block *helper* is kept; at the end it goes on when Envoy does."""
     try:
-        async with in_background(service.keep(), name="limits"):
+        async with in_background(helper.keep(), name=helper.name):
             yield
     finally:
         if not signals.leaves(otherwise=False):
-            await service.stop()
+            await helper.stop()

@@ -149,6 +149,11 @@ async def load(
     instructions, orders = plane.instructions.follow, plane.limit_orders.follow
     await stack.enter_async_context(_following(plane, instructions, "following instructions"))
     await stack.enter_async_context(_following(plane, orders, "following bans"))
+    plane.comparisons.node = node
+    shares = plane.comparisons.follow
+    await stack.enter_async_context(_following(plane, shares, "following comparisons"))
+    copying = plane.comparisons.run(plane.compiler, plane.publisher.touch_all)
+    await stack.enter_async_context(in_background(copying, name="share copies"))
     await stack.enter_async_context(in_background(plane.ban_keeper.run(), name="keep bans"))
     await stack.enter_async_context(in_background(sharing.run(), name="share limits"))
     _follow_files(plane, state_of(settings), stack)

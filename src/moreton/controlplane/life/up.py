@@ -21,7 +21,7 @@ from moreton.controlplane.consul import bind_consul
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.dns import bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
-from moreton.controlplane.life.asking import asked
+from moreton.controlplane.life.collecting import helpers
 from moreton.controlplane.life.loading import ASSEMBLY, join_shared, load
 from moreton.controlplane.life.memory import settle_memory
 from moreton.controlplane.life.places import (
@@ -100,7 +100,7 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
         await begin_envoy(envoy, begun, signals, found=found or _envoy_runs(state))
         await loaded
         plane = await load(settings, store, binary, envoy, stack, node=_own_name(given, settings))
-        await stack.enter_async_context(asked(plane, path, signals))
+        await stack.enter_async_context(helpers(plane, signals))
         nodes = await _enter(plane, member, url, given, stack)
         await _start_programs(plane, state, stack, signals, nodes=nodes)
         if dns is not None:

@@ -27,12 +27,8 @@ class RuleModel(Section):
 
     @model_validator(mode="after")
     def _meant(self) -> Self:
-        self.as_value()
+        Rule.parse(self.path, self.treatment)
         return self
-
-    def as_value(self) -> Rule:
-        """The core's value."""
-        return Rule.parse(self.path, self.treatment, self.because)
 
 
 class CompareModel(Section):
@@ -108,7 +104,7 @@ class CompareModel(Section):
             methods=frozenset(method.upper() for method in self.methods),
             ask_twice=self.ask_twice,
             timeout=self.timeout,
-            rules=tuple(rule.as_value() for rule in self.rules),
+            rules=tuple((one.path, one.treatment, one.because) for one in self.rules),
             redact=tuple(self.redact),
             apart=frozenset(self.apart),
         )

@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from moreton.strangler.compare.core.differences import Difference, Kind, Shape
+from moreton.strangler.compare.core.noise import Learned, Noise, Verdict
 from moreton.strangler.compare.core.rules.rulebook import RULES_MAX, Rule
 from moreton.strangler.compare.errors import DifferencesUnreadable, NoSuchPair
+from moreton.strangler.compare.noise_rows import (
+    load_noise,
+    load_verdicts,
+    numbers_of,
+    save_noise,
+    say_verdict,
+)
 
 SHAPES_MAX = 10_000
 # The first show how it began, the last how it is now; those between say the same.
@@ -21,7 +29,7 @@ PAIRS_FIRST = 2
 PAIRS_LAST = 3
 SIDE_CHARS_MAX = 64 * 1024
 _BUSY_SECONDS = 10.0
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS shapes (
     id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,
@@ -31,12 +39,19 @@ CREATE TABLE IF NOT EXISTS shapes (
 CREATE TABLE IF NOT EXISTS pairs (
     id INTEGER PRIMARY KEY, shape INTEGER NOT NULL REFERENCES shapes (id), seen REAL NOT NULL,
     request TEXT NOT NULL, primary_side TEXT NOT NULL, candidate_side TEXT NOT NULL,
-    differences TEXT NOT NULL
+    differences TEXT NOT NULL, route TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS pairs_of_shape ON pairs (shape, id);
 CREATE TABLE IF NOT EXISTS rules (
     path TEXT NOT NULL, treatment TEXT NOT NULL, because TEXT NOT NULL, made REAL NOT NULL,
     PRIMARY KEY (path, treatment)
+);
+CREATE TABLE IF NOT EXISTS asked (endpoint TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS noise (
+    id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,
+    itself INTEGER NOT NULL, candidate INTEGER NOT NULL, both INTEGER NOT NULL,
+    proven INTEGER NOT NULL, said TEXT NOT NULL DEFAULT '', because TEXT NOT NULL DEFAULT '',
+    UNIQUE (endpoint, field, kind)
 );
 PRAGMA user_version = {_VERSION};
 """
@@ -64,6 +79,7 @@ class Pair:
     primary: str
     candidate: str
     differences: Sequence[Difference]
+    route: str = ""
 
 
 class Differences:
@@ -78,7 +94,8 @@ class Differences:
         self.overlooked = 0
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+            # Of one thread at a time: who has several sees to that.
+            self._file = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
             self._open()
 
     def __enter__(self) -> Self:
@@ -100,13 +117,14 @@ class Differences:
         request: str,
         primary: str,
         candidate: str,
+        route: str = "",
     ) -> None:
         """What one request to *endpoint* showed; all texts are to be redacted already."""
         sides = [text[:SIDE_CHARS_MAX] for text in (request, primary, candidate)]
         told = json.dumps([asdict(one) for one in differences])
         with self._translated(), self._file:
             for shape in dict.fromkeys(one.shape(endpoint) for one in differences):
-                self._add(shape, now.timestamp(), [*sides, told])
+                self._add(shape, now.timestamp(), [*sides, told, route])
 
     def groups(self) -> list[Group]:
         """All shapes, the most frequent first."""
@@ -131,8 +149,8 @@ class Differences:
         """The pair of id *number*; raises `NoSuchPair`."""
         with self._translated():
             row = self._file.execute(
-                "SELECT endpoint, seen, request, primary_side, candidate_side, differences "
-                "FROM pairs JOIN shapes ON shapes.id = shape WHERE pairs.id = ?",
+                "SELECT endpoint, seen, request, primary_side, candidate_side, differences, "
+                "route FROM pairs JOIN shapes ON shapes.id = shape WHERE pairs.id = ?",
                 (number,),
             ).fetchone()
         if row is None:
@@ -140,9 +158,9 @@ class Differences:
                 f"there is no pair {number} in {self._path}: nothing to show; "
                 "it was never kept, or has made room for later ones"
             )
-        endpoint, seen, request, primary, candidate, told = row
+        endpoint, seen, request, primary, candidate, told, route = row
         found = [Difference(**{**one, "kind": Kind(one["kind"])}) for one in json.loads(told)]
-        return Pair(number, endpoint, _moment(seen), request, primary, candidate, found)
+        return Pair(number, endpoint, _moment(seen), request, primary, candidate, found, route)
 
     def accept(self, path: str, treatment: str, because: str, now: datetime) -> None:
         """From now on *path* is treated so; raises `ValueError` for what cannot be meant."""
@@ -165,14 +183,54 @@ class Differences:
             ).fetchall()
         return [Rule.parse(*row) for row in rows]
 
+    def load_noise(self, noise: Noise) -> None:
+        """Let *noise* go on from what `save_noise` wrote, and from what people said."""
+        with self._translated():
+            load_noise(self._file, noise)
+
+    def save_noise(self, noise: Noise) -> None:
+        """Write down what *noise* learned; what people said stays."""
+        with self._translated(), self._file:
+            save_noise(self._file, noise)
+
+    def load_verdicts(self, noise: Noise) -> None:
+        """Let *noise* judge as people said, and no longer as they took back."""
+        with self._translated():
+            load_verdicts(self._file, noise)
+
+    def judge(self, number: int, verdict: Verdict | None, because: str) -> Shape:
+        """Judge the learned shape *number* so, whatever is learned; `None` takes that back.
+
+        Raises `NoSuchPair` if there is none of this number.
+        """
+        if verdict is not None and not because.strip():
+            raise ValueError(f"nobody will know why {number} is {verdict}; say because of what")
+        with self._translated(), self._file:
+            shape = say_verdict(self._file, number, verdict, because)
+        if shape is None:
+            raise NoSuchPair(f"nothing of the number {number} was learned; nothing was judged")
+        return shape
+
+    def learned(self) -> Sequence[tuple[int, Learned]]:
+        """All that is known of noise, with the numbers by which it is judged."""
+        noise = Noise()
+        self.load_noise(noise)
+        with self._translated():
+            numbers = numbers_of(self._file)
+        return sorted(
+            ((numbers[one.shape], one) for one in noise.learned()), key=lambda pair: pair[0]
+        )
+
     def _open(self) -> None:
         (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version not in {0, _VERSION}:
+        if version not in {0, 1, _VERSION}:
             self._file.close()
             raise self._unreadable(f"its format is {version}, and {_VERSION} is known")
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
+        if version == 1:
+            self._file.execute("ALTER TABLE pairs ADD COLUMN route TEXT NOT NULL DEFAULT ''")
+        if version != _VERSION:
             self._file.executescript(_SCHEMA)
 
     def _add(self, shape: Shape, seen: float, sides: Sequence[str]) -> None:
@@ -181,8 +239,9 @@ class Differences:
             self.overlooked += 1
             return
         self._file.execute(
-            "INSERT INTO pairs (shape, seen, request, primary_side, candidate_side, differences) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO pairs "
+            "(shape, seen, request, primary_side, candidate_side, differences, route) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (row, seen, *sides),
         )
         self._file.execute(

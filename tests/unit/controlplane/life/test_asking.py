@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from moreton.controlplane.assembly.troubles import Troubles
-from moreton.controlplane.life.asking import AskedService
+from moreton.controlplane.life.asking import Helper, asks
 from moreton.controlplane.settings import load_settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,15 @@ async def test_what_keeps_it_from_starting_is_told_and_ends_with_the_need(tmp_pa
     (tmp_path / ".moreton").touch()  # no folder, so nothing can be remembered in it
     troubles, edit = Troubles(), asyncio.Event()
     plane = SimpleNamespace(settings=load_settings(path), troubles=troubles, next_edit=lambda: edit)
-    keeping = asyncio.create_task(AskedService(cast("Plane", plane), path).keep())
+    helper = Helper(
+        cast("Plane", plane),
+        "limits",
+        "rate limit service",
+        "rules go by",
+        asks,
+        lambda _: ["true"],
+    )
+    keeping = asyncio.create_task(helper.keep())
     await until(troubles.now)
     assert "it cannot be kept, " in troubles.now()["rate limit service"]
     assert not keeping.done(), "it is tried again"

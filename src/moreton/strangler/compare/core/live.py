@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from moreton.strangler.compare.core.rules.rulebook import Rule
-
 
 class SideEffects(StrEnum):
     """What is known of a route's requests besides their answers."""
@@ -40,7 +38,7 @@ class Live:
     methods: frozenset[str] = SAFE_METHODS
     ask_twice: float = 0.1
     timeout: timedelta = timedelta(seconds=5)
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[tuple[str, str, str], ...] = ()  # path, treatment, because: as written
     redact: tuple[str, ...] = ()
     apart: frozenset[str] = frozenset()
 

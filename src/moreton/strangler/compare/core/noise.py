@@ -108,6 +108,23 @@ class Noise:
                 evidence = self._evidence[shape] = Evidence()
             evidence.add(itself=shape in ours, candidate=shape in theirs)
 
+    def asked(self, endpoint: str) -> int:
+        """How many requests to *endpoint* were learned from."""
+        return self._asked.get(endpoint, 0)
+
+    def restore(self, asked: Mapping[str, int], evidence: Mapping[Shape, Evidence]) -> None:
+        """Go on from what `kept` told."""
+        self._asked.update(asked)
+        self._evidence.update(evidence)
+
+    def kept(self) -> tuple[Mapping[str, int], Mapping[Shape, Evidence]]:
+        """What was learned, for `restore`: requests by endpoint, and evidence by shape."""
+        return self._asked, self._evidence
+
+    def unsay(self) -> None:
+        """Nothing that was said holds any more."""
+        self._said.clear()
+
     def say(self, shape: Shape, verdict: Verdict, because: str) -> None:
         """*verdict* holds for *shape* from now on, whatever is learned."""
         if shape not in self._said and len(self._said) >= SHAPES_MAX:

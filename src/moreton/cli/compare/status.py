@@ -1,0 +1,33 @@
+"""`moreton compare status`: what is compared, and what came of it."""
+
+from __future__ import annotations
+
+from moreton.cli.client import DEFAULT_CONFIG, Api, Config
+from moreton.cli.output import AsJson, print_json, print_rows
+
+
+def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Show which share of which routes is compared, or why none is, and how many differ.
+
+    [bold]Examples[/]
+
+      moreton compare status
+    """
+    found = Api.find(config).get("/v1/comparisons")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            each["route"],
+            each["candidate"],
+            f"{each['share'] * 100:g}%",
+            *(str(each["counts"][key]) for key in _COUNTS),
+            each["trouble"],
+        ]
+        for each in found
+    ]
+    print_rows(["route", "candidate", "share", *_COUNTS, ""], rows, empty="nothing is compared")
+
+
+_COUNTS = ("compared", "different", "undecided", "unanswered", "dropped", "skipped")

@@ -1,0 +1,209 @@
+"""What becomes of one request that was shown: skipped, or asked, compared and told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from itertools import count
+from urllib.parse import parse_qsl, urlencode
+
+from moreton.envoy.core.copies import COPY_HEADER, EFFECTS_HEADER, Shown
+from moreton.kernel.rng import Rng
+from moreton.strangler.compare.comparer import compare
+from moreton.strangler.compare.core.answers import Answer
+from moreton.strangler.compare.core.content import Form
+from moreton.strangler.compare.core.counts import Counts
+from moreton.strangler.compare.core.differences import ABSENT, Comparison, Difference, Kind
+from moreton.strangler.compare.core.documents import Place, Task
+from moreton.strangler.compare.core.live import SideEffects
+from moreton.strangler.compare.core.noise import ASKED_MIN, Verdict
+from moreton.strangler.compare.core.questions import Question, endpoint_of, rewritten
+from moreton.strangler.compare.core.redaction import Mark, Redactor
+from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
+from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
+from moreton.strangler.compare.serving.asking import Asker, NoAnswer
+from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.written import write_answer
+
+_SAFE = "safe"
+_SKIPPED = Counts(skipped=1)
+_SAME = Counts(compared=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A task with what follows from it: rules and redaction."""
+
+    task: Task
+    rules: Rulebook
+    redactor: Redactor
+
+    @classmethod
+    def of(cls, task: Task, accepted: Iterable[Rule], mark: Mark) -> Ready:
+        """*task*, whose rules come after the defaults, and what was *accepted* after those."""
+        own = [Rule.parse(*one) for one in task.live.rules]
+        # What the gateway's filter takes out, the copy's answer still has.
+        more = [Rule.parse(f"header:{EFFECTS_HEADER}", "ignore", "is for the collector")]
+        rules = Rulebook([*DEFAULT_RULES, *more, *own, *accepted])
+        return cls(task, rules, Redactor(mark, task.live.redact))
+
+
+class Judge:
+    """Judges requests from any number of threads; what differs goes to *keeper*."""
+
+    def __init__(self, asker: Asker, keeper: Keeper, rng: Rng) -> None:
+        self._asker = asker
+        self._keeper = keeper
+        self._rng = rng
+        self._turns = count()
+        self._lock = threading.Lock()
+
+    def judge(self, shown: Shown, ready: Ready) -> Counts:
+        """Compare, unless it must not be copied; what it counts as."""
+        endpoint = _permitted(shown, ready.task)
+        if endpoint is None:
+            return _SKIPPED
+        primary = Answer(
+            shown.status, shown.answer_headers, shown.answer_body, complete=shown.answer_complete
+        )
+        asked = _Asked(self._asker, ready.task, shown, next(self._turns))
+        candidate = asked.candidate()
+        if isinstance(candidate, NoAnswer):
+            found = [Difference("status", Kind.MISSING, str(primary.status), ABSENT)]
+            self._tell(ready, shown, endpoint, found, primary=primary, candidate=candidate.why)
+            return Counts(compared=1, different=1, unanswered=1)
+        difference = compare(primary, candidate, ready.rules)
+        self._learn(endpoint, ready, asked, primary, difference)
+        if not difference:
+            return _SAME
+        sorted_ = self._keeper.sort(endpoint, difference.differences)
+        kept = sorted_[Verdict.KEEP]
+        if not kept:
+            return Counts(compared=1, undecided=int(bool(sorted_[Verdict.UNDECIDED])))
+        kept = _lasting(asked, ready, primary, candidate, kept)
+        if not kept:
+            return _SAME
+        side = write_answer(candidate, ready.redactor)
+        self._tell(ready, shown, endpoint, kept, primary=primary, candidate=side)
+        return Counts(compared=1, different=1)
+
+    def _learn(
+        self, endpoint: str, ready: Ready, asked: _Asked, primary: Answer, found: Comparison
+    ) -> None:
+        """Ask the primary again, of every request at first, to see where it differs from itself."""
+        share = ready.task.live.ask_twice
+        with self._lock:
+            chosen = share > 0 and (
+                self._rng.random() < share or self._keeper.asked(endpoint) < ASKED_MIN
+            )
+        if not chosen:
+            return
+        again = asked.primary()
+        if isinstance(again, Answer):
+            self._keeper.learn(endpoint, compare(primary, again, ready.rules), found)
+
+    def _tell(
+        self,
+        ready: Ready,
+        shown: Shown,
+        endpoint: str,
+        found: Sequence[Difference],
+        *,
+        primary: Answer,
+        candidate: str,
+    ) -> None:
+        self._keeper.add(
+            endpoint,
+            [ready.redactor.difference(one) for one in found],
+            datetime.now(UTC),
+            request=f"{shown.method} {_redacted(shown.target, ready.redactor)}",
+            primary=write_answer(primary, ready.redactor),
+            candidate=candidate,
+            route=shown.route,
+        )
+
+
+class _Asked:
+    """The services that are asked of one request; *turn* spreads questions over their places."""
+
+    def __init__(self, asker: Asker, task: Task, shown: Shown, turn: int) -> None:
+        self._asker = asker
+        self._task = task
+        self._shown = shown
+        self._turn = turn
+
+    def candidate(self) -> Answer | NoAnswer:
+        return self._ask(self._task.candidate, "candidate")
+
+    def primary(self) -> Answer | NoAnswer:
+        return self._ask(self._task.primary, "primary")
+
+    def _ask(self, places: Sequence[Place], whom: str) -> Answer | NoAnswer:
+        if not places:
+            return NoAnswer("it has no instance")
+        shown, how = self._shown, self._task.rewriting
+        question = Question(
+            shown.method,
+            how.target(shown.target),
+            rewritten(shown.headers, shown.host, how, (COPY_HEADER, whom)),
+            shown.body,
+        )
+        place = places[self._turn % len(places)]
+        return self._asker.ask(place, question, self._task.live.timeout.total_seconds())
+
+
+def _permitted(shown: Shown, task: Task) -> str | None:
+    """The endpoint of *shown*; `None` if it must not be copied."""
+    live = task.live
+    endpoint = endpoint_of(shown.method, shown.target)
+    effects = dict(shown.answer_headers).get(EFFECTS_HEADER, "")
+    word, _, rest = effects.partition(";")
+    told = rest.partition('route="')[2].rpartition('"')[0]
+    permitted = {
+        SideEffects.NONE: True,
+        SideEffects.RECORDED: word.strip() == _SAFE,
+        SideEffects.UNKNOWN: False,
+    }[live.side_effects]
+    cookies = {part.partition("=")[0].strip() for part in shown.header("cookie").split(";") if part}
+    fit = (
+        permitted
+        and shown.service in {live.primary, ""}
+        and shown.method in live.methods
+        and shown.body_complete
+        and shown.status not in {0, HTTPStatus.SWITCHING_PROTOCOLS}
+        and not shown.header(COPY_HEADER)
+        and not cookies & live.apart
+    )
+    return (told or endpoint) if fit else None
+
+
+def _lasting(
+    asked: _Asked, ready: Ready, primary: Answer, candidate: Answer, found: list[Difference]
+) -> list[Difference]:
+    """Those of *found* that are there again when both are asked once more.
+
+    What changed meanwhile, and what the primary says otherwise now, is nobody's fault. A candidate
+    that fails is told of at once: it may fail one time in ten.
+    """
+    failed = candidate.status >= HTTPStatus.INTERNAL_SERVER_ERROR > primary.status
+    if failed:
+        return found
+    after = asked.primary() if ready.task.live.ask_twice else primary
+    again = asked.candidate()
+    if isinstance(after, NoAnswer) or isinstance(again, NoAnswer):
+        return found
+    moved = {one.shape("") for one in compare(primary, after, ready.rules).differences}
+    there = {one.shape("") for one in compare(after, again, ready.rules).differences}
+    return [one for one in found if one.shape("") in there - moved]
+
+
+def _redacted(target: str, redactor: Redactor) -> str:
+    path, mark, query = target.partition("?")
+    if not query:
+        return target
+    content = redactor.content(Form(parse_qsl(query, keep_blank_values=True)))
+    assert isinstance(content, Form)
+    return f"{path}{mark}{urlencode(list(content.fields))}"

@@ -1,0 +1,76 @@
+"""What a collector knows and finds, kept in its file; for all of its threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from moreton.strangler.compare.core.differences import Comparison, Difference
+from moreton.strangler.compare.core.noise import Noise, Verdict
+from moreton.strangler.compare.core.rules.rulebook import Rule
+from moreton.strangler.compare.sqlite import Differences
+
+
+class Keeper:
+    """Noise and differences, one thread at a time; both outlive the process in the file *path*."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._differences = Differences(path)
+        self._noise = Noise()
+        self._differences.load_noise(self._noise)
+
+    def sort(
+        self, endpoint: str, found: Iterable[Difference]
+    ) -> Mapping[Verdict, list[Difference]]:
+        """*found* by what is to be done with them."""
+        with self._lock:
+            return self._noise.sort(endpoint, found)
+
+    def asked(self, endpoint: str) -> int:
+        """How often the primary was asked *endpoint* twice."""
+        with self._lock:
+            return self._noise.asked(endpoint)
+
+    def learn(self, endpoint: str, itself: Comparison, candidate: Comparison) -> None:
+        """One request of which the primary was asked twice."""
+        with self._lock:
+            self._noise.learn(endpoint, itself, candidate)
+
+    def add(
+        self,
+        endpoint: str,
+        found: Sequence[Difference],
+        now: datetime,
+        *,
+        request: str,
+        primary: str,
+        candidate: str,
+        route: str,
+    ) -> None:
+        """What one request showed; all texts are redacted already."""
+        with self._lock:
+            self._differences.add(
+                endpoint,
+                found,
+                now,
+                request=request,
+                primary=primary,
+                candidate=candidate,
+                route=route,
+            )
+
+    def save(self) -> Sequence[Rule]:
+        """Write down what was learned, and take what people said: the rules they accepted."""
+        with self._lock:
+            self._differences.save_noise(self._noise)
+            self._differences.load_verdicts(self._noise)
+            return self._differences.rules()
+
+    def close(self) -> None:
+        """Write down what was learned, and let go of the file."""
+        with self._lock:
+            self._differences.save_noise(self._noise)
+            self._differences.close()
