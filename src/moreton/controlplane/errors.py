@@ -130,8 +130,8 @@ class UnknownObject(ControlPlaneError):
 
     code = "unknown-object"
 
-    def __init__(self, *, what: str, similar: str = "") -> None:
-        hint = f"did you mean {similar}?" if similar else "see `moreton status` for what there is"
+    def __init__(self, *, what: str, similar: str = "", listing: str = "moreton status") -> None:
+        hint = f"did you mean {similar}?" if similar else f"see `{listing}` for what there is"
         super().__init__(f"{what} is not defined, so there is nothing to show or change; {hint}")
 
 

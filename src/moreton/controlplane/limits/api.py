@@ -108,7 +108,7 @@ def limits_router(
         """A key begins anew, in services within seconds; 422 for a limit that gateways keep."""
         rule = settings().limits.rules.get(body.rule)
         if rule is None:
-            raise UnknownObject(what=f'limit "{body.rule}"')
+            raise UnknownObject(what=f'limit "{body.rule}"', listing="moreton limits list")
         if rule.at is Place.GATEWAY:
             raise ObjectNotValid(_at_gateways(rule))
         found = await orders.reset(body.rule, body.key)

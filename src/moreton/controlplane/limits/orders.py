@@ -90,7 +90,7 @@ class LimitOrders:
         except ValueError as error:
             raise ObjectNotValid(f"who: {error}") from error
         if not await self._store.delete(_BANS + ban.who.encode()):
-            raise UnknownObject(what=f"a ban of {ban.who}")
+            raise UnknownObject(what=f"a ban of {ban.who}", listing="moreton limits bans")
         return ban
 
     async def reset(self, rule: str, key: str) -> Reset:
