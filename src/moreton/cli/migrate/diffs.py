@@ -1,0 +1,243 @@
+"""`moreton migrate diffs`: in what a candidate's answers differ, and what counts of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from moreton.cli.arguments import write_file
+from moreton.cli.client import DEFAULT_CONFIG, Config, state_folder
+from moreton.cli.output import AsJson, print_json, print_line, print_rows
+
+if TYPE_CHECKING:
+    from moreton.strangler.compare import Differences
+    from moreton.strangler.compare.core.rules.rulebook import Rule
+
+_SECONDS_MAX = 30.0
+_VERDICTS = ("keep", "noise", "learned")
+
+
+@dataclass(frozen=True, slots=True)
+class _Out:
+    """For people; a document is printed at the end, and nothing else beside it."""
+
+    as_json: bool
+
+    def say(self, text: str) -> None:
+        if not self.as_json:
+            print_line(text)
+
+    def table(self, columns: list[str], rows: list[list[str]], empty: str) -> None:
+        if not self.as_json:
+            print_rows(columns, rows, empty=empty)
+
+
+def diffs(  # noqa: PLR0913 - one option for each thing to do
+    *,
+    group: Annotated[bool, typer.Option("--group", help="By shape, the default.")] = True,
+    show: Annotated[int | None, typer.Option(metavar="ID", help="Both sides of a pair.")] = None,
+    accept: Annotated[
+        str, typer.Option(metavar="PATH", help="Treat this path so from now on; see --as.")
+    ] = "",
+    treatment: Annotated[str, typer.Option("--as", help="How, with --accept.")] = "ignore",
+    because: Annotated[str, typer.Option(help="Why, with --accept and --judge.")] = "",
+    learned: Annotated[bool, typer.Option("--learned", help="What is taken for noise.")] = False,
+    judge: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Judge what was learned: see --verdict.")
+    ] = None,
+    verdict: Annotated[
+        str, typer.Option(metavar="keep|noise|learned", help="So, with --judge.")
+    ] = "noise",
+    replay: Annotated[
+        int | None, typer.Option(metavar="ID", help="Ask again at --at, and compare.")
+    ] = None,
+    at: Annotated[str, typer.Option(metavar="URL", help="The candidate, with --replay.")] = "",
+    export: Annotated[
+        int | None, typer.Option(metavar="ID", help="A pytest case of a pair; see --to.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Where, with --export.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show in what a candidate's answers differ from the application's, and decide what counts.
+
+    Reads this node's file of differences; needs nothing running.
+
+    [bold]Examples[/]
+
+      moreton migrate diffs
+
+      moreton migrate diffs --show 17
+
+      moreton migrate diffs --accept '$.items[*].updated_at' --because "is now"
+
+      moreton migrate diffs --replay 17 --at http://127.0.0.1:8001
+    """
+    from moreton.strangler.compare import Differences  # noqa: PLC0415 - help needs it not
+
+    file = _file(config)
+    if not file.exists():
+        raise typer.BadParameter(f"{file} is not there: nothing was compared yet")
+    out = _Out(as_json)
+    with Differences(file) as differences:
+        if accept:
+            found: Any = _accept(out, differences, accept, treatment, because)
+        elif judge is not None:
+            found = _judge(out, differences, judge, verdict, because)
+        elif show is not None:
+            found = _show(out, differences, show)
+        elif replay is not None:
+            found = _replay(out, differences, replay, _place(at), config)
+        elif export is not None:
+            found = _export(out, differences, export, to)
+        elif learned:
+            found = _learned(out, differences)
+        else:
+            assert group, "the only way to show them all"
+            found = _groups(out, differences)
+    if as_json:
+        print_json(found)
+
+
+def _groups(out: _Out, differences: Differences) -> list[dict[str, Any]]:
+    found = [
+        {
+            "endpoint": one.shape.endpoint,
+            "field": one.shape.field,
+            "kind": one.shape.kind.value,
+            "count": one.count,
+            "first_seen": one.first_seen.isoformat(timespec="seconds"),
+            "last_seen": one.last_seen.isoformat(timespec="seconds"),
+            "pairs": list(one.pairs),
+        }
+        for one in differences.groups()
+    ]
+    columns = ["endpoint", "field", "kind", "count", "first_seen", "last_seen", "pairs"]
+    out.table(columns, [[_cell(one[key]) for key in columns] for one in found], "no differences")
+    return found
+
+
+def _show(out: _Out, differences: Differences, number: int) -> dict[str, Any]:
+    pair = differences.pair(number)
+    found = {**asdict(pair), "seen": pair.seen.isoformat()}
+    for key in ("route", "endpoint", "seen", "request"):
+        out.say(f"{key}: {found[key]}")
+    rows = [[one.path, one.kind.value, one.primary, one.candidate] for one in pair.differences]
+    out.table(["path", "kind", "primary", "candidate"], rows, "")
+    out.say(f"primary: {pair.primary}")
+    out.say(f"candidate: {pair.candidate}")
+    return found
+
+
+def _accept(
+    out: _Out, differences: Differences, path: str, treatment: str, because: str
+) -> dict[str, Any]:
+    try:
+        differences.accept(path, treatment, because, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    out.say(f"{path}: {treatment} from now on, because {because}")
+    return {"path": path, "treatment": treatment, "because": because}
+
+
+def _judge(
+    out: _Out, differences: Differences, number: int, word: str, because: str
+) -> dict[str, Any]:
+    from moreton.strangler.compare import Verdict  # noqa: PLC0415 - as above
+
+    if word not in _VERDICTS:
+        raise typer.BadParameter(f"{word!r} is no verdict; write one of {', '.join(_VERDICTS)}")
+    try:
+        shape = differences.judge(number, None if word == "learned" else Verdict(word), because)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    out.say(f"{shape.endpoint} {shape.field} {shape.kind}: {word}")
+    return {**shape._asdict(), "verdict": word}
+
+
+def _learned(out: _Out, differences: Differences) -> list[dict[str, Any]]:
+    found = [
+        {
+            "number": number,
+            **one.shape._asdict(),
+            "verdict": one.verdict.value,
+            "asked": one.asked,
+            **asdict(one.evidence),
+            "because": one.because,
+        }
+        for number, one in differences.learned()
+    ]
+    columns = ["number", "endpoint", "field", "kind", "verdict", "because"]
+    rows = [[_cell(one[key]) for key in columns] for one in found]
+    out.table(columns, rows, "nothing was learned yet")
+    return found
+
+
+def _replay(
+    out: _Out, differences: Differences, number: int, place: tuple[str, int], config: Path
+) -> dict[str, Any]:
+    from moreton.strangler.compare import DEFAULT_RULES, Redactor, Rulebook  # noqa: PLC0415 - above
+    from moreton.strangler.compare.core.questions import Question  # noqa: PLC0415 - as above
+    from moreton.strangler.compare.serving.asking import Asker, NoAnswer  # noqa: PLC0415 - as above
+    from moreton.strangler.compare.serving.collector import mark_of  # noqa: PLC0415 - as above
+    from moreton.strangler.compare.written import compare_again  # noqa: PLC0415 - as above
+
+    pair = differences.pair(number)
+    method, _, target = pair.request.partition(" ")
+    headers = [("host", f"{place[0]}:{place[1]}"), ("x-moreton-copy", "candidate")]
+    answer = Asker().ask(place, Question(method, target, headers), _SECONDS_MAX)
+    if isinstance(answer, NoAnswer):
+        raise typer.BadParameter(f"{place[0]}:{place[1]} gives no answer, {answer.why}")
+    rules = Rulebook([*DEFAULT_RULES, *_own_rules(config), *differences.rules()])
+    found = compare_again(pair.primary, answer, Redactor(mark_of(_file(config))), rules)
+    if not found:
+        out.say(f"{pair.request}: the same now")
+    if found:
+        rows = [[one.path, one.kind.value, one.primary, one.candidate] for one in found.differences]
+        out.table(["path", "kind", "primary", "candidate"], rows, "")
+    return {"request": pair.request, "differences": [asdict(one) for one in found.differences]}
+
+
+def _export(out: _Out, differences: Differences, number: int, to: Path | None) -> dict[str, Any]:
+    from moreton.strangler.compare.exporting import as_pytest  # noqa: PLC0415 - as above
+
+    text = as_pytest(differences.pair(number))
+    if to is not None:
+        write_file("--to", to, text)
+        out.say(f"{to}: a test of pair {number}")
+    else:
+        out.say(text)
+    return {"pair": number, "file": None if to is None else str(to), "test": text}
+
+
+def _file(config: Path) -> Path:
+    return state_folder(config) / "compare" / "differences.sqlite"
+
+
+def _own_rules(config: Path) -> list[Rule]:
+    """Those of moreton.yaml; none when it cannot be read."""
+    from moreton.config import ConfigRefused  # noqa: PLC0415 - 0.2 s
+    from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - as above
+    from moreton.strangler.compare import Rule  # noqa: PLC0415 - as above
+
+    try:
+        comparisons = load_settings(config).comparisons.values()
+    except (ConfigRefused, OSError):
+        return []
+    return [Rule.parse(*one) for live in comparisons for one in live.rules]
+
+
+def _place(at: str) -> tuple[str, int]:
+    parts = urlsplit(at)
+    if parts.scheme != "http" or not parts.hostname:
+        raise typer.BadParameter(f"--at: {at!r} is no address; write one like http://127.0.0.1:80")
+    return parts.hostname, parts.port or 80
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,84 @@
+"""What people see of differences, and what they say of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from moreton.cli.exits import Exit
+from moreton.cli.main import application
+from moreton.strangler.compare import (
+    Answer,
+    Comparison,
+    Difference,
+    Differences,
+    Kind,
+    Noise,
+    Redactor,
+    Verdict,
+)
+from moreton.strangler.compare.written import write_answer
+
+PRICE = Difference("$.items[3].price", Kind.VALUE, "9.99", "999")
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+ANSWER = Answer(200, [("content-type", "application/json")], b'{"price": 9.99}')
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moreton.yaml").write_text("version: 1\n")
+    path = tmp_path / ".moreton" / "compare" / "differences.sqlite"
+    kept = write_answer(ANSWER, Redactor(str))
+    noise = Noise()
+    noise.learn("GET /items", Comparison((PRICE,)), Comparison((PRICE,)))
+    with Differences(path) as differences:
+        texts = {"request": "GET /items", "primary": kept, "candidate": kept, "route": "all"}
+        differences.add("GET /items", [PRICE], NOW, **texts)
+        differences.save_noise(noise)
+    return path
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(application(("migrate",)), ("migrate", "diffs", *words))
+
+
+def said(*words: str) -> Any:
+    result = call(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.usefixtures("file")
+def test_differences_are_shown_by_shape_and_one_by_one() -> None:
+    (group,) = said()
+    assert (group["endpoint"], group["field"]) == ("GET /items", "$.items[*].price")
+    pair = said("--show", str(group["pairs"][0]))
+    assert pair["differences"][0]["candidate"] == "999"
+    assert "def test_" in said("--export", str(pair["id"]))["test"]
+
+
+def test_what_is_accepted_and_judged_is_kept_with_its_reason(file: Path) -> None:
+    said("--accept", "$.items[*].price", "--because", "rounded")
+    (one,) = said("--learned")
+    assert one["verdict"] == "noise"
+    judging = ["--judge", str(one["number"]), "--verdict", "keep", "--because", "prices count"]
+    said(*judging)
+    with Differences(file) as differences:
+        assert [rule.because for rule in differences.rules()] == ["rounded"]
+        ((_, learned),) = differences.learned()
+    assert (learned.verdict, learned.because) == (Verdict.KEEP, "prices count")
+
+
+def test_there_is_nothing_to_show_before_anything_was_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call()
+    assert result.exit_code == Exit.USAGE
+    assert "nothing was compared" in " ".join(result.output.replace("│", "").split())
