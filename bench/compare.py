@@ -1,6 +1,6 @@
 """How many pairs of answers one core compares in a second: 10 KB of JSON, alike and otherwise.
 
-There is no peer yet, and no traffic: what comparing costs the user's path is not measured here.
+Then what it costs those who ask, with every request copied; see `compare_path`. There is no peer.
 Seconds are of the processor, and the fastest round counts: what else runs can only slow it down.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.compare_path import user_path
 from bench.report import Result
 from moreton.strangler.compare import DEFAULT_RULES, Answer, Rule, Rulebook, compare
 
@@ -33,15 +34,17 @@ def run(*, quick: bool, console: Console) -> Result:
         console.print(f"round {number + 1} of {_ROUNDS}", style="dim")
         for name, candidate in cases.items():
             found[name].append(_per_second(primary, candidate, pairs))
-    ours = {name: round(max(values)) for name, values in found.items()}
+    ours: dict[str, float | int] = {name: round(max(values)) for name, values in found.items()}
+    path = user_path(quick=quick, console=console)
     return Result(
         bench="compare",
         unit=f"comparisons/s of a core, {len(primary.body):,} bytes of JSON",
-        ours=ours,
+        ours={**ours, **path.ours},
         checks={
             f"{name}: {_PER_SECOND_MIN:,} a second": value >= _PER_SECOND_MIN
             for name, value in ours.items()
-        },
+        }
+        | path.checks,
     )
 
 
