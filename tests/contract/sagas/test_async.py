@@ -6,7 +6,19 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from moreton.transactions.saga import Declined, Run, Saga, Sagas, Status, parallel, pivot, step
+import pytest
+
+from moreton.transactions.saga import (
+    Declined,
+    Run,
+    Saga,
+    Sagas,
+    Signal,
+    Status,
+    parallel,
+    pivot,
+    step,
+)
 from support.saga_shop import QUICK
 
 PATIENCE = timedelta(seconds=30)
@@ -97,3 +109,16 @@ async def test_coroutine_is_cancelled_when_its_time_is_over_and_undone(url: str)
     async with Sagas(url, saga) as sagas:
         assert (await sagas.run_async(saga)).status is Status.COMPENSATED
     assert seen == ["cancelled"] * 3 + ["undone"]
+
+
+async def test_coroutines_that_wait_take_no_thread_from_others(url: str) -> None:
+    saga = Saga("asked", Signal("go"))
+    async with Sagas(url, saga) as sagas:
+        handles = [await sagas.start_async(saga) for _ in range(40)]
+        waits = [asyncio.create_task(handle.wait_async(PATIENCE)) for handle in handles]
+        with pytest.raises(TimeoutError, match="it goes on; wait longer"):
+            await handles[0].wait_async(timedelta(milliseconds=1))
+        for handle in handles:
+            async with asyncio.timeout(20):
+                await asyncio.to_thread(sagas.signal, handle.id, "go")
+        assert all(await asyncio.gather(*waits))
