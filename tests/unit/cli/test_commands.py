@@ -47,7 +47,7 @@ def test_command_has_help_with_examples(name: str) -> None:
 
 
 # They run until stopped, or print what is for a program anyway.
-WITHOUT_JSON = {"up", "run", "limits serve", "outbox relay", "outbox schema"}
+WITHOUT_JSON = {"up", "run", "compare serve", "limits serve", "outbox relay", "outbox schema"}
 
 
 def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
