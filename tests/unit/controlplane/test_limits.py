@@ -127,7 +127,9 @@ async def test_a_ban_is_kept_listed_and_taken_back(plane: Plane) -> None:
     ]
     await plane.change("DELETE", "/v1/limits/bans?who=192.0.2.7")
     assert len((await plane.ask("GET", "/v1/limits/bans")).json()) == 1
-    assert (await plane.ask("DELETE", "/v1/limits/bans?who=192.0.2.7")).status_code == 404
+    gone = await plane.ask("DELETE", "/v1/limits/bans?who=192.0.2.7")
+    assert gone.status_code == 404
+    assert "see `moreton limits bans`" in gone.json()["detail"]
     in_file = await plane.ask("DELETE", "/v1/limits/bans?who=198.51.100.0/24")
     assert in_file.status_code == 409
     assert "moreton.yaml:7:10" in in_file.json()["detail"]

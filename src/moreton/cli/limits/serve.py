@@ -31,6 +31,10 @@ def serve(  # noqa: PLR0913 - one option for each property of the service
         Path | None,
         typer.Option(metavar="FILE", help="A moreton.yaml whose rules in scope exact are held."),
     ] = None,
+    last_good: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the good rules here, for a start with bad ones."),
+    ] = None,
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where Envoys ask; unix:/PATH for a socket.")
     ] = "127.0.0.1:8081",
@@ -112,6 +116,7 @@ def serve(  # noqa: PLR0913 - one option for each property of the service
         processes,
         metrics,
         rules=rules,
+        last_good=last_good,
         merge=merge_domains,
         away=_away(on_outage),
         budget=_budget(budget),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moreton.config import ConfigRefused, Fault
-from moreton.config.document import files_of
+from moreton.config.document import Document, files_of, load_document
 from moreton.ratelimit.rls.core.tree import Away, Node
 from moreton.ratelimit.rls.imports import load
 from moreton.ratelimit.rls.stores import Store
@@ -67,23 +69,45 @@ class Followed:
 class FollowedRules:
     """The rules of *path*, a `moreton.yaml` or a folder, that gateways ask for.
 
-    Only its sections about limits are looked at.
+    Only its sections about limits are looked at. What was good last is kept in the file
+    *last_good*, where there is to be one, for a process that begins while *path* is bad.
     """
 
     path: Path
     store: Store
+    last_good: Path | None = None
     refused: int = 0
     loaded: int = 0
     _seen: Seen = ()
 
     def read(self) -> ExactRules:
         """The rules as they are; raises `ConfigRefused`."""
+        self._seen = _seen(self.path)
+        document = load_document(self.path)
+        found = self._rules(document)
+        self.loaded += 1
+        self._keep(document)
+        return found
+
+    def begin(self) -> ExactRules:
+        """As `read`; while that is refused, the rules that were good last."""
+        try:
+            return self.read()
+        except ConfigRefused as refused:
+            found = self._kept()
+            if found is None:
+                raise
+            self.refused += 1
+            _log.error("%s; the rules that were good last are held", refused.faults[0])
+            return found
+
+    def _rules(self, document: Document) -> ExactRules:
         # Loaded late: who serves descriptors alone needs no models of rules.
-        from moreton.ratelimit.config import load_limits  # noqa: PLC0415 - as above
+        from moreton.ratelimit.config.loading import read_limits  # noqa: PLC0415 - as above
         from moreton.ratelimit.rls.exact import ExactRules  # noqa: PLC0415 - as above
 
-        self._seen = _seen(self.path)
-        found = ExactRules(load_limits(self.path))
+        folder = self.path if self.path.is_dir() else self.path.parent
+        found = ExactRules(read_limits(document, folder))
         for threshold in found.thresholds():
             if threshold.limit is None:
                 continue
@@ -91,8 +115,26 @@ class FollowedRules:
                 self.store.check(threshold.limit)
             except TypeError as error:
                 raise ConfigRefused([Fault(str(error), "take another limit")]) from error
-        self.loaded += 1
         return found
+
+    def _keep(self, document: Document) -> None:
+        if self.last_good is None:
+            return
+        making = self.last_good.with_name(f"{self.last_good.name}.{os.getpid()}")
+        try:
+            making.touch(mode=0o600)  # it may hold keys of clients
+            making.write_text(json.dumps(document.data, default=str))
+            making.replace(self.last_good)
+        except OSError as error:
+            _log.warning("the good rules cannot be kept in %s: %s", self.last_good, error)
+
+    def _kept(self) -> ExactRules | None:
+        if self.last_good is None or not self.last_good.is_file():
+            return None
+        try:
+            return self._rules(load_document(self.last_good))
+        except ConfigRefused:
+            return None
 
     def read_if_changed(self) -> ExactRules | None:
         """As `read`, when a file is another one than before; `None` for what is refused, too."""

@@ -22,7 +22,8 @@ DEFAULT_LISTEN = "127.0.0.1:8081"
 class Plan:
     """*path* has the descriptors, *listen* where Envoys ask, *store* where the counts are.
 
-    *rules* is a `moreton.yaml` whose rules in scope exact are held for its gateways.
+    *rules* is a `moreton.yaml` whose rules in scope exact are held for its gateways; in *last_good*
+    they are kept for a start with bad ones.
 
     A store is an address of Redis, a path of a file that processes of this machine share, or empty:
     then in this process, or among the *processes* if they are several. *pages* is where metrics and
@@ -35,6 +36,7 @@ class Plan:
     processes: int = 1
     pages: str = ""
     rules: Path | None = None
+    last_good: Path | None = None
     merge: bool = False
     away: Away | None = None
     budget: timedelta = timedelta(milliseconds=50)

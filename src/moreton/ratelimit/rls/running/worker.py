@@ -41,9 +41,9 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
     followed = Followed(plan.path, plan.merge, plan.away)
     store = open_store(plan)
     service = RateLimitService(followed.read(), store, plan.answering)
-    rules = None if plan.rules is None else FollowedRules(plan.rules, store)
+    rules = None if plan.rules is None else FollowedRules(plan.rules, store, plan.last_good)
     if rules is not None:
-        service.rules = rules.read()
+        service.rules = rules.begin()
     server = RateLimitServer(service, shares_port=plan.processes > 1)
     address = _address(plan.listen, number)
     port = server.listen(address)

@@ -37,7 +37,7 @@ def run(plan: Plan, say: Say) -> None:
     Followed(plan.path, plan.merge, plan.away).read()
     store = open_store(plan)
     if plan.rules is not None:
-        FollowedRules(plan.rules, store).read()
+        FollowedRules(plan.rules, store, plan.last_good).begin()
     _check_free(plan.listen)
     _Crew(plan, say).run()
 
