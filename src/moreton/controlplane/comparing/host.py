@@ -14,12 +14,14 @@ from moreton.controlplane.comparing.records import (
     counts_prefix,
     decode_counts,
     encode_counts,
+    sampling,
     share_from,
 )
 from moreton.gateway.core.model import Address, Endpoint, Route
 from moreton.kernel.patterns import PathKind
 from moreton.kernel.time import Clock, Instant, SystemClock
 from moreton.store import Put, Store, prefix_end
+from moreton.store.core.model import Op
 from moreton.store.errors import Compacted, StoreError
 from moreton.strangler.compare.core.counts import Counts
 from moreton.strangler.compare.core.documents import Task, counts_from, task_document
@@ -70,6 +72,10 @@ class Comparisons:
         self._added: dict[str, Counts] = {}  # by all of this node, ever
         self._written: dict[str, Counts] = {}
         self._published: dict[str, float] = {}
+
+    def sampling(self, route: str, share: float | None) -> list[Op]:
+        """What, in a transaction, has a *share* of *route* compared at all nodes; see `records`."""
+        return [sampling(route, share)]
 
     def share(self, route: str) -> float:
         """Which share of *route*'s requests is copied now."""
@@ -147,13 +153,18 @@ class Comparisons:
             for name, live in sorted(self._live().items())
         ]
 
-    async def follow(self, is_fine: Callable[[], None]) -> None:
-        """Keep up with the shares in the store; until cancelled."""
+    async def load(self) -> int:
+        """Take the shares in the store; its revision of them."""
         found = await self._store.range(SHARES, prefix_end(SHARES))
         self._shares.clear()
         for kv in found.kvs:
             self._take(kv.key, kv.value)
-        watch = self._store.watch(SHARES, prefix_end(SHARES), from_revision=found.revision + 1)
+        return found.revision
+
+    async def follow(self, is_fine: Callable[[], None]) -> None:
+        """Keep up with the shares in the store; until cancelled."""
+        start = await self.load() + 1
+        watch = self._store.watch(SHARES, prefix_end(SHARES), from_revision=start)
         try:
             async with watch as batches:
                 is_fine()
@@ -170,7 +181,7 @@ class Comparisons:
             self.publish(proxy, publish)
             if self._clock.now() - wrote >= _WRITE_EVERY:
                 wrote = self._clock.now()
-                await self._write()
+                await self.write()
             await asyncio.sleep(_LOOK_SECONDS)
 
     def publish(self, proxy: Proxy, publish: Callable[[], None]) -> None:
@@ -186,7 +197,7 @@ class Comparisons:
         if changed:
             publish()
 
-    async def _write(self) -> None:
+    async def write(self) -> None:
         """Put what came on top into the store; what cannot be is put there later."""
         try:
             for route, total in list(self._added.items()):
