@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 
 from bench.outbox import nats_outbox
+from bench.outbox.pacing import command, prepare
 from bench.outbox.schema import BANK, ORDERS, OUTBOX
 from bench.outbox.servers import Nats, Program
 
@@ -39,8 +41,9 @@ class Fleet:
         relay = ["-m", "moreton.cli.main", "outbox", "relay", "orders"]
         relay += ["--database", self.orders, "--broker", nats.url]
         log = folder / "log"
-        self.relay = Program(relay, log)
-        self.bank_program = Program(["-m", "bench.outbox.bank", self.bank, nats.url], log)
+        self.relay = Program([sys.executable, *relay], log)
+        bank = [sys.executable, "-m", "bench.outbox.bank", self.bank, nats.url]
+        self.bank_program = Program(bank, log)
         self.shop_module = ["-m", "bench.outbox.shop"]
         self._log = log
         self._written = 0
@@ -63,10 +66,21 @@ class Fleet:
 
     def shop(self, count: int, *, group: int, rate: float = 0) -> Program:
         words = [self.orders, str(self._written), str(count), str(group), str(rate)]
-        program = Program([*self.shop_module, *words], self._log)
+        program = Program([sys.executable, *self.shop_module, *words], self._log)
         program.start()
         self._written += count
         return program
+
+    def pace(self, count: int, *, rate: float) -> None:
+        """Write *count* orders, one event to a transaction, and return when the last is written."""
+        first = self._written
+        prepare(self.orders, range(first, first + count))
+        script = self._log.with_name("pgbench.sql")
+        program = Program(command(self.orders, first, count, rate=rate, script=script), self._log)
+        program.start()
+        if program.wait() != 0:
+            raise RuntimeError(f"pgbench failed:\n{self._log.read_text()[-2000:]}")
+        self._written += count
 
     def wait_paid(self) -> None:
         """Return when every order is paid; an error when nothing moves any more."""
@@ -112,10 +126,11 @@ class PeerFleet(Fleet):
             "OUTBOX_POLLING_INTERVAL": "0.02",  # as ours
         }
         os.environ.update(settings)
-        command = ["-m", "nats_outbox.cli", "relay", "start", "--log-level", "WARNING"]
-        self.relay = Program(command, self._log)
+        relay = ["-m", "nats_outbox.cli", "relay", "start", "--log-level", "WARNING"]
+        self.relay = Program([sys.executable, *relay], self._log)
         module = ["-m", "bench.outbox.nats_outbox"]
-        self.bank_program = Program([*module, "bank", self.bank, self.nats.url], self._log)
+        bank = [sys.executable, *module, "bank", self.bank, self.nats.url]
+        self.bank_program = Program(bank, self._log)
         self.shop_module = [*module, "shop"]
 
     def prepare(self) -> None:

@@ -61,7 +61,7 @@ class Program:
     """A child that may be killed and started again."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        self._command = [sys.executable, *command]
+        self._command = list(command)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
