@@ -22,6 +22,7 @@ from rich.console import Console
 
 from bench.outbox.fleets import Fleet, PeerFleet
 from bench.outbox.servers import Nats, Program, postgres
+from bench.outbox.stages import stamps
 from bench.report import Result, median, percentile
 
 THROUGHPUT_MIN, RATE, P99_MS_MAX = 10_000, 2000, 20.0
@@ -108,12 +109,16 @@ def _fast(fleet: Fleet, count: int, figures: dict[str, float | int | str]) -> fl
 def _paced(fleet: Fleet, size: Size, ours: dict[str, float | int | str], console: Console) -> None:
     first = WARM + size.fast
     # Counting the rows meanwhile would take part.
-    fleet.shop(size.paced, group=1, rate=RATE).wait()
+    fleet.pace(size.paced, rate=RATE)
     fleet.wait_paid()
-    written, paid = fleet.times(first, "orders"), fleet.times(first, "payments")
-    # The first second is the shop's own start.
+    found = stamps(fleet, first)
+    written, paid = found.written, found.paid
+    # The first second warms.
     waits = [1000 * (paid[n] - at) for n, at in written.items() if n >= first + RATE]
     span = max(written.values()) - min(written.values())
+    for name, each in found.stages(first + RATE).items():
+        ours[f"{name}, p50 ms"] = percentile(each, 0.5)
+        ours[f"{name}, p99 ms"] = percentile(each, 0.99)
     ours["written/s when paced"] = size.paced / span
     for share in (0.5, 0.9, 0.99):
         ours[f"p{share * 100:.0f} ms"] = percentile(waits, share)

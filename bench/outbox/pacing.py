@@ -54,7 +54,7 @@ def _transaction() -> str:
     (statement,) = next(add(POSTGRES, OUTBOX.table, [("", "", "")]))
     event = statement.sql
     for column in ("id", "key", "event"):
-        event = event.replace("?", f"(SELECT {column} FROM {_READY} WHERE n = :n)", 1)
+        event = event.replace("?", f"(SELECT {column} FROM {_READY} WHERE n = :n)", 1)  # noqa: S608 - our own names
     lines = ["\\set turn :turn + 1", "\\set n :first + :client_id + :turn * :clients"]
     lines += ["\\startpipeline", "BEGIN;", "INSERT INTO orders VALUES (:n, 10);"]
     lines += [f"{event};", "COMMIT;", "\\endpipeline"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -246,3 +247,18 @@ def test_schema_command_prints_statements_that_make_the_tables() -> None:
     Outbox("orders").add(connection, "placed")
     connection.close()
     assert "bigint GENERATED ALWAYS" in command("schema", "--dialect", "postgresql").output
+
+
+def test_looking_makes_no_table(tmp_path: Path) -> None:
+    file = tmp_path / "empty.db"
+    letters = DeadLetters(f"sqlite:///{file}")
+    assert letters.listing() == []
+    with pytest.raises(UnknownDeadLetter):
+        letters.inspect(1)
+    with pytest.raises(UnknownDeadLetter):
+        letters.replay(1)
+    letters.close()
+    found = look(f"sqlite:///{file}", "moreton_outbox")
+    assert (found["unsent"], found["consumers"], found["leases"]) == (0, [], [])
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == []

@@ -9,22 +9,34 @@ from moreton.transactions.outbox.outbox import Outbox
 from moreton.transactions.outbox.places import Place, open_place
 from moreton.transactions.outbox.tables import outgoing, overview
 from moreton.transactions.outbox.tables.dialect import POSTGRES, SQLITE
-from moreton.transactions.outbox.tables.schema import inbox_schema, install, outbox_schema
+from moreton.transactions.outbox.tables.schema import (
+    INBOX_TABLES,
+    has_tables,
+    inbox_schema,
+    outbox_schema,
+)
 
 
 def look(database: str | Place, table: str) -> dict[str, Any]:
-    """How many events wait in the outbox *table*, for how long, and how its inboxes are."""
+    """How many events wait in the outbox *table*, for how long, and how its inboxes are.
+
+    Tables that are not there count as empty, and are not made.
+    """
     place = open_place(database)
     dialect = place.dialect
-    schema = [*outbox_schema(dialect, table), *inbox_schema(dialect)]
-    place.run(install(dialect, schema))
-    unsent, oldest, kept = place.ask(outgoing.backlog(dialect, table))
+
+    def has(*names: str) -> bool:
+        return place.ask(has_tables(dialect, *names))
+
+    unsent, oldest, kept = (
+        place.ask(outgoing.backlog(dialect, table)) if has(table) else (0, 0.0, 0)
+    )
     found = {
         "unsent": unsent,
         "oldest_seconds": oldest,
         "kept": kept,
-        "consumers": place.ask(overview.consumers()),
-        "leases": place.ask(overview.leases()),
+        "consumers": place.ask(overview.consumers()) if has(*INBOX_TABLES) else [],
+        "leases": place.ask(overview.leases()) if has("moreton_leases") else [],
     }
     place.close()
     return found

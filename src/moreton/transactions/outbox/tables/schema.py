@@ -5,6 +5,7 @@ from __future__ import annotations
 from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.tables.script import Script, Statement
 
+INBOX_TABLES = ("moreton_inbox", "moreton_aside", "moreton_positions")
 # Creating a table that another session creates at the same time fails in PostgreSQL.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('moreton_schema', 0))"
 
@@ -82,6 +83,15 @@ def install(dialect: Dialect, schema: list[str]) -> Script[None]:
         yield [Statement(_ONE_AT_A_TIME)]
     for sql in schema:
         yield [Statement(sql)]
+
+
+def has_tables(dialect: Dialect, *names: str) -> Script[bool]:
+    """Whether all tables of *names* are there: who only looks makes none."""
+    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if dialect.is_postgres:
+        sql = "SELECT 1 WHERE to_regclass(?::text) IS NOT NULL"
+    found = yield [Statement(sql, (name,)) for name in names]
+    return all(found)
 
 
 def _leases() -> list[str]:
