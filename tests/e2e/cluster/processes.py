@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moreton.cli.cluster import looking
+from moreton.kernel.errors import MoretonError
+from moreton.store.raft.operating import Operator
 from support.ports import free_port
 
 SECONDS_MAX = 60.0
@@ -77,10 +80,12 @@ class Cluster:
         return node
 
     async def status(self, at: int = 1) -> dict[str, Any]:
-        _, out, err = await command("status", str(self.path(at)), "--json")
-        found = json.loads(out or "{}")
-        assert isinstance(found, dict)
-        return found or {"leader": None, "nodes": [], "error": err}
+        """What `moreton cluster status` shows, asked by this process: it is asked often."""
+        try:
+            survey = await Operator(self.path(at)).survey()
+        except MoretonError as error:
+            return {"leader": None, "nodes": [], "error": str(error)}
+        return looking._whole(survey, [looking._document(survey, each) for each in survey.sights])
 
     async def until_leads(self, *, at: int = 1, voters: int) -> int:
         """Who leads, once so many nodes that are reached vote and have all."""
@@ -96,6 +101,7 @@ class Cluster:
                     leader = found["leader"]
                     assert isinstance(leader, int)
                     return leader
+                await asyncio.sleep(0.02)
 
     async def ok(self, *arguments: str) -> dict[str, Any]:
         """The JSON that a command of the cluster prints."""

@@ -23,7 +23,7 @@ from moreton.store import Compare, LeaseId, Store, TxnResult, open_store, prefix
 from moreton.store.core.model import Op
 from moreton.store.errors import StoreFull
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0  # of a thousand instances on a machine that does more
 QUICK = http_check(interval="100ms")
 
 
