@@ -1,0 +1,94 @@
+"""Middleware for WSGI, on which Flask's rests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from moreton.strangler.agent.agent import Agent
+from moreton.strangler.agent.core.standing import EFFECTS_HEADER
+from moreton.strangler.agent.recording import Recording, into
+
+Environ: TypeAlias = dict[str, Any]
+Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
+_ASKED = "HTTP_" + EFFECTS_HEADER.upper().replace("-", "_")
+ROUTE = "moreton.route"  # where in the environment the application's route is put
+
+
+class EffectsMiddleware:
+    """Sees what each request to *app* does; *route* says which of its routes answered it.
+
+    The status is handed on once the application has returned its body: then is known what it did.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        agent: Agent,
+        *,
+        route: Callable[[Environ], str] = lambda environ: str(environ.get(ROUTE, "")),
+    ) -> None:
+        self._app, self._agent, self._route = app, agent, route
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Serve one request."""
+        asked = environ.get(_ASKED)
+        recording = self._agent.recording(asked)
+        held = _Held(start_response)
+        with into(recording):
+            body = self._app(environ, held)
+        route = self._route(environ)
+        endpoint = f"{environ.get('REQUEST_METHOD', 'GET')} {route}" if route else ""
+        told = self._agent.settle(endpoint, recording)
+        held.extra = [(EFFECTS_HEADER, self._agent.field(told))] if asked is not None else []
+        held.release()
+        return _Body(body, recording, held)
+
+
+class _Held:
+    """A `start_response` that waits until it is released; a `write` does not wait."""
+
+    def __init__(self, start_response: Any) -> None:
+        self._start = start_response
+        self._waiting: tuple[str, list[tuple[str, str]], tuple[Any, ...]] | None = None
+        self._released = False
+        self.extra: list[tuple[str, str]] = []
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+        self._waiting = (status, headers, error)
+        return self.release() if self._released else self._write
+
+    def release(self) -> Any:
+        self._released = True
+        if self._waiting is None:  # called once the body is asked for
+            return self._write
+        (status, headers, error), self._waiting = self._waiting, None
+        return self._start(status, [*headers, *self.extra], *error)
+
+    def _write(self, data: bytes) -> None:
+        write = self.release()
+        if write is not self._write:
+            self._write = write  # type: ignore[method-assign]
+            write(data)
+
+
+class _Body:
+    """The body of an answer, made and closed as part of the request that asked for it."""
+
+    def __init__(self, body: Iterable[bytes], recording: Recording, held: _Held) -> None:
+        self._body, self._recording, self._held = body, recording, held
+
+    def __iter__(self) -> Iterator[bytes]:
+        iterator = iter(self._body)
+        while True:
+            with into(self._recording):
+                part = next(iterator, None)
+            if part is None:
+                return
+            yield part
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            with into(self._recording):
+                close()

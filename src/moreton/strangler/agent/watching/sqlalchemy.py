@@ -1,0 +1,38 @@
+"""Sees all statements of SQLAlchemy, in threads and in tasks, by its own events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from moreton.strangler.agent.core.effects import Kind
+from moreton.strangler.agent.recording import current, explained
+from moreton.strangler.agent.watching.blocking import block
+from moreton.strangler.agent.watching.databases import unwatch
+from moreton.strangler.agent.watching.sql import note_sql
+
+
+def install() -> None:
+    """Watch all engines, those there are and those to come; once."""
+    if not event.contains(Engine, "before_cursor_execute", _execute):
+        event.listen(Engine, "before_cursor_execute", _execute)
+        event.listen(Engine, "do_connect", _connect)
+        event.listen(Engine, "connect", _connected)
+
+
+def _execute(connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:  # noqa: ARG001 - as SQLAlchemy calls it
+    recording = current()
+    if recording is not None and note_sql(recording, statement, values):
+        block(recording, Kind.SQL, "of a connection that nobody rolls back")
+
+
+def _connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:  # noqa: ARG001 - as above
+    """A pool connects when it has to: that is no effect of the request that waits for it."""
+    with explained():
+        return dialect.connect(*args, **options)
+
+
+def _connected(connection: Any, record: Any) -> None:  # noqa: ARG001 - as above
+    unwatch(connection)
