@@ -118,10 +118,12 @@ class BoundConsul:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_READY_SECONDS):
                     await api.wait_ready()
-            server = importlib.import_module("moreton.controlplane.api.server")
+            server = importlib.import_module("moreton.controlplane.api.serving.server")
             certificate, key = self.certificate or (None, None)
             await stack.enter_async_context(
-                server.serving(api.app, self.listening, certificate=certificate, key=key)
+                server.serving(
+                    api.app, self.listening, certificate=certificate, key=key, desk=api.quick
+                )
             )
             stack.callback(api.close)
             yield api

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from moreton.controlplane.api.server import serving as serving_http
+from moreton.controlplane.api.serving.server import serving as serving_http
 from moreton.registry.consul import Anonymous
 from support.waits import join_all
 from unit.registry.consul.asking import TOKEN, serving
@@ -85,7 +85,7 @@ class ConsulServer:
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         async with (
             serving(anonymous=self.anonymous) as consul,
-            serving_http(consul.api.app, listening),
+            serving_http(consul.api.app, listening, desk=consul.api.quick),
         ):
             self._ready.set()
             await stop.wait()

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 
 from moreton import __version__
 from moreton.controlplane.api.app import STATUSES, create_app
-from moreton.controlplane.api.front import Renewals
 from moreton.controlplane.api.metrics import Metrics
 from moreton.controlplane.api.parts import ApiParts, Document, Health, Request
+from moreton.controlplane.api.serving.renewals import Renewals
 from moreton.controlplane.assembly.explaining import explanation
 from moreton.controlplane.assembly.nodes import Nodes
 from moreton.controlplane.assembly.plane import Plane

@@ -223,13 +223,13 @@ async def _serve_api(
     # FastAPI takes longer to load than everything else together; traffic flows meanwhile.
     module = await asyncio.to_thread(importlib.import_module, "moreton.controlplane.assembly.looks")
     app = await asyncio.to_thread(module.application, plane, envoy, token, nodes=nodes)
-    server = importlib.import_module("moreton.controlplane.api.server")
+    server = importlib.import_module("moreton.controlplane.api.serving.server")
     certificate, key = plane.settings.api_tls or (None, None)
     renewals = module.renewals(plane, token)
     if isinstance(nodes, Alone):
         # Leases that were left over began anew with the store, and nobody could renew them yet.
         await plane.registry.give_time()
-    serving = server.serving(app, listening, certificate=certificate, key=key, renewals=renewals)
+    serving = server.serving(app, listening, certificate=certificate, key=key, desk=renewals)
     await stack.enter_async_context(serving)
     # Open streams and polls end, so that the server need not wait for them.
     for each in (plane.events, plane.notices, plane.instructions):

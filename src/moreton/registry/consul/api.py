@@ -15,7 +15,7 @@ from moreton.registry.consul.following.state import ConsulState
 from moreton.registry.consul.following.topics import Waiters, WaitingStatistics
 from moreton.registry.consul.keys import Keys
 from moreton.registry.consul.locks import Locks
-from moreton.registry.consul.messages import Handler
+from moreton.registry.consul.messages import Answer, Handler, Request
 from moreton.registry.consul.registrar import (
     Registrar,
     RegistrarSettings,
@@ -24,7 +24,8 @@ from moreton.registry.consul.registrar import (
 )
 from moreton.registry.consul.web.access import Access, Anonymous
 from moreton.registry.consul.web.app import ConsulApp, Endpoint
-from moreton.registry.consul.web.reading import Reading
+from moreton.registry.consul.web.quick import QuickReads
+from moreton.registry.consul.web.reading import Look, Reading
 from moreton.registry.host import Registry
 from moreton.store import Store, prefix_end
 
@@ -41,7 +42,7 @@ class ConsulSettings:
 
 
 class ConsulApi:
-    """Consul's HTTP API on *store*, as the ASGI application `app`.
+    """Consul's HTTP API on *store*, as the ASGI application `app`; `quick` answers before it.
 
     `follow` must be running, once for each of its works, before anything is asked; `close` lets
     everyone go who waits.
@@ -78,10 +79,11 @@ class ConsulApi:
         agent = Agent(self._catalog, reading, cluster, version=settings.version)
         endpoints = {
             **_agent_endpoints(agent, registrar),
-            **_discovery_endpoints(Discovery(self._catalog, reading)),
+            **_discovery_endpoints(Discovery(self._catalog), reading),
             **_key_endpoints(Keys(store, self._state, reading), self._locks),
         }
         self.app = ConsulApp(endpoints, access)
+        self.quick = QuickReads(self.app, reading)
 
     def works(self) -> Mapping[str, Callable[[Callable[[], None]], Awaitable[None]]]:
         """What is to be run, by name, and again when the store fails it.
@@ -141,18 +143,21 @@ def _agent_endpoints(agent: Agent, registrar: Registrar) -> dict[str, Endpoint]:
     }
 
 
-def _discovery_endpoints(discovery: Discovery) -> dict[str, Endpoint]:
+def _discovery_endpoints(discovery: Discovery, reading: Reading) -> dict[str, Endpoint]:
+    looks = {
+        "/v1/catalog/services": discovery.services,
+        "/v1/catalog/service/": discovery.catalog_service,
+        "/v1/catalog/nodes": discovery.nodes,
+        "/v1/catalog/node/": discovery.node,
+        "/v1/catalog/node-services/": discovery.node_services,
+        "/v1/health/service/": discovery.health_service,
+        "/v1/health/checks/": discovery.health_checks,
+        "/v1/health/state/": discovery.health_state,
+        "/v1/health/node/": discovery.health_node,
+    }
     return {
         "/v1/catalog/datacenters": _get(discovery.datacenters),
-        "/v1/catalog/services": _get(discovery.services),
-        "/v1/catalog/service/": _get(discovery.catalog_service, has_rest=True),
-        "/v1/catalog/nodes": _get(discovery.nodes),
-        "/v1/catalog/node/": _get(discovery.node, has_rest=True),
-        "/v1/catalog/node-services/": _get(discovery.node_services, has_rest=True),
-        "/v1/health/service/": _get(discovery.health_service, has_rest=True),
-        "/v1/health/checks/": _get(discovery.health_checks, has_rest=True),
-        "/v1/health/state/": _get(discovery.health_state, has_rest=True),
-        "/v1/health/node/": _get(discovery.health_node, has_rest=True),
+        **{path: _look(look, reading, has_rest=path[-1] == "/") for path, look in looks.items()},
     }
 
 
@@ -172,6 +177,13 @@ def _key_endpoints(keys: Keys, locks: Locks) -> dict[str, Endpoint]:
 
 def _get(handler: Handler, *, has_rest: bool = False) -> Endpoint:
     return Endpoint({"GET": handler}, has_rest=has_rest)
+
+
+def _look(look: Callable[[Request], Look], reading: Reading, *, has_rest: bool) -> Endpoint:
+    async def handler(request: Request) -> Answer:
+        return await reading.answer(request, look(request))
+
+    return Endpoint({"GET": handler}, has_rest, look)
 
 
 def _put(handler: Handler, *, has_rest: bool = True) -> Endpoint:

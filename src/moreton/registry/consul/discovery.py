@@ -21,7 +21,7 @@ from moreton.registry.consul.following.catalog import CHECKS, SERVICES, Catalog
 from moreton.registry.consul.following.shown import ShownCheck, json_list
 from moreton.registry.consul.following.topics import Topic
 from moreton.registry.consul.messages import Answer, Request, encode_json, json_answer
-from moreton.registry.consul.web.reading import Look, Reading
+from moreton.registry.consul.web.reading import Look
 from moreton.registry.core.documents import PREFIX, service_prefix
 from moreton.store import prefix_end
 
@@ -29,13 +29,12 @@ _STATES = frozenset({"any", "passing", "warning", "critical"})
 
 
 class Discovery:
-    """The endpoints of catalog and health."""
+    """The endpoints of catalog and health: what each request looks at."""
 
-    def __init__(self, catalog: Catalog, reading: Reading) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._reading = reading
 
-    async def services(self, request: Request) -> Answer:
+    def services(self, request: Request) -> Look:
         """Every service with its tags."""
         meta = request.parameters.all("node-meta")
 
@@ -43,9 +42,9 @@ class Discovery:
             known = self._catalog.services() if has_meta(self._catalog.node, meta) else {}
             return encode_json({name: list(tags) for name, tags in known.items()})
 
-        return await self._tell(request, SERVICES, tell)
+        return self._look(request, SERVICES, tell)
 
-    async def catalog_service(self, request: Request) -> Answer:
+    def catalog_service(self, request: Request) -> Look:
         """The instances of a service, flat."""
         keep = self._filter(request)
 
@@ -56,9 +55,9 @@ class Discovery:
                 return encode_json([each for each in documents if keep(each)])
             return json_list(map(self._catalog.shown.catalog, rows))
 
-        return await self._tell(request, _service(request), tell)
+        return self._look(request, _service(request), tell)
 
-    async def health_service(self, request: Request) -> Answer:
+    def health_service(self, request: Request) -> Look:
         """The instances of a service, with node and checks; `passing` asks for the healthy."""
         keep = self._filter(request)
         wants_passing = request.parameters.flag("passing")
@@ -73,23 +72,23 @@ class Discovery:
                 return encode_json([each for each in documents if keep(each)])
             return json_list(map(shown.health, rows))
 
-        return await self._tell(request, _service(request), tell)
+        return self._look(request, _service(request), tell)
 
-    async def health_checks(self, request: Request) -> Answer:
+    def health_checks(self, request: Request) -> Look:
         """The checks of a service's instances."""
         topic = _service(request)
-        return await self._tell_checks(request, topic, lambda: self._rows(request))
+        return self._look_at_checks(request, topic, lambda: self._rows(request))
 
-    async def health_state(self, request: Request) -> Answer:
+    def health_state(self, request: Request) -> Look:
         """Every check in a state."""
         state = request.rest
         if state not in _STATES:
             raise bad(f"Invalid check state: {state[:40]!r}")
-        return await self._tell_checks(
+        return self._look_at_checks(
             request, CHECKS, self._catalog.everything, state=state, with_node=True
         )
 
-    async def health_node(self, request: Request) -> Answer:
+    def health_node(self, request: Request) -> Look:
         """Every check of a node."""
         name = _named(request, "Missing node name")
         is_known = name == self._catalog.node.name
@@ -97,9 +96,9 @@ class Discovery:
         def rows() -> Iterable[Row]:
             return self._catalog.everything() if is_known else ()
 
-        return await self._tell_checks(request, CHECKS, rows, with_node=is_known)
+        return self._look_at_checks(request, CHECKS, rows, with_node=is_known)
 
-    async def nodes(self, request: Request) -> Answer:
+    def nodes(self, request: Request) -> Look:
         """The one node there is."""
         meta = request.parameters.all("node-meta")
 
@@ -107,9 +106,9 @@ class Discovery:
             node = self._catalog.node
             return encode_json([node_document(node)] if has_meta(node, meta) else [])
 
-        return await self._tell(request, Topic("nodes"), tell)
+        return self._look(request, Topic("nodes"), tell)
 
-    async def node(self, request: Request) -> Answer:
+    def node(self, request: Request) -> Look:
         """A node with the instances on it, by their ids; null for one that is unknown."""
         name = _named(request, "Missing node name")
 
@@ -124,9 +123,9 @@ class Discovery:
                 }
             )
 
-        return await self._tell(request, CHECKS, tell)
+        return self._look(request, CHECKS, tell)
 
-    async def node_services(self, request: Request) -> Answer:
+    def node_services(self, request: Request) -> Look:
         """A node with the instances on it, as a list."""
         name = _named(request, "Missing node name")
 
@@ -137,7 +136,7 @@ class Discovery:
             node = node_document(self._catalog.node)
             return encode_json({"Node": node, "Services": [service_document(row) for row in rows]})
 
-        return await self._tell(request, CHECKS, tell)
+        return self._look(request, CHECKS, tell)
 
     async def datacenters(self, request: Request) -> Answer:
         """The one there is."""
@@ -156,7 +155,7 @@ class Discovery:
         text = request.parameters.first("filter")
         return parse_filter(text) if text.strip() else None
 
-    async def _tell_checks(
+    def _look_at_checks(
         self,
         request: Request,
         topic: Topic,
@@ -164,7 +163,7 @@ class Discovery:
         *,
         state: str = "any",
         with_node: bool = False,
-    ) -> Answer:
+    ) -> Look:
         keep = self._filter(request)
         meta = request.parameters.all("node-meta")
 
@@ -182,9 +181,9 @@ class Discovery:
                 shown.extend(self._catalog.shown.checks(row))
             return json_list(each.body for each in shown if state in {"any", each.status})
 
-        return await self._tell(request, topic, tell)
+        return self._look(request, topic, tell)
 
-    async def _tell(self, request: Request, topic: Topic, tell: Callable[[], bytes]) -> Answer:
+    def _look(self, request: Request, topic: Topic, tell: Callable[[], bytes]) -> Look:
         """What *tell* gives, remembered for those who ask for just the same."""
         parameters = request.parameters
         self._refuse_datacenter(parameters)
@@ -194,13 +193,12 @@ class Discovery:
             *(f"{name}={value}" for name in asked for value in parameters.all(name)),
         )
         start = service_prefix(topic.name) if topic.kind == "service" else PREFIX
-        look = Look(
+        return Look(
             self._catalog,
             topic,
             lambda: self._catalog.remembered(topic, variant, tell),
             (start, prefix_end(start)),
         )
-        return await self._reading.answer(request, look)
 
     def _refuse_datacenter(self, parameters: Parameters) -> None:
         asked = parameters.first("dc")

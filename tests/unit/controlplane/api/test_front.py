@@ -13,11 +13,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from moreton.controlplane.api import front
 from moreton.controlplane.api.app import STATUSES
 from moreton.controlplane.api.auth import BearerAuth
-from moreton.controlplane.api.front import Renew, Renewals
-from moreton.controlplane.api.server import serving
+from moreton.controlplane.api.serving import front
+from moreton.controlplane.api.serving.renewals import Renew, Renewals
+from moreton.controlplane.api.serving.server import serving
 from moreton.controlplane.api_instances import instances_router
 from moreton.controlplane.problems import error_response, install_problems
 from moreton.registry import Instance, InstanceId, Registry
@@ -113,7 +113,7 @@ async def house() -> AsyncIterator[House]:
     house = House(registry.renew, Counted(registry))
     await registry.register(Instance(InstanceId("a-1"), "catalogue", "10.0.0.1", 80))
     bound = listening()
-    async with serving(house.app, bound, renewals=house.renewals):
+    async with serving(house.app, bound, desk=house.renewals):
         house.port = bound.getsockname()[1]
         yield house
         for client in house.clients:
@@ -267,7 +267,7 @@ async def test_client_that_sends_without_end_is_not_read_without_end(house: Hous
     house.renew = renew
     bound = listening()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    async with serving(house.app, bound, renewals=house.renewals):
+    async with serving(house.app, bound, desk=house.renewals):
         client = await house.connect(bound.getsockname()[1])
         client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.writer.write(RENEWAL.encode())
@@ -293,16 +293,16 @@ async def test_idle_connection_is_closed_like_any_other(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(front, "_SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr("moreton.controlplane.api.server._KEEP_ALIVE_SECONDS", 0)
+    monkeypatch.setattr("moreton.controlplane.api.serving.server._KEEP_ALIVE_SECONDS", 0)
     bound = listening()
-    async with serving(house.app, bound, renewals=house.renewals):
+    async with serving(house.app, bound, desk=house.renewals):
         client = await house.connect(bound.getsockname()[1])
         assert await client.ended()
 
 
 async def test_server_stops_while_connections_are_open(house: House) -> None:
     bound = listening()
-    async with serving(house.app, bound, renewals=house.renewals):
+    async with serving(house.app, bound, desk=house.renewals):
         clients = [await house.connect(bound.getsockname()[1]) for _ in range(3)]
         await clients[0].ask(RENEWAL)
         await clients[1].ask(LIST)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from moreton.controlplane.api.server import serving
+from moreton.controlplane.api.serving.server import serving
 from moreton.controlplane.assembly.looks import application, renewals
 from moreton.controlplane.assembly.plane import Plane
 from moreton.envoy.binary import find_envoy
@@ -75,7 +75,7 @@ async def house(plane: Plane, tmp_path: Path) -> AsyncIterator[House]:
     bound.bind(("127.0.0.1", 0))
     envoy = EnvoySupervisor(tmp_path / "envoy", binary=find_envoy(None), group="moreton")
     app = application(plane, envoy, TOKEN)
-    async with serving(app, bound, renewals=renewals(plane, TOKEN)):
+    async with serving(app, bound, desk=renewals(plane, TOKEN)):
         house = House(plane, bound.getsockname()[1])
         yield house
         for watcher in house.watchers:

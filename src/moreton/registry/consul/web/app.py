@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from moreton.kernel.errors import MoretonError
@@ -21,6 +21,7 @@ from moreton.registry.consul.messages import (
     text_answer,
 )
 from moreton.registry.consul.web.access import Access
+from moreton.registry.consul.web.reading import Look
 from moreton.registry.errors import InstanceNotRegistered, InstanceNotValid
 from moreton.store.errors import RequestTooLarge
 
@@ -30,10 +31,14 @@ _PRETTY_SPACES = 4
 
 
 class Endpoint(NamedTuple):
-    """What a path takes: a handler for each method; *has_rest*: the path goes on."""
+    """What a path takes: a handler for each method; *has_rest*: the path goes on.
+
+    *look* tells what a GET looks at, if that is all that its handler does.
+    """
 
     handlers: Mapping[str, Handler]
     has_rest: bool = False
+    look: Callable[[Request], Look] | None = None
 
 
 class ConsulApp:
@@ -58,6 +63,15 @@ class ConsulApp:
         answer = await self._answered(request, scope["query_string"])
         if not request.has_left:
             await _send(answer, send, with_body=request.method != "HEAD")
+
+    def look(self, request: Request) -> Look | None:
+        """What a GET looks at, if it is let in and nothing else is to be done.
+
+        Raises `ConsulRequestRefused`.
+        """
+        self._access.check(request)
+        endpoint = self._endpoint(request)
+        return None if endpoint is None or endpoint.look is None else endpoint.look(request)
 
     async def _answered(self, request: Request, query: bytes) -> Answer:
         try:

@@ -79,6 +79,10 @@ class Reading:
             await self._settle(look)
         if options.blocking is not None:
             await self.wait(request, look.source, look.topic, options.blocking)
+        return self.taken(look, options)
+
+    def taken(self, look: Look, options: Options) -> Answer:
+        """What *look* takes now."""
         found = look.take()
         return Answer(found.body, found.status, (*found.headers, *self._about(look, options)))
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from moreton.controlplane.api.front import Renewals
+from moreton.controlplane.api.serving.front import Desk, connections
 
 # Open calls get so long to finish when the server stops.
 _GRACE_SECONDS = 2
@@ -44,16 +44,16 @@ async def serving(
     *,
     certificate: Path | None = None,
     key: Path | None = None,
-    renewals: Renewals | None = None,
+    desk: Desk | None = None,
 ) -> AsyncIterator[None]:
     """Serve *app* on *listening* until the block ends; over TLS when given a *certificate*.
 
-    With *renewals* the plainest of these are answered before *app*.
+    A *desk* answers what it can before *app*.
     """
     config = uvicorn.Config(
         app,
         # Anything that makes protocols will do, not only a class.
-        http="httptools" if renewals is None else cast("Any", renewals.protocol()),
+        http="httptools" if desk is None else cast("Any", connections(desk)),
         lifespan="off",
         ws="none",
         log_config=None,

@@ -1,91 +1,54 @@
-"""The API's connections: renewals are answered at once, all else by the application.
+"""A server's connections: what is plain is answered at once, all else by the application.
 
-What a web framework does for a request costs ten times what a renewal is. So the plainest form of a
-renewal is read and answered before it; whatever differs in anything goes to the application, which
-answers the same. Between requests such a connection keeps a few hundred bytes.
+What a web framework does for a request costs ten times what a renewal or a look-up is. So a *desk*
+reads and answers the plainest form of these; whatever differs in anything goes to the application,
+which answers the same. Between requests such a connection keeps a few hundred bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
 
-from starlette.responses import Response
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
-
-from moreton.controlplane.core.renewals import RenewalReader
-from moreton.controlplane.problems import fault_response
-from moreton.kernel.errors import MoretonError
-from moreton.kernel.quantities import format_duration
-
-Renew: TypeAlias = Callable[[str, str], Awaitable[timedelta]]
-Refuse: TypeAlias = Callable[[MoretonError], Response]
 
 # What a client sends before it was answered, beyond which it is not read further.
 _HELD_BYTES_MAX = 64 * 1024
 _SWEEP_SECONDS = 15.0
-# Answers by ttl, of which there are few.
-_ANSWERS_MAX = 1024
 
 
-class Renewals:
-    """How renewals are answered: *renew* carries one out, *refuse* puts an error into words."""
+class Desk(Protocol):
+    """Answers what it can in place of the application."""
 
-    def __init__(self, *, token: str, renew: Renew, refuse: Refuse) -> None:
-        expected = f"Bearer {token}".encode()
-        self.reader = RenewalReader(lambda given: secrets.compare_digest(given, expected))
-        self._renew = renew
-        self._refuse = refuse
-        self._answers: dict[timedelta, bytes] = {}
+    def answer(self, data: bytes) -> tuple[bytes, ...] | Coroutine[Any, Any, bytes] | None:
+        """The whole response to *data*, or what will have it.
 
-    async def answer(self, service: str, instance_id: str) -> bytes:
-        """The whole response to a renewal."""
-        try:
-            ttl = await self._renew(service, instance_id)
-        except MoretonError as error:
-            return _encoded(self._refuse(error))
-        except Exception as error:  # noqa: BLE001 - as the application's own handler
-            return _encoded(fault_response(f"renewal of {service}/{instance_id}", error))
-        found = self._answers.get(ttl)
-        if found is None:
-            found = self._remember(ttl)
-        return found
+        `None` leaves *data* to the application; it is not one whole request, or not a plain one.
+        """
+        ...
 
-    def protocol(self) -> Callable[..., asyncio.Protocol]:
-        """What one server of uvicorn makes for each connection."""
-        lobby: _Lobby | None = None
 
-        def connection(
-            *,
-            config: Config,
-            server_state: ServerState,
-            app_state: dict[str, Any],
-            _loop: asyncio.AbstractEventLoop | None = None,
-        ) -> asyncio.Protocol:
-            del _loop  # the running one
-            nonlocal lobby
-            if lobby is None:
-                lobby = _Lobby(self, config, server_state, app_state)
-            return _Front(lobby)
+def connections(desk: Desk) -> Callable[..., asyncio.Protocol]:
+    """What one server of uvicorn makes for each connection."""
+    lobby: _Lobby | None = None
 
-        return connection
+    def connection(
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> asyncio.Protocol:
+        del _loop  # the running one
+        nonlocal lobby
+        if lobby is None:
+            lobby = _Lobby(desk, config, server_state, app_state)
+        return _Front(lobby)
 
-    def _remember(self, ttl: timedelta) -> bytes:
-        if len(self._answers) >= _ANSWERS_MAX:
-            self._answers.clear()
-        body = json.dumps({"ttl": format_duration(ttl)}, separators=(",", ":")).encode()
-        found = self._answers[ttl] = _encoded(Response(body, media_type="application/json"))
-        return found
+    return connection
 
 
 class _Lobby:
@@ -93,12 +56,12 @@ class _Lobby:
 
     def __init__(
         self,
-        renewals: Renewals,
+        desk: Desk,
         config: Config,
         state: ServerState,
         app_state: dict[str, Any],
     ) -> None:
-        self.renewals = renewals
+        self.desk = desk
         self.loop = asyncio.get_running_loop()
         self.fronts: set[_Front] = set()
         self.state = state
@@ -120,9 +83,9 @@ class _Lobby:
     def application(self) -> _Application:
         return _Application(self._config, self.state, self._app_state, self.loop)
 
-    def run(self, front: _Front, service: str, instance_id: str) -> None:
+    def run(self, front: _Front, answering: Coroutine[Any, Any, bytes]) -> None:
         """Answer *front*, as a task that the server waits for when it stops."""
-        task = self.loop.create_task(front.answer(service, instance_id))
+        task = self.loop.create_task(front.answer(answering))
         self.state.tasks.add(task)
         task.add_done_callback(self.state.tasks.discard)
 
@@ -173,13 +136,22 @@ class _Application(HttpToolsProtocol):
 class _Front(asyncio.Protocol):
     """One connection; the application comes in when it is needed, and goes when it is not."""
 
-    __slots__ = ("_application", "_held", "_is_busy", "_is_ending", "_lobby", "_transport", "_used")
+    __slots__ = (
+        "_application",
+        "_held",
+        "_is_busy",
+        "_is_ending",
+        "_is_full",
+        "_lobby",
+        "_transport",
+        "_used",
+    )
 
     def __init__(self, lobby: _Lobby) -> None:
         self._lobby = lobby
         self._transport: asyncio.Transport = None  # type: ignore[assignment] # until it is made
         self._application: _Application | None = None
-        self._is_busy = self._is_ending = False
+        self._is_busy = self._is_ending = self._is_full = False
         self._held = b""
         self._used = lobby.loop.time()
 
@@ -200,16 +172,25 @@ class _Front(asyncio.Protocol):
             return
         application = self._application
         if application is None:
-            asked = self._lobby.renewals.reader.read(data)
-            if asked is not None:
-                self._is_busy = True
-                self._lobby.run(self, *asked)
+            found = self._lobby.desk.answer(data)
+            if found is not None:
+                self._answer(found)
                 return
             application = self._application = self._lobby.application()
             application.front = self
             application.connection_made(self._transport)
         application.data_received(data)
         self.settle()
+
+    def _answer(self, found: tuple[bytes, ...] | Coroutine[Any, Any, bytes]) -> None:
+        if not isinstance(found, tuple):
+            self._is_busy = True
+            self._lobby.run(self, found)
+        elif not self._transport.is_closing():
+            self._used = self._lobby.loop.time()
+            self._transport.writelines(found)
+            if self._is_ending:
+                self._transport.close()
 
     def settle(self) -> None:
         """The application goes when it has nothing to do: it keeps ten times what this does."""
@@ -220,18 +201,27 @@ class _Front(asyncio.Protocol):
         self._used = self._lobby.loop.time()
         if self._is_ending:
             self._transport.close()
+        elif self._is_full:
+            self._transport.pause_reading()
 
     def eof_received(self) -> None:
         if self._application is not None:
             self._application.eof_received()
 
     def pause_writing(self) -> None:
+        """Who does not take answers is asked for no more requests."""
+        self._is_full = True
         if self._application is not None:
             self._application.pause_writing()
+        else:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._is_full = False
         if self._application is not None:
             self._application.resume_writing()
+        elif len(self._held) < _HELD_BYTES_MAX:
+            self._transport.resume_reading()
 
     def shutdown(self) -> None:
         """End when what is under way was answered."""
@@ -243,9 +233,9 @@ class _Front(asyncio.Protocol):
         """Whether nothing was asked here after *moment*; of the application it knows nothing."""
         return self._application is None and not self._is_busy and self._used < moment
 
-    async def answer(self, service: str, instance_id: str) -> None:
-        """Carry out the renewal that was read, then go on."""
-        said = await self._lobby.renewals.answer(service, instance_id)
+    async def answer(self, answering: Coroutine[Any, Any, bytes]) -> None:
+        """Send what *answering* gives, then go on."""
+        said = await answering
         self._is_busy = False
         self._used = self._lobby.loop.time()
         if self._transport.is_closing():
@@ -255,7 +245,7 @@ class _Front(asyncio.Protocol):
             self._transport.close()
         elif self._held:
             held, self._held = self._held, b""
-            if len(held) >= _HELD_BYTES_MAX:
+            if len(held) >= _HELD_BYTES_MAX and not self._is_full:
                 self._transport.resume_reading()
             self.data_received(held)
 
@@ -263,8 +253,3 @@ class _Front(asyncio.Protocol):
         was, self._held = len(self._held), self._held + data
         if was < _HELD_BYTES_MAX <= len(self._held):
             self._transport.pause_reading()
-
-
-def _encoded(response: Response) -> bytes:
-    lines = [b"%b: %b\r\n" % pair for pair in response.raw_headers]
-    return b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", bytes(response.body)])
