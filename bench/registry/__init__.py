@@ -134,7 +134,6 @@ def _reads(ours: MoretonServed, size: _Size, figures: dict[str, list[float]]) ->
     figures["Consul reads, unanswered"].append(measured["asked"] - measured["answered"])
     figures["Consul reads, p50 ms"].append(measured["p50_ms"])
     figures["Consul reads, p99 ms"].append(measured["p99_ms"])
-    figures["Consul reads, p99 of all, ms"].append(measured["p99_of_all_ms"])
     figures["Consul reads, first of a service, ms"].append(measured["first_ms"])
     most = consul_reads(ours, SERVICES, 0, size.seconds / 2)
     figures["most Consul reads, /s"].append(most["per_second"])

@@ -2,9 +2,6 @@
 
 `python -m bench.registry.consul PORT SERVICES RATE SECONDS TOKEN` prints the latencies as JSON; a
 RATE of 0 is as fast as it goes. Each service is read once before, so that what is kept is there.
-
-A shared machine stands still for 20 to 60 ms now and then, whatever runs on it. The p99 is
-therefore that of the median half second; that of all reads is told as well.
 """
 
 from __future__ import annotations
@@ -12,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import statistics
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 
 import uvloop
 
@@ -24,7 +20,6 @@ from bench.report import percentile
 
 _CLIENTS = 16
 _GRACE_SECONDS = 2.0
-_WINDOW_SECONDS = 0.5
 
 
 def read(service: int, token: str) -> bytes:
@@ -37,7 +32,7 @@ class Reads:
     """What was asked, over connections that are kept, and what came of it."""
 
     def __init__(self, clients: list[Connection], requests: list[bytes]) -> None:
-        self.took: list[tuple[float, float]] = []  # when it was due, and for how long it took
+        self.took: list[float] = []  # in seconds, from when it was due
         self.counts: Counter[str] = Counter()
         self._until = 0.0
         self._free = list(clients)
@@ -66,7 +61,7 @@ class Reads:
         now = time.perf_counter()
         if connection.status == 200:
             self.counts["answered"] += 1
-            self.took.append((due, now - due))
+            self.took.append(now - due)
         self._free.append(connection)
         if now < self._until:
             self._due.append(now)
@@ -105,22 +100,11 @@ async def main(port: int, services: int, rate: float, seconds: float, token: str
                 "answered": reads.counts["answered"],
                 "per_second": reads.counts["answered"] / (time.perf_counter() - began),
                 "first_ms": (began - first) / len(requests) * 1000,
-                **_latencies(reads.took, began),
+                "p50_ms": percentile(reads.took, 0.5) * 1000,
+                "p99_ms": percentile(reads.took, 0.99) * 1000,
             }
         )
     )
-
-
-def _latencies(took: list[tuple[float, float]], began: float) -> dict[str, float]:
-    windows: defaultdict[int, list[float]] = defaultdict(list)
-    for due, seconds in took:
-        windows[int((due - began) / _WINDOW_SECONDS)].append(seconds)
-    every = [seconds for _, seconds in took]
-    return {
-        "p50_ms": percentile(every, 0.5) * 1000,
-        "p99_ms": statistics.median(percentile(each, 0.99) for each in windows.values()) * 1000,
-        "p99_of_all_ms": percentile(every, 0.99) * 1000,
-    }
 
 
 if __name__ == "__main__":

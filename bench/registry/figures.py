@@ -23,7 +23,6 @@ _NOTES = (
     "a renewal is the whole request of one SDK, answered; by 500: POST /v1/leases/renew",
     "CPU is that of the server's process alone; everything is on this one machine",
     "a notice is timed from the sending of the change, which a disk has to take first",
-    "p99 of a Consul read: of the median half second, as a shared machine stands still at times",
 )
 # What a ratio compares, and whether more is better.
 _RATIOS = {

@@ -9,6 +9,7 @@ from typing import cast
 
 _CONNECTIONS_AT_ONCE = 64
 _ANSWER_SECONDS_MAX = 60.0
+_SMALL_BYTES = 4096
 
 
 class Connection(asyncio.Protocol):
@@ -17,6 +18,8 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._data = b""
+        self._parts: list[bytes] = []  # of a body that is not whole yet
+        self._missing = 0
         self._told: Callable[[Connection], None] | None = None
         self.sent = 0.0
         self.took = 0.0
@@ -35,12 +38,37 @@ class Connection(asyncio.Protocol):
         self._tell(0)
 
     def data_received(self, data: bytes) -> None:
+        if self._missing:
+            self._more(data)
+            return
         self._data = self._data + data if self._data else data
+        if len(self._data) > _SMALL_BYTES and self._begin(self._data):
+            self._data = b""
+            return
         found = answer(self._data)
         if found is not None:
             self._data = b""
             status, self.body = found
             self._tell(status)
+
+    def _begin(self, data: bytes) -> bool:
+        """Whether *data* begins an answer of a known length, whose parts are joined once."""
+        head, end, body = data.partition(b"\r\n\r\n")
+        at = head.find(b"content-length: ")
+        if not end or at < 0:
+            return False
+        self._missing = int(head[at + 16 :].split(b"\r\n", 1)[0])
+        self.status = int(head[9:12])
+        self._more(body)
+        return True
+
+    def _more(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._missing -= len(data)
+        if not self._missing:
+            self.body = b"".join(self._parts)
+            self._parts.clear()
+            self._tell(self.status)
 
     @property
     def is_busy(self) -> bool:
