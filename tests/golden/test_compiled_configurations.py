@@ -1,7 +1,8 @@
 """Configurations and the Envoy resources that they become; a real Envoy takes all of them.
 
 A case is a part of `moreton.yaml`; what it lacks is filled in. `routes`, `services`, `gateways`,
-`weights`, `limits` and `bans` say which of the resources are shown.
+`weights`, `limits` and `bans` say which of the resources are shown; `stage=1` says how far the
+migrations in it are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from moreton.controlplane.migrations.records import weights_of
 from moreton.controlplane.settings import Settings, load_settings
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.core.resources import Resource, Snapshot, TypeUrl
@@ -22,6 +24,7 @@ from moreton.gateway.compile import GatewayCompiler, Tracing
 from moreton.gateway.core.model import Destination, Gateway, Listener, Mirror, Route
 from moreton.ratelimit.core.rules.values import Ban
 from moreton.sim.script import Command, Handler
+from moreton.strangler.rollout.core.progress import Phase, Progress, move_of, share_of
 from support.certificates import make_certificate
 from support.compiled_text import as_text
 
@@ -59,13 +62,33 @@ def tracing_of(settings: Settings) -> Tracing | None:
     return None if told is None else Tracing(told.otlp, told.sample)
 
 
-def compiled(settings: Settings) -> list[Resource]:
+def routes_of(settings: Settings, stage: int) -> Iterator[Route]:
+    moves = {
+        plan.route: (plan, Progress(Phase.RUNNING, stage - 1))
+        for plan in settings.migrations.values()
+        if stage
+    }
+    for route in settings.routes.values():
+        if route.name not in moves:
+            yield route
+            continue
+        plan, progress = moves[route.name]
+        weights = weights_of(plan, share_of(plan, progress))
+        to = tuple(Destination(each.service, weights[each.service]) for each in route.to)
+        yield replace(route, to=to, move=move_of(plan, progress))
+
+
+def stage_of(command: Command) -> int:
+    return command.number("stage", 0)
+
+
+def compiled(settings: Settings, stage: int = 0) -> list[Resource]:
     compiler = GatewayCompiler(tracing_of(settings))
     for gateway in settings.gateways.values():
         compiler.put_gateway(gateway)
     for service in settings.services.values():
         compiler.put_service(service)
-    for route in settings.routes.values():
+    for route in routes_of(settings, stage):
         compiler.put_route(route)
     compiler.put_clients(settings.limits.clients)
     compiler.put_bans(settings.limits.clients.bans)
@@ -77,7 +100,7 @@ def compiled(settings: Settings) -> list[Resource]:
 
 
 def shown(command: Command, settings: Settings) -> Iterator[Resource]:
-    for resource in compiled(settings):
+    for resource in compiled(settings, stage_of(command)):
         if resource.key.name.startswith(PLACES) and "connections" not in command.input:
             continue
         is_own = command.name != "gateways" or resource.key.name not in settings.services
@@ -109,7 +132,7 @@ class Together:
     port: int = 20_000
     bans: tuple[Ban, ...] = ()
 
-    def add(self, settings: Settings) -> None:
+    def add(self, settings: Settings, stage: int) -> None:
         self.cases += 1
         prefix = f"case{self.cases}."
         for gateway in settings.gateways.values():
@@ -119,7 +142,7 @@ class Together:
         self.bans += settings.limits.clients.bans
         self.compiler.put_bans(self.bans)
         names = frozenset(prefix + name for name in settings.gateways)
-        for route in settings.routes.values():
+        for route in routes_of(settings, stage):
             gateways = frozenset(prefix + name for name in route.gateways) or names
             self.compiler.put_route(_of_services(replace(route, gateways=gateways), prefix))
 
@@ -137,8 +160,10 @@ class Together:
 
 
 def _of_services(route: Route, prefix: str) -> Route:
+    move = route.move
     return replace(
         route,
+        move=None if move is None else replace(move, to=prefix + move.to),
         name=prefix + route.name,
         to=tuple(Destination(prefix + to.service, to.weight) for to in route.to),
         mirrors=tuple(Mirror(prefix + one.service, one.share) for one in route.mirrors),
@@ -151,7 +176,7 @@ def test_a_real_envoy_takes_every_case(
     together = Together(GatewayCompiler(Tracing("http://127.0.0.1:4318")))
 
     def add(command: Command) -> str:
-        together.add(settings_of(command, tmp_path))
+        together.add(settings_of(command, tmp_path), stage_of(command))
         return show(command, tmp_path)
 
     for script in SCRIPTS:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import signal
 import time
@@ -15,7 +17,6 @@ import pytest
 
 from e2e.up.world import World, wait_until
 from moreton.testing.load import SteadyLoad
-from support.waits import join_all
 
 pytestmark = pytest.mark.e2e
 
@@ -38,6 +39,7 @@ class Candidate:
                     outer.failed.append(time.monotonic())
                 self.send_response(500 if outer.failing else 200)
                 self.send_header("content-length", "0")
+                self.send_header("x-side", "b")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -53,7 +55,7 @@ class Candidate:
         """Stop it."""
         self._server.shutdown()
         self._server.server_close()
-        join_all([self._thread])
+        self._thread.join()
 
 
 @pytest.fixture
@@ -181,3 +183,56 @@ async def test_broken_candidate_gets_its_last_request_within_three_seconds(
         await until(lambda: shown(world)["phase"] == "rolled-back", "it is taken back")
         await until(lambda: quiet(candidate), "nobody asks it")
     assert candidate.failed[-1] - candidate.failed[0] <= 3.0
+
+
+class User:
+    """Somebody who asks, with the cookies of a browser; *sides* are the services that answered."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.cookie = ""
+        self.sides: list[str] = []
+
+    def ask(self) -> None:
+        """Ask once."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._world.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/", headers={"cookie": self.cookie} if self.cookie else {})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+            if given := answer.getheader("set-cookie"):
+                assert not self.cookie, "a user who has a cookie got another"
+                self.cookie = given.partition(";")[0]
+            side = "b" if answer.getheader("x-side") == "b" else "a"
+        if not self.sides or self.sides[-1] != side:
+            self.sides.append(side)
+
+
+@pytest.mark.soak
+def test_users_change_sides_once_at_most_over_all_steps(world: World, candidate: Candidate) -> None:
+    stages = [{"share": share, "manual": True} for share in ("20%", "60%", "100%")]
+    prepare(world, candidate, *stages)
+    users = [User(world) for _ in range(30)]
+    assert world.run("migrate", "start", "move").returncode == 0
+    moved = []
+    for number in range(1, 4):
+        for _ in range(3):
+            for user in users:
+                user.ask()
+        moved.append(sum(user.sides[-1] == "b" for user in users))
+        if number < 3:
+            wait_until(lambda: can_go_on(world), "the gate passes")
+            assert world.run("migrate", "advance", "move").returncode == 0
+            wait_until(lambda: is_after(world, number), "it goes on")  # noqa: B023
+    assert moved[0] < moved[1] < moved[2] == len(users)
+    assert [user for user in users if len(user.sides) > 2 or user.sides[-1] != "b"] == []
+    counted = shown(world)["candidate"]["requests"]
+    assert counted <= 3 * len(users), "what it answered in other stages was counted"
+
+
+def can_go_on(world: World) -> bool:
+    """Whether nothing but somebody is waited for."""
+    for _ in range(20):
+        world.ask()
+    return bool(shown(world)["waits_for"] == ["somebody to let it go on"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin, Value
 from moreton.gateway.core.model import Destination, Gateway, Route, Service
+from moreton.gateway.core.moves import Move
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Desired:
     _file: dict[ObjectKey, Definition] = field(default_factory=dict)
     _api: dict[ObjectKey, Definition] = field(default_factory=dict)
     _weights: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    _moves: dict[str, Move] = field(default_factory=dict)
     _users: dict[str, set[str]] = field(
         default_factory=dict
     )  # service -> routes that name or named it
@@ -61,6 +63,14 @@ class Desired:
         self._weights.pop(route, None)
         return {ObjectKey(Kind.ROUTE, route)}
 
+    def put_move(self, route: str, move: Move | None) -> set[ObjectKey]:
+        """Who goes where while *route* moves; `None` when it does not."""
+        if move is None:
+            self._moves.pop(route, None)
+        else:
+            self._moves[route] = move
+        return {ObjectKey(Kind.ROUTE, route)}
+
     def definition(self, key: ObjectKey) -> Definition | None:
         """Who defines *key* and how, before weights."""
         return self._file.get(key) or self._api.get(key)
@@ -87,13 +97,17 @@ class Desired:
         return self.weighted(key)
 
     def weighted(self, key: ObjectKey) -> Value | None:
-        """The value as defined, with the API's weights where they count."""
+        """The value as defined, with the API's weights and the move under way where they count."""
         definition = self.definition(key)
         if definition is None:
             return None
         value = definition.value
-        weights = self.weights_set(key.name) if key.kind is Kind.ROUTE else None
-        if weights is None or not isinstance(value, Route):
+        if not isinstance(value, Route):
+            return value
+        weights, move = self.weights_set(key.name), self._moves.get(key.name)
+        if move is not None and len(value.to) > 1 and move.to in {d.service for d in value.to}:
+            value = replace(value, move=move)
+        if weights is None:
             return value
         return replace(
             value, to=tuple(Destination(d.service, weights[d.service]) for d in value.to)

@@ -12,6 +12,7 @@ import importlib
 import logging
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from moreton.controlplane.consul import bind_consul
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.dns import bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
+from moreton.controlplane.following import in_background, keep_following
 from moreton.controlplane.life.collecting import helpers
 from moreton.controlplane.life.loading import ASSEMBLY, join_shared, load
 from moreton.controlplane.life.memory import settle_memory
@@ -168,6 +170,9 @@ async def _enter(
         duties=duties_for(plane, url),
     )
     await nodes.enter()
+    telling = partial(plane.migrations.tell, own)
+    work = keep_following(telling, what="telling of migrations", troubles=plane.troubles)
+    await stack.enter_async_context(in_background(work, name="tell of migrations"))
     await stack.enter_async_context(nodes.running())
     _LOG.info("this is node %s of the cluster %s", own, member.home.cluster)
     return nodes

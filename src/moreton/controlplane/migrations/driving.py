@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from moreton.controlplane.migrations.copies import Copies
 from moreton.controlplane.migrations.looking import Looker
 from moreton.controlplane.migrations.records import (
     STATES,
@@ -17,8 +19,8 @@ from moreton.controlplane.migrations.records import (
     weights_of,
     written,
 )
-from moreton.controlplane.objects.keys import decode, weights_key
-from moreton.envoy.admin import AdminClient
+from moreton.controlplane.objects.keys import decode, move_key, weights_key
+from moreton.gateway.core.moves import move_document
 from moreton.kernel.time import Clock
 from moreton.registry.registering import FencedWrite
 from moreton.store import Compare, Store, prefix_end
@@ -42,19 +44,26 @@ class Driven:
 
 
 class Driver:
-    """Looks at every migration of *store* that is under way, by the Envoy behind *admin*.
+    """Looks at every migration of *store* that is under way by *looker*, and writes what follows.
 
     *unfit* says why a plan cannot be followed now, if it cannot.
     """
 
     def __init__(
-        self, store: Store, admin: AdminClient, clock: Clock, unfit: Callable[[Plan], str]
+        self,
+        store: Store,
+        looker: Looker,
+        copies: Copies,
+        *,
+        clock: Clock,
+        unfit: Callable[[Plan], str],
     ) -> None:
         self.driven: dict[str, Driven] = {}
         self._store = store
+        self._looker = looker
+        self._copies = copies
         self._clock = clock
         self._unfit = unfit
-        self._looker = Looker(admin, clock)
 
     async def run(self, write: FencedWrite) -> None:
         """Drive, until cancelled. Raises what *write* raises, and the store's errors."""
@@ -103,19 +112,25 @@ class Driver:
         await self._perform(each, machine.handle(Looked(look), self._clock.now()), write)
 
     async def _share_set(self, each: Driven) -> float | None:
-        """The candidate's share in the store, if it is not what the stage allows."""
-        plan = each.record.plan
-        found = await self._store.range(weights_key(plan.route))
-        weights = decode(found.kvs[0].value) if found.kvs else {}
+        """The candidate's share in the store, if that or who goes where is not as it should be."""
+        plan, move = each.record.plan, each.machine.move
+        weights = await self._stored(weights_key(plan.route))
+        moves = await self._stored(move_key(plan.route))
         wanted = weights_of(plan, each.machine.share)
-        return None if weights == wanted else share_in(plan, weights)
+        wanted_moves = {} if move is None else move_document(move)
+        is_right = weights == wanted and moves == wanted_moves
+        return None if is_right else share_in(plan, weights)
+
+    async def _stored(self, key: bytes) -> dict[str, Any]:
+        found = await self._store.range(key)
+        return decode(found.kvs[0].value) if found.kvs else {}
 
     async def _perform(self, each: Driven, effects: Sequence[Effect], write: FencedWrite) -> bool:
         """Do *effects*; false when somebody else changed the migration meanwhile."""
         name = each.record.plan.name
         for effect in effects:
             assert not isinstance(effect, Refuse), "nobody ordered anything here"
-            after, operations = written(each.record, effect, self._clock.wall())
+            after, operations = written(each.record, effect, self._clock.wall(), self._copies)
             unchanged = Compare.mod(state_key(name), "=", each.revision)
             done = await write(operations, compare=[unchanged])
             if not done.succeeded:

@@ -8,12 +8,14 @@ from typing import Any
 
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Kind, ObjectKey
-from moreton.controlplane.migrations.driving import Driven, Driver
+from moreton.controlplane.migrations.copies import Copies, NoCopies
+from moreton.controlplane.migrations.driving import Driver
 from moreton.controlplane.migrations.errors import (
     MigrationContended,
     MigrationRefuses,
     UnknownMigration,
 )
+from moreton.controlplane.migrations.looking import Counting, Looker, Sides
 from moreton.controlplane.migrations.records import (
     STATES,
     Record,
@@ -22,6 +24,7 @@ from moreton.controlplane.migrations.records import (
     state_key,
     written,
 )
+from moreton.controlplane.migrations.telling import Teller
 from moreton.controlplane.migrations.views import to_document
 from moreton.envoy.admin import AdminClient
 from moreton.gateway.core.model import Route
@@ -45,24 +48,39 @@ class Migrations:
         desired: Desired,
         plans: Callable[[], Mapping[str, Plan]],
         *,
+        copies: Copies | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
         self._desired = desired
         self._plans = plans
         self._clock = clock or SystemClock()
-        self._admin: AdminClient | None = None
+        self._copies = copies or NoCopies()
+        self._counting: Counting | None = None
+        self._teller: Teller | None = None
         self._driver: Driver | None = None
 
     def watch(self, admin: AdminClient) -> None:
         """Both sides are counted by the Envoy behind *admin*."""
-        self._admin = admin
+        self._counting = Counting(admin)
+
+    async def tell(self, node: str, is_fine: Callable[[], None]) -> None:
+        """Tell the other nodes what is counted here, as *node*; until cancelled."""
+        assert self._counting is not None, "nobody counts"
+        self._teller = Teller(self._store, self._counting, node=node)
+        await self._teller.run(is_fine)
 
     async def drive(self, write: FencedWrite) -> None:
         """Look at what is under way and do what follows; until cancelled."""
-        assert self._admin is not None, "nobody counts"
-        self._driver = Driver(self._store, self._admin, self._clock, self._unfit)
+        assert self._counting is not None, "nobody counts"
+        looker = Looker(self._counting, self._told, self._copies, self._clock)
+        self._driver = Driver(
+            self._store, looker, self._copies, clock=self._clock, unfit=self._unfit
+        )
         await self._driver.run(write)
+
+    async def _told(self, name: str) -> Mapping[str, Sides]:
+        return {} if self._teller is None else await self._teller.others(name)
 
     async def order(self, name: str, ordered: Ordered) -> tuple[dict[str, Any], int]:
         """Follow *ordered*; the migration as it is then, and the revision that has it.
@@ -73,12 +91,12 @@ class Migrations:
             record, revision = await self._read(name)
             if ordered.order is Order.START:
                 record = await self._startable(name, record)
-            machine = Migration(record.plan, record.progress)
+            machine = Migration(record.plan, self._newest(record, revision))
             (effect,) = machine.handle(ordered, self._clock.now())
             if isinstance(effect, Refuse):
                 raise MigrationRefuses(what=effect.what, todo=effect.todo)
             assert isinstance(effect, Commit)
-            after, operations = written(record, effect, self._clock.wall())
+            after, operations = written(record, effect, self._clock.wall(), self._copies)
             unchanged = [Compare.mod(state_key(name), "=", revision)]
             done = await self._store.txn(unchanged, operations)
             if done.succeeded:
@@ -131,10 +149,14 @@ class Migrations:
         return ""
 
     def _document(self, record: Record, revision: int) -> dict[str, Any]:
-        live = None if self._driver is None else self._driver.driven.get(record.plan.name)
-        progress = _newest(record, revision, live)
         planned = self._plans().get(record.plan.name)
-        return to_document(record, progress, planned)
+        return to_document(record, self._newest(record, revision), planned)
+
+    def _newest(self, record: Record, revision: int) -> Progress:
+        """With what was seen since it was saved, where this node is the one that looks."""
+        live = None if self._driver is None else self._driver.driven.get(record.plan.name)
+        is_same = live is not None and live.revision == revision
+        return live.machine.progress if live is not None and is_same else record.progress
 
     async def _stored(self) -> dict[str, tuple[Record, int]]:
         found = await self._store.range(STATES, prefix_end(STATES))
@@ -150,9 +172,3 @@ class Migrations:
         if plan is None:
             raise UnknownMigration(name=name, known={*self._plans(), *await self._stored()})
         return Record(plan, Progress()), found.kvs[0].mod_revision if found.kvs else 0
-
-
-def _newest(record: Record, revision: int, live: Driven | None) -> Progress:
-    """With what was seen since the evidence was saved, where this node is the one that looks."""
-    is_same = live is not None and live.revision == revision
-    return live.machine.progress if live is not None and is_same else record.progress

@@ -1,17 +1,19 @@
-"""What Envoy counted of both sides of a migration, since the last time."""
+"""What was counted of both sides of a migration, on its route, since the last time."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
+from moreton.controlplane.migrations.copies import Copies, Counted
 from moreton.controlplane.migrations.prometheus import ask
 from moreton.envoy.admin import AdminClient, EnvoyDoesNotAnswer
+from moreton.gateway.compile.moving.counting import counted_name, counted_pattern
 from moreton.kernel.time import Clock, Instant
 from moreton.strangler.rollout.core.plan import LatencyGate, MetricGate, Plan
 from moreton.strangler.rollout.core.sides import Bin, Look, Reading, Side
@@ -20,45 +22,31 @@ from moreton.strangler.rollout.core.sides import Bin, Look, Reading, Side
 _MILLISECOND = 1.0
 # A query costs Prometheus something; what it says changes as often as it scrapes.
 ASK_EVERY = timedelta(seconds=5)
+_HERE = ""  # no node's name
+
+Sides: TypeAlias = tuple[Side, Side]  # of the baseline and of the candidate
+# What the other nodes' Envoys counted of a migration, by node.
+Told: TypeAlias = Callable[[str], Awaitable[Mapping[str, Sides]]]
 
 
-class Looker:
-    """Looks at what the Envoy behind *admin* counts; each look tells what came on top."""
+class Counting:
+    """What the Envoy behind *admin* has counted so far."""
 
-    def __init__(self, admin: AdminClient, clock: Clock) -> None:
+    def __init__(self, admin: AdminClient) -> None:
         self._admin = admin
-        self._clock = clock
-        self._before: dict[str, tuple[Side, Side]] = {}
-        self._asking: dict[str, asyncio.Task[dict[str, Reading]]] = {}
-        self._asked: dict[str, Instant] = {}
 
-    async def look(self, plan: Plan) -> Look:
-        """What both sides of *plan* did since the last look; of the first one nothing is known."""
-        readings = self._readings(plan)
-        try:
-            found = await self._sides(plan)
-        except EnvoyDoesNotAnswer as error:
-            return Look(trouble=str(error))
-        before = self._before.get(plan.name)
-        self._before[plan.name] = found
-        if before is None:
-            return Look(readings=readings)
-        old, new = found[0].since(before[0]), found[1].since(before[1])
-        return Look(old, new, readings=readings)
-
-    def close(self) -> None:
-        """Ask nobody any more."""
-        for task in self._asking.values():
-            task.cancel()
-
-    async def _sides(self, plan: Plan) -> tuple[Side, Side]:
-        services = re.escape(plan.baseline), re.escape(plan.candidate)
-        names = rf"^cluster\.({services[0]}|{services[1]})\.upstream_rq_"
-        counts = await self._admin.stats(f"{names}(completed|5xx)$")
+    async def sides(self, plan: Plan) -> Sides:
+        """What both sides of *plan* answered to its route. Raises `EnvoyDoesNotAnswer`."""
+        names = counted_pattern((plan.baseline, plan.candidate), plan.route)
+        counts = await self._admin.stats(f"{names}(completed|5xx)$", only_counters=True)
         times: Mapping[str, dict[Bin, int]] = {}
         if any(isinstance(gate, LatencyGate) for gate in plan.gates):
             times = await self._times(f"{names}time$")
-        return _side(plan.baseline, counts, times), _side(plan.candidate, counts, times)
+        baseline, candidate = (
+            _side(counted_name(each, plan.route), counts, times)
+            for each in (plan.baseline, plan.candidate)
+        )
+        return baseline, candidate
 
     async def _times(self, pattern: str) -> dict[str, dict[Bin, int]]:
         query = {"format": "json", "histogram_buckets": "detailed", "filter": pattern}
@@ -70,6 +58,57 @@ class Looker:
                 f"Envoy's histograms cannot be read ({error!r}): its times are unknown; use the "
                 "Envoy that comes with this version"
             ) from error
+
+
+class Looker:
+    """Looks at what Envoys count and comparisons find; each look tells what came on top.
+
+    *counting* is of this node's Envoy, *told* of the others', by node.
+    """
+
+    def __init__(self, counting: Counting, told: Told, copies: Copies, clock: Clock) -> None:
+        self._counting = counting
+        self._told = told
+        self._copies = copies
+        self._clock = clock
+        self._before: dict[str, dict[str, Sides]] = {}  # by migration, by node
+        self._compared: dict[str, Counted] = {}
+        self._asking: dict[str, asyncio.Task[dict[str, Reading]]] = {}
+        self._asked: dict[str, Instant] = {}
+
+    async def look(self, plan: Plan) -> Look:
+        """What both sides of *plan* did since the last look; of the first one nothing is known."""
+        readings = self._readings(plan)
+        try:
+            found = {_HERE: await self._counting.sides(plan), **await self._told(plan.name)}
+        except EnvoyDoesNotAnswer as error:
+            return Look(trouble=str(error))
+        before = self._before.get(plan.name, {})
+        self._before[plan.name] = {**before, **found}
+        old, new = Side(), Side()
+        for node, (baseline, candidate) in found.items():
+            if node in before:
+                old += baseline.since(before[node][0])
+                new += candidate.since(before[node][1])
+        return await self._with_compared(plan, Look(old, new, readings=readings))
+
+    async def _with_compared(self, plan: Plan, look: Look) -> Look:
+        if not any(stage.copies for stage in plan.stages):
+            return look
+        counts = await self._copies.counts(plan.route)
+        before = self._compared.get(plan.name, counts)
+        self._compared[plan.name] = counts
+        return replace(
+            look,
+            compared=max(0, counts.compared - before.compared),
+            different=max(0, counts.different - before.different),
+            uncompared=self._copies.trouble(plan.route),
+        )
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        for task in self._asking.values():
+            task.cancel()
 
     def _readings(self, plan: Plan) -> dict[str, Reading]:
         """What came in of the metrics; they are asked for beside the looks, which go on."""
@@ -108,8 +147,7 @@ def histograms(document: Any) -> dict[str, dict[Bin, int]]:
     return found
 
 
-def _side(service: str, counts: Mapping[str, int], times: Mapping[str, dict[Bin, int]]) -> Side:
-    name = f"cluster.{service}.upstream_rq_"
+def _side(name: str, counts: Mapping[str, int], times: Mapping[str, dict[Bin, int]]) -> Side:
     return Side(
         counts.get(f"{name}completed", 0),
         counts.get(f"{name}5xx", 0),

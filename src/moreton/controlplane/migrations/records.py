@@ -1,7 +1,7 @@
 """Migrations in the store: the state of each, its history, and the weights that go with them.
 
 State, history and weights are written in one transaction: whoever reads the store, after
-whatever crash, finds the weights that the stage allows.
+whatever crash, finds the weights that the stage allows, and who may go where beside them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from moreton.controlplane.objects.keys import CHANGED, encode, weights_key
+from moreton.controlplane.migrations.copies import Copies
+from moreton.controlplane.objects.keys import CHANGED, encode, move_key, weights_key
+from moreton.gateway.core.moves import Move, move_document
 from moreton.store import Delete, Put
 from moreton.store.core.model import Op
 from moreton.strangler.rollout.core.documents import (
@@ -24,7 +26,15 @@ from moreton.strangler.rollout.core.documents import (
     progress_from,
 )
 from moreton.strangler.rollout.core.plan import Plan
-from moreton.strangler.rollout.core.progress import Commit, Phase, Progress, Save, share_of
+from moreton.strangler.rollout.core.progress import (
+    Commit,
+    Phase,
+    Progress,
+    Save,
+    copies_of,
+    move_of,
+    share_of,
+)
 
 PREFIX = b"/moreton/migrations/"
 STATES = PREFIX + b"state/"
@@ -33,6 +43,7 @@ _HISTORY = PREFIX + b"history/"
 ENTRIES_MAX = 500
 UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.FROZEN})
 _WEIGHTS_SUM_MAX = 1_000_000
+_SUMS = (100, 10_000, _WEIGHTS_SUM_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +72,23 @@ def history_prefix(name: str) -> bytes:
 
 
 def weights_of(plan: Plan, share: float) -> dict[str, int]:
-    """The weights that give the candidate *share* of the requests."""
-    fraction = Fraction(share).limit_denominator(_WEIGHTS_SUM_MAX)
+    """The weights that give the candidate *share* of the requests.
+
+    Their sum is the same for all shares of *plan*: users are told apart by a hash modulo it, and
+    have to stay on their side.
+    """
+    fractions = [_fraction(each) for each in (share, *(stage.share for stage in plan.stages))]
     total = next(
-        (each for each in (100, 10_000) if not (fraction * each).denominator > 1), _WEIGHTS_SUM_MAX
+        each
+        for each in _SUMS
+        if all((one * each).denominator == 1 for one in fractions) or each == _WEIGHTS_SUM_MAX
     )
-    moved = round(fraction * total)
+    moved = round(fractions[0] * total)
     return {plan.baseline: total - moved, plan.candidate: moved}
+
+
+def _fraction(share: float) -> Fraction:
+    return Fraction(share).limit_denominator(_WEIGHTS_SUM_MAX)
 
 
 def share_in(plan: Plan, weights: Mapping[str, Any]) -> float:
@@ -76,8 +97,10 @@ def share_in(plan: Plan, weights: Mapping[str, Any]) -> float:
     return weights.get(plan.candidate, 0) / total if total else 0.0
 
 
-def written(record: Record, effect: Commit | Save, now: datetime) -> tuple[Record, Sequence[Op]]:
-    """The record after *effect*, and how it is written."""
+def written(
+    record: Record, effect: Commit | Save, now: datetime, copies: Copies
+) -> tuple[Record, Sequence[Op]]:
+    """The record after *effect*, and how it is written, with what *copies* needs for it."""
     if isinstance(effect, Save):
         after = replace(record, progress=effect.progress)
         return after, [Put(state_key(record.plan.name), encode_record(after))]
@@ -90,11 +113,18 @@ def written(record: Record, effect: Commit | Save, now: datetime) -> tuple[Recor
         Put(state_key(name), encode_record(after)),
         Put(_entry_key(name, number), json.dumps(entry, separators=(",", ":")).encode()),
         Put(weights_key(record.plan.route), encode(weights_of(record.plan, share))),
+        _moved(record.plan.route, move_of(record.plan, effect.progress)),
+        *copies.sampling(record.plan.route, copies_of(record.plan, effect.progress)),
         Put(CHANGED, b""),
     ]
     if number > ENTRIES_MAX:
         operations.append(Delete(_entry_key(name, number - ENTRIES_MAX)))
     return after, operations
+
+
+def _moved(route: str, move: Move | None) -> Op:
+    key = move_key(route)
+    return Delete(key) if move is None else Put(key, encode(move_document(move)))
 
 
 def encode_record(record: Record) -> bytes:

@@ -12,7 +12,8 @@ from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import ObjectKey, Value
 from moreton.controlplane.errors import ChangeNotSeen
 from moreton.controlplane.following import Noting, Quiet, in_background, keep_following
-from moreton.controlplane.objects.keys import PREFIX, WeightsOf, decode, parse_key
+from moreton.controlplane.objects.keys import PREFIX, MoveOf, WeightsOf, decode, parse_key
+from moreton.gateway.core.moves import move_from
 from moreton.kernel.errors import MoretonError
 from moreton.store import Store, prefix_end
 from moreton.store.errors import Compacted
@@ -45,7 +46,7 @@ class Follower:
         self._touch = touch
         self._troubles = troubles or Quiet()
         self._revision = 0
-        self._weights: set[str] = set()
+        self._aside: set[WeightsOf | MoveOf] = set()  # what routes have besides their documents
         self._moved = asyncio.Event()
 
     @property
@@ -63,8 +64,8 @@ class Follower:
         there = {kv.key: kv.value for kv in found.kvs}
         for key in [k for k in self.documents if k not in map(parse_key, there)]:
             self._take(key, None)
-        for route in [r for r in self._weights if WeightsOf(r) not in map(parse_key, there)]:
-            self._take(WeightsOf(route), None)
+        for aside in [one for one in self._aside if one not in map(parse_key, there)]:
+            self._take(aside, None)
         for name, value in there.items():
             self._take(parse_key(name), value)
         self._move(found.revision)
@@ -113,29 +114,37 @@ class Follower:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def _take(self, key: ObjectKey | WeightsOf | None, value: bytes | None) -> None:
+    def _take(self, key: ObjectKey | WeightsOf | MoveOf | None, value: bytes | None) -> None:
         if key is None:
             return
         try:
             document = None if value is None else decode(value)
-            if isinstance(key, WeightsOf):
-                self._touch(self._take_weights(key.route, document))
-            else:
+            if isinstance(key, ObjectKey):
                 self._touch(self._take_object(key, document))
-        except (MoretonError, ValueError) as error:
+            else:
+                self._touch(self._take_aside(key, document))
+        except (MoretonError, ValueError, KeyError, TypeError) as error:
             # A later version may have written it; it must not keep the others from being served.
             _LOG.warning("%s in the store cannot be read: %s", key, error)
             if isinstance(key, ObjectKey):
                 self.unreadable[key] = str(error)
                 self._touch(self._desired.delete_object(key))
 
-    def _take_weights(self, route: str, document: dict[str, Any] | None) -> set[ObjectKey]:
+    def _take_aside(
+        self, key: WeightsOf | MoveOf, document: dict[str, Any] | None
+    ) -> set[ObjectKey]:
         if document is None:
-            self._weights.discard(route)
-            return self._desired.delete_weights(route)
-        self._weights.add(route)
+            self._aside.discard(key)
+        else:
+            self._aside.add(key)
+        if isinstance(key, MoveOf):
+            return self._desired.put_move(
+                key.route, None if document is None else move_from(document)
+            )
+        if document is None:
+            return self._desired.delete_weights(key.route)
         weights = {str(name): int(weight) for name, weight in document.items()}
-        return self._desired.put_weights(route, weights)
+        return self._desired.put_weights(key.route, weights)
 
     def _take_object(self, key: ObjectKey, document: dict[str, Any] | None) -> set[ObjectKey]:
         self.unreadable.pop(key, None)

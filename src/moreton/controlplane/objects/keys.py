@@ -1,7 +1,7 @@
 """Where the API's objects lie in the store: `/moreton/config/<kind>s/<name>`, JSON as it was put.
 
 Weights set by the API lie apart, under `/moreton/config/weights/<route>`, for routes of the file
-too.
+too; so does who goes where while a route moves, under `/moreton/config/moves/<route>`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,17 @@ CHANGED = PREFIX + b"changed"
 _FOLDERS = {Kind.SERVICE: "services", Kind.ROUTE: "routes"}
 _KINDS = {folder: kind for kind, folder in _FOLDERS.items()}
 _WEIGHTS = "weights"
+_MOVES = "moves"
 
 
 class WeightsOf(NamedTuple):
     """The key of the weights of *route*."""
+
+    route: str
+
+
+class MoveOf(NamedTuple):
+    """The key of who goes where while *route* moves."""
 
     route: str
 
@@ -36,11 +43,18 @@ def weights_key(route: str) -> bytes:
     return PREFIX + f"{_WEIGHTS}/{route}".encode()
 
 
-def parse_key(key: bytes) -> ObjectKey | WeightsOf | None:
+def move_key(route: str) -> bytes:
+    """The store's key of who goes where while a route moves."""
+    return PREFIX + f"{_MOVES}/{route}".encode()
+
+
+def parse_key(key: bytes) -> ObjectKey | WeightsOf | MoveOf | None:
     """What lies under the store's *key*; `None` for what a later version put there."""
     folder, _, name = key.removeprefix(PREFIX).decode(errors="replace").partition("/")
     if folder == _WEIGHTS:
         return WeightsOf(name)
+    if folder == _MOVES:
+        return MoveOf(name)
     kind = _KINDS.get(folder)
     return None if kind is None else ObjectKey(kind, name)
 

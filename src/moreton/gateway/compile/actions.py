@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 
@@ -14,6 +15,8 @@ from moreton.envoy.messages import any_of
 from moreton.envoy.wire import delimited, serialize
 from moreton.gateway.compile.copies.routes import copied_extras, copied_match
 from moreton.gateway.compile.matches import conditions, preflight_conditions
+from moreton.gateway.compile.moving.counting import COUNT_FILTER, count_route
+from moreton.gateway.compile.moving.users import hash_policies, is_known, is_of, set_cookie
 from moreton.gateway.compile.paths import PathPlan, canonical
 from moreton.gateway.compile.policies import (
     CORS_FILTER,
@@ -21,7 +24,7 @@ from moreton.gateway.compile.policies import (
     cors_policy,
     retry_policy,
 )
-from moreton.gateway.compile.weights import runtime_prefix
+from moreton.gateway.compile.weights import first_of, runtime_prefix
 from moreton.gateway.core.model import Destination, Mirror, Redirect, Retries, Route
 from moreton.kernel.patterns import PathKind
 from moreton.resilience.core.headers import GATEWAY_ATTEMPTS
@@ -41,27 +44,51 @@ _CODES = {
     307: _CODE.Value("TEMPORARY_REDIRECT"),
     308: _CODE.Value("PERMANENT_REDIRECT"),
 }
-_NOTHING = (None, None, None, None)
+_NOTHING = (None,) * 5
 _ATTEMPTS = base_pb2.HeaderValueOption(
     header=base_pb2.HeaderValue(key=GATEWAY_ATTEMPTS, value="%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
     append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
 )
+_COOKIE = serialize(_ROUTE(response_headers_to_add=[set_cookie()]))
 
 
-def envoy_route(route: Route, path: PathPlan) -> bytes:
-    """The serialised `Route` for *route*, its match included."""
-    return _envoy_route(route, path, conditions(route.match))
+def envoy_routes(route: Route, path: PathPlan) -> list[bytes]:
+    """The serialised `Route`s for *route*, the first to take a request first.
+
+    The last has no conditions but the route's own.
+    """
+    own = conditions(route.match)
+    return [_envoy_route(route, path, own + each) + more for each, more in _users(route)]
 
 
-def copied_route(route: Route, path: PathPlan) -> bytes | None:
-    """The serialised `Route` that stands before *route* and takes what is copied of it.
+def first_routes(route: Route, path: PathPlan) -> list[bytes]:
+    """The serialised `Route`s before all others of *route*: of users who go first."""
+    move, own = route.move, conditions(route.match)
+    if move is None:
+        return []
+    to = tuple(Destination(each.service, int(each.service == move.to)) for each in route.to)
+    first = replace(route, name=first_of(route.name), to=to, move=replace(move, sticky=None))
+    return [_envoy_route(first, path, own + is_of(each), route.name) for each in move.cohorts]
 
-    `None` when nothing may be.
+
+def copied_routes(route: Route, path: PathPlan) -> list[bytes]:
+    """The serialised `Route`s that stand before *route* and take what is copied of it.
+
+    None when nothing may be.
     """
     if route.copies is None or route.redirect is not None:
-        return None
+        return []
     rest = conditions(route.match) + copied_match(route.name, route.copies)
-    return _envoy_route(route, path, rest) + copied_extras(route.name, route.copies)
+    extras = copied_extras(route.name, route.copies)
+    return [_envoy_route(route, path, rest + each) + more + extras for each, more in _users(route)]
+
+
+def _users(route: Route) -> list[tuple[bytes, bytes]]:
+    """The conditions of users who have what they are told apart by, and what the others get."""
+    move = route.move
+    if move is None or not move.gives_cookies:
+        return [(b"", b"")]
+    return [*((each, b"") for each in is_known(move)), (b"", _COOKIE)]
 
 
 def preflight_route(route: Route, path: PathPlan) -> bytes | None:
@@ -76,7 +103,7 @@ def preflight_route(route: Route, path: PathPlan) -> bytes | None:
     return _envoy_route(route, path, preflight_conditions(own))
 
 
-def _envoy_route(route: Route, path: PathPlan, rest: bytes) -> bytes:
+def _envoy_route(route: Route, path: PathPlan, rest: bytes, name: str = "") -> bytes:
     if route.redirect is not None:
         number, action = _ROUTE.REDIRECT_FIELD_NUMBER, _redirect(route, route.redirect)
     else:
@@ -84,13 +111,14 @@ def _envoy_route(route: Route, path: PathPlan, rest: bytes) -> bytes:
     return (
         delimited(_ROUTE.MATCH_FIELD_NUMBER, path.body + rest)
         + delimited(number, action)
-        + _extras(route)
-        + delimited(_ROUTE.NAME_FIELD_NUMBER, route.name.encode())
+        + _extras(route, name or route.name)
+        + delimited(_ROUTE.NAME_FIELD_NUMBER, (name or route.name).encode())
     )
 
 
-def _extras(route: Route) -> bytes:
-    if (route.request_headers, route.response_headers, route.cors, route.retries) == _NOTHING:
+def _extras(route: Route, name: str) -> bytes:
+    changes = route.request_headers, route.response_headers
+    if (*changes, route.cors, route.retries, route.move) == _NOTHING:
         return b""
     out = _ROUTE()
     add_header_changes(out, route.request_headers, route.response_headers)
@@ -100,6 +128,8 @@ def _extras(route: Route) -> bytes:
     if route.cors is not None:
         policy = any_of(cors_policy(route.cors, route.match.methods))
         out.typed_per_filter_config[CORS_FILTER].CopyFrom(policy)
+    if route.move is not None:
+        out.typed_per_filter_config[COUNT_FILTER].CopyFrom(any_of(count_route(name)))
     return serialize(out)
 
 
@@ -112,21 +142,22 @@ def _forward(route: Route) -> bytes:
         route.websocket,
     )
     rewrite = b"" if route.rewrite_path is None else _rewrite(route, route.rewrite_path)
-    return _destination(route) + policy + rewrite
+    sticky = b"" if route.move is None else hash_policies(route.move)
+    return _destination(route) + policy + rewrite + sticky
 
 
 def _destination(route: Route) -> bytes:
     if len(route.to) == 1:
         return delimited(_ACTION.CLUSTER_FIELD_NUMBER, route.to[0].service.encode())
-    return delimited(
-        _ACTION.WEIGHTED_CLUSTERS_FIELD_NUMBER, _weighted(runtime_prefix(route.name), route.to)
-    )
+    return delimited(_ACTION.WEIGHTED_CLUSTERS_FIELD_NUMBER, _weighted(route))
 
 
-def _weighted(prefix: str, to: tuple[Destination, ...]) -> bytes:
+def _weighted(route: Route) -> bytes:
     # The shares are published as runtime values too, which win; these are for a cold start.
-    out = routes_pb2.WeightedCluster(runtime_key_prefix=prefix)
-    for destination in to:
+    out = routes_pb2.WeightedCluster(runtime_key_prefix=runtime_prefix(route.name))
+    if route.move is not None and route.move.sticky is not None:
+        out.use_hash_policy.value = True
+    for destination in route.to:
         weight = wrappers_pb2.UInt32Value(value=destination.weight)
         out.clusters.add(name=destination.service, weight=weight)
     return serialize(out)

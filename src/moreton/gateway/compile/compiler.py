@@ -16,7 +16,7 @@ from moreton.gateway.compile.limits.held import HeldLimits
 from moreton.gateway.compile.limits.local import runtime_values
 from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
 from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
-from moreton.gateway.compile.weights import Weights
+from moreton.gateway.compile.weights import Weights, first_of
 from moreton.gateway.core.limits import has_only_v4, is_of_routes
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
 from moreton.kernel.errors import MoretonError, RetryAdvice
@@ -180,6 +180,7 @@ class GatewayCompiler:
         It should send to services that are there: to others a proxy answers 503.
         """
         self._weights.put(route.name, {one.service: one.weight for one in route.to})
+        self._put_first(route)
         self._values[route.name] = route
         if self._copies.put(route):
             self._put_copies()
@@ -205,6 +206,7 @@ class GatewayCompiler:
         self._weights.remove(name)
         if self._copies.remove(name):
             self._put_copies()
+        self._weights.remove(first_of(name))
         self._values.pop(name, None)
         self._under.pop(name, None)
         if self._routes.pop(name, None) is not None:
@@ -311,6 +313,14 @@ class GatewayCompiler:
         self._routes[route.name] = compiled
         for table in self._tables.values():
             _into(table, compiled)
+
+    def _put_first(self, route: Route) -> None:
+        """The shares of the users who go first: nothing but the destination they go to."""
+        if route.move is None or not route.move.cohorts:
+            self._weights.remove(first_of(route.name))
+            return
+        to = {one.service: int(one.service == route.move.to) for one in route.to}
+        self._weights.put(first_of(route.name), to)
 
     def _needs(self, service: str) -> Sequence[ResourceKey]:
         """What must be there before a table that names *service*.

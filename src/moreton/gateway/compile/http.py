@@ -27,6 +27,7 @@ from moreton.gateway.compile.copies.filters import copy_slots
 from moreton.gateway.compile.limits.answers import add_local_replies
 from moreton.gateway.compile.limits.chain import slots
 from moreton.gateway.compile.limits.shares.charges import charge_slots
+from moreton.gateway.compile.moving.counting import count_slot
 from moreton.gateway.compile.policies import CORS_FILTER
 from moreton.gateway.core.model import Gateway
 
@@ -89,6 +90,7 @@ def manager(gateway: Gateway, tracing: Tracing | None) -> manager_pb2.HttpConnec
     # A route that has CORS turns the filter on for itself; the others do not pass through it.
     cors = out.http_filters.add(name=CORS_FILTER, disabled=True)
     cors.typed_config.CopyFrom(any_of(cors_pb2.Cors()))
+    out.http_filters.append(count_slot())
     # After CORS, so that a browser's script can read that it was refused.
     out.http_filters.extend([*charge_slots(gateway.name), *slots(gateway.name)])
     add_local_replies(out)

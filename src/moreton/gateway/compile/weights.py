@@ -28,6 +28,11 @@ def runtime_prefix(route: str) -> str:
     return f"{LAYER}.{route}:"
 
 
+def first_of(route: str) -> str:
+    """Who stands for *route* where the users go who go first: a name that no route can have."""
+    return f"{route}:first"
+
+
 class Weights:
     """The layer's values, each route's serialised once.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from moreton.gateway.core.moves import Move
 from moreton.kernel.patterns import PathPattern, ValueMatch
 
 
@@ -122,6 +123,7 @@ class Route:
     cors: Cors | None = None
     websocket: bool = True
     copies: Copies | None = None  # how many of them is a runtime value, none at first
+    move: Move | None = None  # while its requests move to one of its destinations
 
 
 class Protocol(StrEnum):

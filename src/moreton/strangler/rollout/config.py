@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from moreton.config import Duration, Name, Percentage, Section
+from moreton.config.words import HostText, read_header_name
+from moreton.gateway.core.moves import OWN_COOKIE, Cohort, Trait, TraitKind
 from moreton.strangler.rollout.core.plan import (
+    DifferenceGate,
     ErrorGate,
     Gate,
     LatencyGate,
@@ -20,13 +24,73 @@ from moreton.strangler.rollout.core.plan import (
 
 _STAGES_MAX = 50
 _METRICS_MAX = 20
+_VALUES_MAX = 100
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+SHADOW = "shadow"
 _REQUESTS_MAX = 1_000_000_000
 
 
-class StageModel(Section):
-    """A share of the requests, and what ends it; what is left out is as the migration says."""
+class TraitModel(Section):
+    """What users are told apart by: one of a header, a cookie, the host, the client's address."""
 
-    share: Percentage
+    header: str | None = None
+    cookie: str | None = None
+    host: Literal[True] | None = None
+    address: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give one of header, cookie, host and address")
+        _checked(self.header, self.cookie)
+        return self
+
+    def as_value(self) -> Trait:
+        """The core's value."""
+        (kind,) = self.model_fields_set
+        return _trait(kind, getattr(self, kind))
+
+
+class CohortModel(Section):
+    """Users who go first: those with one of these values of a header or cookie, or one of hosts."""
+
+    header: str | None = None
+    cookie: str | None = None
+    is_: Annotated[str | list[str] | None, Field(alias="is")] = None
+    hosts: list[HostText] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        named = self.model_fields_set & {"header", "cookie"}
+        if self.hosts is not None and not named and self.is_ is None:
+            count = len(self.hosts)
+        elif len(named) == 1 and self.hosts is None:
+            count = 1 if isinstance(self.is_, str) else len(self.is_ or ())
+        else:
+            raise ValueError("give a header or a cookie and what it `is`, or give `hosts`")
+        if not 1 <= count <= _VALUES_MAX:
+            raise ValueError(f"it has {count} values; give 1 to {_VALUES_MAX}")
+        _checked(self.header, self.cookie)
+        return self
+
+    def as_value(self) -> Cohort:
+        """The core's value."""
+        if self.hosts is not None:
+            return Cohort(Trait(TraitKind.HOST), tuple(self.hosts))
+        kind, name = ("header", self.header) if self.header else ("cookie", self.cookie)
+        values = [self.is_] if isinstance(self.is_, str) else self.is_ or []
+        return Cohort(_trait(kind, name), tuple(values))
+
+
+class StageModel(Section):
+    """Who goes to the candidate, and what ends it; what is left out is as the migration says.
+
+    Those of `users` do, and of the others the `share`; with neither it gets copies only.
+    """
+
+    share: Percentage = 0.0
+    users: CohortModel | None = None
+    copies: Percentage | None = None
     hold: Duration | None = None
     requests: Annotated[int, Field(ge=0, le=_REQUESTS_MAX)] | None = None
     manual: bool = False
@@ -36,8 +100,14 @@ class StageModel(Section):
     @classmethod
     def _some(cls, value: float) -> float:
         if value <= 0:
-            raise ValueError("0% of the requests prove nothing; begin with 1%")
+            raise ValueError("0% of the requests prove nothing; begin with 1%, or with `shadow`")
         return value
+
+    @model_validator(mode="after")
+    def _copied(self) -> Self:
+        if self.copies and self.share == 1:
+            raise ValueError("at 100% the old service answers nobody; copy in stages before it")
+        return self
 
 
 class ErrorsModel(Section):
@@ -63,6 +133,17 @@ class LatencyModel(Section):
         if not 0 < value < 1:
             raise ValueError(f"{value:.0%} is no quantile; choose one between, like 95%")
         return value
+
+    @field_validator("tolerance")
+    @classmethod
+    def _some(cls, value: float) -> float:
+        return _tolerable(value)
+
+
+class DifferencesModel(Section):
+    """How many of the compared answers may differ, of a hundred."""
+
+    tolerance: Percentage = 0.001
 
     @field_validator("tolerance")
     @classmethod
@@ -107,15 +188,18 @@ class GatesModel(Section):
 
     errors: ErrorsModel | None = ErrorsModel()
     latency: LatencyModel | None = LatencyModel()
+    differences: DifferencesModel | None = DifferencesModel()  # where there are copies
     metrics: Annotated[dict[Name, MetricModel], Field(max_length=_METRICS_MAX)] = {}
 
-    def as_values(self) -> tuple[Gate, ...]:
-        """The core's values."""
+    def as_values(self, *, compares: bool) -> tuple[Gate, ...]:
+        """The core's values; *compares* when there is a stage with copies."""
         found: list[Gate] = []
         if self.errors is not None:
             found.append(ErrorGate(self.errors.tolerance))
         if self.latency is not None:
             found.append(LatencyGate(self.latency.quantile, self.latency.tolerance))
+        if self.differences is not None and compares:
+            found.append(DifferenceGate(self.differences.tolerance))
         found += [
             MetricGate(name, one.prometheus, one.query, one.at_least, one.at_most, one.failures)
             for name, one in self.metrics.items()
@@ -124,6 +208,8 @@ class GatesModel(Section):
 
 
 def _stage(value: Any) -> Any:
+    if value == SHADOW:
+        return {}
     return {"share": value} if isinstance(value, str | int | float) else value
 
 
@@ -140,6 +226,8 @@ class MigrationModel(Section):
     hold: Duration = timedelta(minutes=1)
     requests: Annotated[int, Field(ge=0, le=_REQUESTS_MAX)] = 100
     soak: Duration = timedelta(minutes=10)
+    copies: Percentage = 0.1
+    sticky: TraitModel | Literal[False] | None = None  # the gateway's own cookie
     gates: GatesModel = GatesModel()
     confidence: Percentage = 0.99
 
@@ -148,8 +236,12 @@ class MigrationModel(Section):
     def _rise(cls, stages: list[StageModel]) -> list[StageModel]:
         shares = [each.share for each in stages]
         shown = ", ".join(f"{share * 100:g}%" for share in shares)
-        if shares != sorted(set(shares)):
-            raise ValueError(f"{shown} do not rise; let each stage take more than the one before")
+        for number, each in enumerate(stages[1:], start=1):
+            before = stages[number - 1]
+            if each.share < before.share or (each.share == before.share and each.users is None):
+                raise ValueError(
+                    f"{shown} do not rise; let each stage take more than the one before"
+                )
         if shares[-1] != 1:
             raise ValueError(f"{shown} do not end at 100%; let the last one take all")
         return stages
@@ -165,7 +257,13 @@ class MigrationModel(Section):
     def _two(self) -> Self:
         if self.from_ == self.to:
             raise ValueError(f"it moves from {self.to!r} to itself; name the new service in `to`")
-        if not self.gates.as_values() and not all(each.manual for each in self.stages):
+        shadow = any(_is_shadow(each) for each in self.stages)
+        if shadow and (self.gates.differences is None or not self.copies):
+            raise ValueError(
+                "its shadow stage compares nothing; keep the gate on differences and some copies"
+            )
+        gates = self.gates.as_values(compares=self._compares())
+        if not gates and not all(each.manual for each in self.stages):
             raise ValueError(
                 "it has no gate, so nothing is proven; keep one, or make stages manual"
             )
@@ -176,18 +274,64 @@ class MigrationModel(Section):
         stages = [self._as_stage(each) for each in self.stages]
         if self.soak:
             stages.append(Stage("soak", 1.0, self.soak, self.requests))
-        gates = self.gates.as_values()
-        return Plan(name, self.route, self.from_, self.to, tuple(stages), gates, self.confidence)
+        gates = self.gates.as_values(compares=self._compares())
+        return Plan(
+            name,
+            self.route,
+            self.from_,
+            self.to,
+            tuple(stages),
+            gates,
+            self.confidence,
+            self._sticky(),
+        )
+
+    def _compares(self) -> bool:
+        asked = any(each.copies for each in self.stages)
+        return asked or any(_is_shadow(each) for each in self.stages)
+
+    def _sticky(self) -> Trait | None:
+        if self.sticky is False:
+            return None
+        return OWN_COOKIE if self.sticky is None else self.sticky.as_value()
 
     def _as_stage(self, model: StageModel) -> Stage:
+        copies = self.copies if model.copies is None and _is_shadow(model) else model.copies
+        cohort = None if model.users is None else model.users.as_value()
         return Stage(
-            name=f"{model.share * 100:g}%",
+            name=_name(model, cohort),
             share=model.share,
             hold=self.hold if model.hold is None else model.hold,
             requests=self.requests if model.requests is None else model.requests,
             manual=model.manual,
             no_return=model.no_return,
+            cohort=cohort,
+            copies=copies or 0.0,
         )
+
+
+def _is_shadow(model: StageModel) -> bool:
+    return not model.share and model.users is None
+
+
+def _name(model: StageModel, cohort: Cohort | None) -> str:
+    if cohort is None:
+        return f"{model.share * 100:g}%" if model.share else SHADOW
+    rest = f" and {model.share * 100:g}%" if model.share else ""
+    return f"{cohort}{rest}"
+
+
+def _trait(kind: str, name: Any) -> Trait:
+    if not isinstance(name, str):
+        return Trait(TraitKind(kind))
+    return Trait(TraitKind(kind), name.lower() if kind == "header" else name)
+
+
+def _checked(header: str | None, cookie: str | None) -> None:
+    if header is not None:
+        read_header_name(header)
+    if cookie is not None and not _COOKIE_NAME.fullmatch(cookie):
+        raise ValueError(f"{cookie!r} is no cookie's name; use letters, digits, - and _")
 
 
 def _tolerable(value: float) -> float:

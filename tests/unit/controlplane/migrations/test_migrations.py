@@ -11,6 +11,7 @@ import pytest
 
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin
+from moreton.controlplane.migrations.copies import NoCopies
 from moreton.controlplane.migrations.errors import MigrationRefuses, UnknownMigration
 from moreton.controlplane.migrations.host import Migrations
 from moreton.controlplane.migrations.looking import histograms
@@ -89,7 +90,7 @@ async def test_killed_after_any_write_the_weights_are_those_of_the_stage() -> No
         moment += timedelta(seconds=20)
         for effect in Migration(record.plan, record.progress).handle(FINE, moment):
             assert isinstance(effect, Commit | Save)
-            _, operations = written(record, effect, SystemClock().wall())
+            _, operations = written(record, effect, SystemClock().wall(), NoCopies())
             await store.txn((), operations)
     assert shares == [0.1, 0.5, 1.0]
     assert (await host.show("move"))["phase"] == "done"

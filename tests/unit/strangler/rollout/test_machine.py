@@ -270,8 +270,11 @@ def test_slow_candidate_is_taken_back_and_a_fast_one_is_not() -> None:
 
 
 def test_shadow_stage_is_judged_by_comparisons() -> None:
-    shadow = Stage("shadow", 0.0, hold=SECOND, requests=1000)
-    plan = replace(PLAN, stages=(shadow, *STAGES), gates=(ErrorGate(), DifferenceGate(0.01)))
+    shadow = Stage("shadow", 0.0, hold=SECOND, requests=1000, copies=0.1)
+    first = replace(STAGES[0], copies=0.1)
+    plan = replace(
+        PLAN, stages=(shadow, first, *STAGES[1:]), gates=(ErrorGate(), DifferenceGate(0.01))
+    )
     told = Told(plan)
     told.look(Look(Side(1000, 0)), times=50)
     assert told.at == (Phase.RUNNING, "shadow", 0.0)

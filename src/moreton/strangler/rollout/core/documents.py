@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from moreton.gateway.core.moves import cohort_document, cohort_from, trait_document, trait_from
 from moreton.strangler.rollout.core.plan import (
     DifferenceGate,
     ErrorGate,
@@ -34,21 +35,36 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         **{name: getattr(plan, name) for name in ("name", "route", "baseline", "candidate")},
         "confidence": plan.confidence,
-        "stages": [{**asdict(each), "hold": each.hold.total_seconds()} for each in plan.stages],
+        "sticky": None if plan.sticky is None else trait_document(plan.sticky),
+        "stages": [_stage_document(each) for each in plan.stages],
         "gates": [{"kind": _KINDS[type(each)], **asdict(each)} for each in plan.gates],
     }
 
 
 def plan_from(document: Mapping[str, Any]) -> Plan:
     """What `plan_document` made. Raises `KeyError`, `TypeError`, `ValueError`."""
-    stages = [
-        Stage(**{**each, "hold": timedelta(seconds=each["hold"])}) for each in document["stages"]
-    ]
+    stages = [_stage_from(each) for each in document["stages"]]
     gates = [
         _GATES[each["kind"]](**{name: each[name] for name in each if name != "kind"})
         for each in document["gates"]
     ]
-    return Plan(**{**document, "stages": tuple(stages), "gates": tuple(gates)})
+    sticky = document.get("sticky")
+    read = {"stages": tuple(stages), "gates": tuple(gates)}
+    return Plan(**{**document, **read, "sticky": None if sticky is None else trait_from(sticky)})
+
+
+def _stage_document(stage: Stage) -> dict[str, Any]:
+    cohort = None if stage.cohort is None else cohort_document(stage.cohort)
+    return {**asdict(stage), "hold": stage.hold.total_seconds(), "cohort": cohort}
+
+
+def _stage_from(document: Mapping[str, Any]) -> Stage:
+    cohort = document.get("cohort")
+    read = {
+        "hold": timedelta(seconds=document["hold"]),
+        "cohort": None if cohort is None else cohort_from(cohort),
+    }
+    return Stage(**{**document, **read})
 
 
 def progress_document(progress: Progress) -> dict[str, Any]:
@@ -59,7 +75,7 @@ def progress_document(progress: Progress) -> dict[str, Any]:
         "stage": progress.stage,
         "held": progress.held.total_seconds(),
         "evidence": _evidence_document(progress.evidence),
-        "past": None if past is None else _side_document(past),
+        "past": None if past is None else side_document(past),
         "approved": progress.approved,
         "no_return": progress.no_return,
         "reason": progress.reason,
@@ -75,7 +91,7 @@ def progress_from(document: Mapping[str, Any]) -> Progress:
         stage=document["stage"],
         held=timedelta(seconds=document["held"]),
         evidence=_evidence_from(document["evidence"]),
-        past=None if past is None else _side_from(past),
+        past=None if past is None else side_from(past),
         approved=document["approved"],
         no_return=document["no_return"],
         reason=document["reason"],
@@ -95,10 +111,11 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
 
 def _evidence_document(evidence: Evidence) -> dict[str, Any]:
     return {
-        "baseline": _side_document(evidence.baseline),
-        "candidate": _side_document(evidence.candidate),
+        "baseline": side_document(evidence.baseline),
+        "candidate": side_document(evidence.candidate),
         "compared": evidence.compared,
         "different": evidence.different,
+        "uncompared": evidence.uncompared,
         "readings": {name: asdict(each) for name, each in evidence.readings.items()},
         "outside": dict(evidence.outside),
         "trouble": evidence.trouble,
@@ -109,18 +126,20 @@ def _evidence_from(document: Mapping[str, Any]) -> Evidence:
     return Evidence(
         **{
             **document,
-            "baseline": _side_from(document["baseline"]),
-            "candidate": _side_from(document["candidate"]),
+            "baseline": side_from(document["baseline"]),
+            "candidate": side_from(document["candidate"]),
             "readings": {name: Reading(**each) for name, each in document["readings"].items()},
         }
     )
 
 
-def _side_document(side: Side) -> dict[str, Any]:
+def side_document(side: Side) -> dict[str, Any]:
+    """*side* as JSON values."""
     times = [[each.lower, each.width, count] for each, count in sorted(side.times.items())]
     return {"requests": side.requests, "errors": side.errors, "times": times}
 
 
-def _side_from(document: Mapping[str, Any]) -> Side:
+def side_from(document: Mapping[str, Any]) -> Side:
+    """What `side_document` made. Raises `KeyError`, `TypeError`, `ValueError`."""
     times = {Bin(lower, width): count for lower, width, count in document["times"]}
     return Side(document["requests"], document["errors"], times)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
+from moreton.gateway.core.moves import Move
 from moreton.kernel.time import Instant
 from moreton.strangler.rollout.core.orders import follow
 from moreton.strangler.rollout.core.plan import WINDOW, Plan, Stage
@@ -21,6 +22,7 @@ from moreton.strangler.rollout.core.progress import (
     Progress,
     Save,
     SharesChanged,
+    move_of,
     next_stage,
     share_of,
 )
@@ -57,6 +59,11 @@ class Migration:
     def share(self) -> float:
         """The only share of the requests that the candidate may get now."""
         return share_of(self.plan, self.progress)
+
+    @property
+    def move(self) -> Move | None:
+        """Who goes where meanwhile, beside the share."""
+        return move_of(self.plan, self.progress)
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """What the gates say of this stage."""

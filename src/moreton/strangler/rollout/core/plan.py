@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
+from moreton.gateway.core.moves import Cohort, Trait
+
 # Below it a sample says nothing whatever it is of.
 REQUESTS_MIN = 20
 # What a candidate answered well for hours must not outweigh that it fails now: beside all of a
@@ -42,7 +44,10 @@ class LatencyGate:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceGate:
-    """Of the answers that were compared, at most the share *highest* differs."""
+    """Of the answers that were compared, at most the share *highest* differs.
+
+    It is judged in stages with copies only.
+    """
 
     highest: float = 0.001
 
@@ -77,7 +82,9 @@ class Stage:
 
     It lasts at least *hold* and *requests* answers of the candidate. From a stage that is
     *manual* somebody has to let it go on as well. Once one of *no_return* begins, nothing goes
-    back by itself. At a share of 0 the candidate only gets copies.
+    back by itself. The users of *cohort* go to the candidate from then on; the share is of the
+    others. Of the baseline's requests the share *copies* is also asked of the candidate, and the
+    answers are compared.
     """
 
     name: str
@@ -86,11 +93,13 @@ class Stage:
     requests: int = 100
     manual: bool = False
     no_return: bool = False
+    cohort: Cohort | None = None
+    copies: float = 0.0
 
     @property
     def is_shadow(self) -> bool:
         """Whether the candidate answers nobody."""
-        return self.share == 0.0
+        return self.share == 0.0 and self.cohort is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,8 @@ class Plan:
     """How the requests of *route* move from the service *baseline* to *candidate*.
 
     An equal candidate is taken back by chance in at most `1 - confidence` of all migrations,
-    and one that is worse than a gate tolerates passes that gate in at most as many.
+    and one that is worse than a gate tolerates passes that gate in at most as many. A user, told
+    by *sticky*, changes sides once at most; without it each request is drawn anew.
     """
 
     name: str
@@ -108,6 +118,7 @@ class Plan:
     stages: tuple[Stage, ...]
     gates: tuple[Gate, ...]
     confidence: float = 0.99
+    sticky: Trait | None = None
 
     def __post_init__(self) -> None:
         shares = [stage.share for stage in self.stages]

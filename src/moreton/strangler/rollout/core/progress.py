@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+from moreton.gateway.core.moves import Move
 from moreton.strangler.rollout.core.plan import Plan
 from moreton.strangler.rollout.core.sides import Evidence, Look, Side
 from moreton.strangler.rollout.core.verdicts import Verdict
@@ -43,6 +44,25 @@ def share_of(plan: Plan, progress: Progress) -> float:
     if progress.phase in {Phase.PLANNED, Phase.ROLLED_BACK}:
         return 0.0
     return 1.0 if progress.phase is Phase.DONE else plan.stages[progress.stage].share
+
+
+def move_of(plan: Plan, progress: Progress) -> Move | None:
+    """Who goes where meanwhile; `None` while nothing moves.
+
+    Who went first in one stage stays there in those after it.
+    """
+    if progress.phase in {Phase.PLANNED, Phase.ROLLED_BACK, Phase.DONE}:
+        return None
+    begun = plan.stages[: progress.stage + 1]
+    cohorts = tuple(each.cohort for each in begun if each.cohort is not None)
+    return Move(plan.candidate, cohorts, plan.sticky)
+
+
+def copies_of(plan: Plan, progress: Progress) -> float | None:
+    """The share of the baseline's requests to be compared; `None` when that is nobody's matter."""
+    if progress.phase in {Phase.PLANNED, Phase.ROLLED_BACK, Phase.DONE}:
+        return None
+    return plan.stages[progress.stage].copies if any(s.copies for s in plan.stages) else None
 
 
 def next_stage(plan: Plan, progress: Progress) -> Progress:

@@ -56,13 +56,15 @@ class Reading:
 class Look:
     """What was seen since the look before: of both sides, of comparisons, of metrics.
 
-    A *trouble* says why nothing could be seen; the rest is then empty.
+    A *trouble* says why nothing could be seen; the rest is then empty. *uncompared* says why
+    nothing is compared now, if something is in the way.
     """
 
     baseline: Side = field(default_factory=Side)
     candidate: Side = field(default_factory=Side)
     compared: int = 0
     different: int = 0
+    uncompared: str = ""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     trouble: str = ""
 
@@ -75,6 +77,7 @@ class Evidence:
     candidate: Side = field(default_factory=Side)
     compared: int = 0
     different: int = 0
+    uncompared: str = ""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     outside: Mapping[str, int] = field(default_factory=dict)  # how often in a row, by metric
     trouble: str = ""
@@ -94,6 +97,7 @@ class Evidence:
             self.candidate + look.candidate,
             self.compared + look.compared,
             self.different + look.different,
+            look.uncompared,
             {**self.readings, **look.readings},
             {**self.outside, **counted},
         )

@@ -78,7 +78,7 @@ def judge(
     held_against = past if stage.share == 1.0 else None
     found = []
     for gate in plan.gates:
-        if stage.is_shadow and isinstance(gate, ErrorGate | LatencyGate):
+        if not _is_judged(gate, stage):
             continue
         verdict = _judge(gate, evidence, held_against or evidence.baseline, bars)
         for window in () if isinstance(gate, MetricGate) else windows:
@@ -87,6 +87,16 @@ def judge(
                 verdict = Verdict(gate.name, Outcome.FAIL, f"in the last seconds {lately.why}")
         found.append(verdict)
     return tuple(found)
+
+
+def _is_judged(gate: Gate, stage: Stage) -> bool:
+    match gate:
+        case ErrorGate() | LatencyGate():
+            return not stage.is_shadow
+        case DifferenceGate():
+            return stage.copies > 0.0
+        case MetricGate():
+            return True
 
 
 def outside(gates: Iterable[Gate], readings: dict[str, Reading]) -> set[str]:
@@ -146,7 +156,8 @@ def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) ->
 def _differences(gate: DifferenceGate, evidence: Evidence, bars: _Bars) -> Verdict:
     seen = Counts(evidence.different, evidence.compared)
     if not seen.total:
-        return Verdict(gate.name, Outcome.INCONCLUSIVE, "no answer was compared")
+        why = evidence.uncompared or "no answer was compared"
+        return Verdict(gate.name, Outcome.INCONCLUSIVE, why)
     worse = log_evidence_above(seen, gate.highest)
     fine = log_evidence_below(seen, gate.highest)
     why = f"{seen.share:.2%} of {seen.total:,} differ; up to {gate.highest:.2%} is tolerated"
