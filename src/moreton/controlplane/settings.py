@@ -190,7 +190,9 @@ def load_settings(path: Path) -> Settings:
     faults += check_comparisons(
         comparisons, settings.routes, settings.services, lambda *p: document.where(p)
     )
-    faults += check_migrations(settings.migrations, settings.routes, lambda *p: document.where(p))
+    faults += check_migrations(
+        settings.migrations, settings.routes, comparisons, lambda *p: document.where(p)
+    )
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)

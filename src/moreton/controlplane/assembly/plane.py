@@ -91,12 +91,17 @@ class Plane:
         self.drains = Drains(self.registry, view, self.desired, self.publisher, self.xds)
         self.instructions = Instructions(self.store)
         self.rollouts = Rollouts(self.store, self.registry, self.instructions)
-        self.migrations = Migrations(self.store, self.desired, lambda: self.settings.migrations)
         self.comparisons = Comparisons(
             self.store,
             lambda: self.settings.comparisons,
             lambda: self.settings.routes,
             endpoints=self._endpoints,
+        )
+        self.migrations = Migrations(
+            self.store,
+            self.desired,
+            lambda: self.settings.migrations,
+            copies=self.comparisons,
         )
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)

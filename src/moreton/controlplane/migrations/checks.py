@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from moreton.config import Fault, Location
 from moreton.controlplane.checks import meant
 from moreton.gateway.core.model import Route
+from moreton.strangler.compare.core.live import Live
 from moreton.strangler.rollout.core.plan import Plan
 
 _PREVENTS = "the migration cannot be started"
@@ -14,9 +15,12 @@ Where = Callable[..., Location | None]
 
 
 def check_migrations(
-    plans: Mapping[str, Plan], routes: Mapping[str, Route], where: Where
+    plans: Mapping[str, Plan],
+    routes: Mapping[str, Route],
+    comparisons: Mapping[str, Live],
+    where: Where,
 ) -> Iterator[Fault]:
-    """Routes that no one defines or that send elsewhere, and two migrations of one route."""
+    """Routes that no one defines or that send elsewhere, two of one route, copies of nothing."""
     taken: dict[str, str] = {}
     for name, plan in plans.items():
         route = routes.get(plan.route)
@@ -41,3 +45,22 @@ def check_migrations(
             )
             todo = f"write `to: {{{plan.baseline}: 100, {plan.candidate}: 0}}` in the route"
             yield Fault(what, todo, place, _PREVENTS)
+        elif any(stage.copies for stage in plan.stages):
+            yield from _check_copies(name, plan, comparisons.get(plan.route), place)
+
+
+def _check_copies(
+    name: str, plan: Plan, live: Live | None, place: Location | None
+) -> Iterator[Fault]:
+    if live is not None and live.candidate == plan.candidate and live.may_copy:
+        return
+    what = f"migration {name!r} compares answers of {plan.candidate!r}, and "
+    todo = f"write `{plan.route}: {{candidate: {plan.candidate}, side_effects: …}}` in `compare`"
+    if live is None:
+        what += f"`compare` does not have its route {plan.route!r}"
+    elif live.candidate != plan.candidate:
+        what += f"`compare` asks {live.candidate!r} for route {plan.route!r}"
+    else:
+        what += f"whether copies of route {plan.route!r} have side effects is unknown"
+        todo = "say in `compare` what its `side_effects` are: none or recorded"
+    yield Fault(what, todo, place, "its answers would be compared with nothing")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from moreton.controlplane.comparing.host import Comparisons
+from moreton.controlplane.comparing.records import SHARES, share_from
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin
 from moreton.controlplane.migrations.copies import NoCopies
@@ -23,13 +25,13 @@ from moreton.controlplane.migrations.records import (
     weights_of,
     written,
 )
-from moreton.controlplane.objects.keys import decode, weights_key
+from moreton.controlplane.objects.keys import decode, move_key, weights_key
 from moreton.gateway.core.model import Destination, Route, RouteMatch, Service
 from moreton.kernel.patterns import PathKind, PathPattern
 from moreton.kernel.time import Instant, SystemClock
 from moreton.store import Store, open_store
 from moreton.strangler.rollout.core.machine import Migration
-from moreton.strangler.rollout.core.plan import ErrorGate, Plan, Stage
+from moreton.strangler.rollout.core.plan import DifferenceGate, ErrorGate, Plan, Stage
 from moreton.strangler.rollout.core.progress import Commit, Looked, Order, Ordered, Save, share_of
 from moreton.strangler.rollout.core.sides import Bin, Look, Reading, Side
 from support.ports import free_port
@@ -193,3 +195,26 @@ async def test_prometheus_that_is_not_there_is_no_value() -> None:
     found = await ask(f"http://127.0.0.1:{free_port()}", "up")
     assert found.value is None
     assert "does not answer" in found.why
+
+
+async def test_shadow_stage_asks_for_comparisons_and_a_rollback_takes_the_word_back() -> None:
+    store = open_store("memory:")
+    shadow = Stage("shadow", 0.0, timedelta(0), 100, copies=0.25)
+    plan = Plan("move", "everything", "old", "new", (shadow, *STAGES), (DifferenceGate(),))
+    copies = Comparisons(store, dict, dict, endpoints=lambda _: ())
+    host = Migrations(store, desired("old", "new"), lambda: {"move": plan}, copies=copies)
+    found, _ = await host.order("move", Ordered(Order.START))
+    assert (found["share"], found["stage"]["name"]) == (0.0, "shadow")
+    assert await weights_in(store) == {"old": 100, "new": 0}
+    asked = await store.range(SHARES + b"everything")
+    assert share_from(asked.kvs[0].value) == 0.25
+    await host.order("move", Ordered(Order.ROLLBACK))
+    assert (await store.range(SHARES + b"everything")).kvs == ()
+    assert (await store.range(move_key("everything"))).kvs == ()
+
+
+def test_sum_of_weights_is_one_for_all_stages_so_that_users_stay() -> None:
+    stages = tuple(Stage(str(share), share) for share in (0.005, 0.25, 1.0))
+    plan = Plan("move", "everything", "old", "new", stages, (ErrorGate(),))
+    sums = {sum(weights_of(plan, each.share).values()) for each in stages}
+    assert sums == {10_000}
