@@ -42,4 +42,4 @@ def test_an_engine_that_is_stopped_begins_nothing() -> None:
         raise AssertionError("nobody runs it")
 
     with pytest.raises(StoreClosed):
-        engine.start(never())
+        engine.start(never)

@@ -58,7 +58,7 @@ class Election:
                 done.exception()  # a lost leadership's; what counts is that it has stopped
                 raise
 
-        leading = engine.start(self._of(engine.store).lead(hand_over, value=value))
+        leading = engine.start(lambda: self._of(engine.store).lead(hand_over, value=value))
         leading.add_done_callback(lambda _: calls.put(None))
         try:
             while (call := calls.get()) is not None:
@@ -88,10 +88,10 @@ class Election:
 
         try:
             while True:
-                yield engine.wait(engine.start(following()))
+                yield engine.wait(engine.start(following))
         finally:
             with contextlib.suppress(StoreClosed):
-                engine.wait(engine.start(seen.aclose()))
+                engine.wait(engine.start(seen.aclose))
 
     def _of(self, store: Store) -> election.Election:
         return election.Election(store, self.name, ttl=self._ttl)

@@ -8,7 +8,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -50,7 +50,7 @@ class SyncStore:
         async def asked() -> _Answer:
             return await ask(engine.store)
 
-        return engine.wait(engine.start(asked()))
+        return engine.wait(engine.start(asked))
 
     def close(self) -> None:
         """Close the store, in at most two seconds; what is held is lost. May be called again."""
@@ -107,20 +107,19 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="moreton-election", daemon=True)
         self._thread.start()
         try:
-            self.store: Store = self.wait(self.start(_open(url)))
+            self.store: Store = self.wait(self.start(lambda: _open(url)))
         except BaseException:
             self._stop()
             raise
         atexit.register(self.close)
 
-    def start(self, work: Coroutine[Any, Any, _Answer]) -> Future[_Answer]:
+    def start(self, work: Callable[[], Awaitable[_Answer]]) -> Future[_Answer]:
         """Begin *work* in the loop, for the thread that calls.
 
         Raises `StoreClosed` once it is stopped, and in a process that was forked off, which does
         not have the thread.
         """
         if threading.current_thread() is self._thread:
-            work.close()
             raise RuntimeError(
                 "a SyncStore was used by what runs in its own loop: it would wait for itself for "
                 "ever; use the store that was handed over, and await it"
@@ -129,11 +128,7 @@ class Engine:
             with self._beginning:
                 if not self._stopped:
                     asked = self._do(work, threading.get_ident())
-                    future = asyncio.run_coroutine_threadsafe(asked, self.loop)
-                    # Of a task that was cancelled before its first step.
-                    future.add_done_callback(lambda _: work.close())
-                    return future
-        work.close()
+                    return asyncio.run_coroutine_threadsafe(asked, self.loop)
         raise StoreClosed
 
     @staticmethod
@@ -152,16 +147,16 @@ class Engine:
         if self.pid != os.getpid():
             return
         with contextlib.suppress(TimeoutError, StoreClosed):
-            self.start(self._close()).result(CLOSE_SECONDS_MAX)
+            self.start(self._close).result(CLOSE_SECONDS_MAX)
         self._stop()
 
-    async def _do(self, work: Coroutine[Any, Any, _Answer], owner: int) -> _Answer:
+    async def _do(self, work: Callable[[], Awaitable[_Answer]], owner: int) -> _Answer:
         OWNER.set(owner)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            return await work
+            return await work()
         finally:
             self._tasks.discard(task)
 

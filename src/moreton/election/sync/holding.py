@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -53,7 +54,7 @@ class Term:
         """Wait until it is not held any more, at most *timeout*; whether it is not."""
         if self._engine.pid != os.getpid():
             return True
-        waiting = self._engine.start(self._term.wait_lost())
+        waiting = self._engine.start(self._term.wait_lost)
         try:
             waiting.result(None if timeout is None else timeout.total_seconds())
         except futures.TimeoutError:
@@ -70,12 +71,12 @@ class Term:
         that was forked off; and the store's errors.
         """
         engine = self._own_engine()
-        return engine.wait(engine.start(self._term.write(then, compare=compare)))
+        return engine.wait(engine.start(lambda: self._term.write(then, compare=compare)))
 
     def proclaim(self, value: bytes) -> None:
         """Tell everyone who observes another value, while going on. Raises as `write`."""
         engine = self._own_engine()
-        engine.wait(engine.start(self._term.proclaim(value)))
+        engine.wait(engine.start(lambda: self._term.proclaim(value)))
 
     def resign(self) -> None:
         """Hand over now: the next in line is in as soon as it is told. The body goes on.
@@ -83,7 +84,7 @@ class Term:
         Raises as `check` in a process that was forked off: it is not its own to hand over.
         """
         engine = self._own_engine()
-        engine.wait(engine.start(self._term.resign()))
+        engine.wait(engine.start(self._term.resign))
 
     def _own_engine(self) -> Engine:
         # That of a parent has no thread here: what is asked of it would never be answered.
@@ -113,7 +114,7 @@ class Holding(AbstractContextManager[Term]):
         engine = self._engine = self._store.engine()
         self._ending = asyncio.Event()
         entered: futures.Future[election.Term] = futures.Future()
-        self._task = engine.start(self._hold(entered, self._ending))
+        self._task = engine.start(partial(self._hold, entered, self._ending))
         try:
             either: list[futures.Future[Any]] = [entered, self._task]
             futures.wait(either, return_when=futures.FIRST_COMPLETED)
