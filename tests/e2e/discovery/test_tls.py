@@ -54,7 +54,10 @@ def serving_https(files: TlsFiles) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        # Shaking hands is the handlers' part: a client that says nothing would hold up the server.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # of those who refuse
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

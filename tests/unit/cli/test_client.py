@@ -53,7 +53,10 @@ class Node:
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(tls / "cert.pem", tls / "key.pem")
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            # By the handlers: a client that says nothing would hold up the server.
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
         scheme = "http" if tls is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
 
