@@ -94,8 +94,11 @@ def test_answer_that_breaks_off_is_asked_for_elsewhere(
 ) -> None:
     server.put(instance("a", one.port), instance("b", two.port))
     one.will(*[Answer(body=b"a story", cut=True)] * 20)
-    assert ask(server.place, *[URL] * 9) == [(200, b"well")] * 9
-    assert len(two.seen) == 9
+    rounds = 0
+    while not one.seen and rounds < 20:  # which of the two is asked is chance
+        assert ask(server.place, *[URL] * 9) == [(200, b"well")] * 9
+        rounds += 1
+    assert len(two.seen) == 9 * rounds
     assert 1 <= len(one.seen) <= 6
 
 
