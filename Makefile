@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 test: $(STAMP)  ## everything: checks, the docs, all tests
 	$(MAKE) --no-print-directory -j 3 types style docs collected servers
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 -r aR
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
 	$(BIN)/moreton demo
