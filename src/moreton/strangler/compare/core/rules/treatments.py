@@ -31,7 +31,7 @@ class Treatment(Protocol):
 class Ignore:
     """Whatever it is; of *kinds* alone, where some are named."""
 
-    kinds: frozenset[Kind] = frozenset(Kind)
+    kinds: tuple[Kind, ...] = tuple(Kind)
 
     def same(self, kind: Kind, primary: Any, candidate: Any) -> bool:  # noqa: ARG002
         """Whether differences of *kind* are ignored."""
@@ -159,7 +159,7 @@ def parse_treatment(text: str) -> Treatment:
 
 
 def _ignore(rest: str) -> Treatment:
-    return Ignore(frozenset(Kind(word) for word in rest.split())) if rest else Ignore()
+    return Ignore(tuple(Kind(word) for word in rest.split())) if rest else Ignore()
 
 
 def _sort(rest: str) -> Treatment:

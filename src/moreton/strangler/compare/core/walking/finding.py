@@ -24,30 +24,33 @@ class Findings:
     def __init__(self, rules: Rulebook) -> None:
         self.rules = rules
         self.found: list[Difference] = []
+        self.full = False  # whether enough was found: nobody needs to look further
         self._asked = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether enough was found: nobody needs to look further."""
-        return len(self.found) >= DIFFERENCES_MAX or self._asked >= _ASKED_MAX
-
     def add(self, path: str, kind: Kind, primary: Any, candidate: Any) -> None:
-        """The two differ at *path*; `None` is a value like others, see `missing` and `extra`."""
-        self._asked += 1
-        path = path[:PATH_CHARS_MAX]
-        if not self.full and not self.rules.same(path, kind, primary, candidate):
-            self.found.append(Difference(path, kind, shown(primary), shown(candidate)))
+        """The two differ at *path*; `None` is a value like others, see `missing` and `surplus`."""
+        if self._counts(path, kind, primary, candidate):
+            self._keep(Difference(path[:PATH_CHARS_MAX], kind, shown(primary), shown(candidate)))
 
     def missing(self, path: str, primary: Any) -> None:
         """The candidate has not what the primary has at *path*."""
-        self._asked += 1
-        path = path[:PATH_CHARS_MAX]
-        if not self.full and not self.rules.same(path, Kind.MISSING, primary, None):
-            self.found.append(Difference(path, Kind.MISSING, shown(primary), ABSENT))
+        if self._counts(path, Kind.MISSING, primary, None):
+            self._keep(Difference(path[:PATH_CHARS_MAX], Kind.MISSING, shown(primary), ABSENT))
 
     def surplus(self, path: str, candidate: Any) -> None:
         """The candidate alone has something at *path*."""
+        if self._counts(path, Kind.EXTRA, None, candidate):
+            self._keep(Difference(path[:PATH_CHARS_MAX], Kind.EXTRA, ABSENT, shown(candidate)))
+
+    def _counts(self, path: str, kind: Kind, primary: Any, candidate: Any) -> bool:
         self._asked += 1
-        path = path[:PATH_CHARS_MAX]
-        if not self.full and not self.rules.same(path, Kind.EXTRA, None, candidate):
-            self.found.append(Difference(path, Kind.EXTRA, ABSENT, shown(candidate)))
+        if self._asked >= _ASKED_MAX:
+            self.full = True
+        return not self.full and not self.rules.same(
+            path[:PATH_CHARS_MAX], kind, primary, candidate
+        )
+
+    def _keep(self, difference: Difference) -> None:
+        self.found.append(difference)
+        if len(self.found) >= DIFFERENCES_MAX:
+            self.full = True

@@ -61,24 +61,24 @@ class _Walk:
             self._found.add("".join(self._trail), Kind.VALUE, a, b)
 
     def _object(self, a: dict[str, Any], b: dict[str, Any]) -> None:
-        trail, shared = self._trail, 0
+        trail, theirs, shared = self._trail, b.get, len(a)
         for key, one in a.items():
-            other = b.get(key, _ABSENT)
-            if other is _ABSENT:
-                trail.append(member(key))
-                self._found.missing("".join(trail), one)
-                trail.pop()
-                continue
-            shared += 1
+            other = theirs(key, _ABSENT)
             kind = type(one)
-            if kind is type(other) and kind is not dict:
-                if kind is list:
-                    if _same_scalars(one, other):
-                        continue
-                elif one == other:
+            # Not `==` of what holds more: each level down would compare all below it once again.
+            if kind is list:
+                if _same_scalars(one, other):
                     continue
+            elif kind is not dict and one == other and (kind is str or kind is type(other)):
+                continue
             trail.append(member(key))
-            self.value(one, other)
+            if other is _ABSENT:
+                shared -= 1
+                self._found.missing("".join(trail), one)
+            elif kind is str and type(other) is str:
+                self._found.add("".join(trail), Kind.VALUE, one, other)
+            else:
+                self.value(one, other)
             trail.pop()
         if shared != len(b):
             for key in [key for key in b if key not in a]:
@@ -157,17 +157,18 @@ class _Walk:
         self._pairs(a, b, pairs)
 
     def _pairs(self, a: list[Any], b: list[Any], pairs: Iterable[Pair]) -> None:
+        trail, found = self._trail, self._found
         for one, other in pairs:
-            if self._found.full:
+            if found.full:
                 return
-            self._trail.append(f"[{other if one is None else one}]")
-            if other is None and one is not None:
-                self._found.missing("".join(self._trail), a[one])
-            elif one is None and other is not None:
-                self._found.surplus("".join(self._trail), b[other])
-            elif one is not None and other is not None:
+            trail.append(f"[{other if one is None else one}]")
+            if one is not None and other is not None:
                 self.value(a[one], b[other])
-            self._trail.pop()
+            elif one is not None:
+                found.missing("".join(trail), a[one])
+            elif other is not None:
+                found.surplus("".join(trail), b[other])
+            trail.pop()
 
     def _other_type(self, a: Any, b: Any) -> None:
         self._found.add("".join(self._trail), Kind.TYPE, _typed(a), _typed(b))
@@ -188,38 +189,28 @@ def _moved(a: list[Any], b: list[Any], parts: Sequence[int]) -> bool:
     )
 
 
-def _same(a: Any, b: Any) -> bool:
-    kind = type(a)
-    if kind is not type(b):
-        return False
-    if kind is dict:
-        return len(a) == len(b) and _same_members(a, b)
-    if kind is list:
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
-
-
-def _same_scalars(a: list[Any], b: list[Any]) -> bool:
+def _same_scalars(a: list[Any], b: Any) -> bool:
     """Whether both are flat and the same; false of what has to be walked through."""
-    if len(a) != len(b):
+    if type(b) is not list or len(a) != len(b):
         return False
     for one, other in zip(a, b, strict=True):
-        if type(one) not in _SCALARS or type(one) is not type(other) or one != other:
+        kind = type(one)
+        if kind not in _SCALARS or kind is not type(other) or one != other:
             return False
     return True
 
 
-def _same_members(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    for key, one in a.items():
-        other = b.get(key, _ABSENT)
-        kind = type(one)
-        if kind is not type(other):
-            return False
-        if kind is dict or kind is list:
-            if not _same(one, other):
+def _same(a: Any, b: Any) -> bool:
+    """Whether nothing differs in two values that are equal; types may, as of `1` and `1.0`."""
+    kind = type(a)
+    if kind is not type(b):
+        return False
+    if kind is list:
+        return all(map(_same, a, b))
+    if kind is dict:
+        for key, one in a.items():
+            if type(one) is not str and not _same(one, b[key]):
                 return False
-        elif one != other:
-            return False
     return True
 
 
