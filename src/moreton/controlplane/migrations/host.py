@@ -134,7 +134,8 @@ class Migrations:
             if other != name and held.is_under_way and held.plan.route == plan.route:
                 what = f'migration "{other}" moves route "{plan.route}" now'
                 raise MigrationRefuses(what=what, todo=f"roll {other} back or let it end first")
-        return Record(plan, record.progress, record.entries, record.changed)
+        progress = record.progress if plan.sides == record.plan.sides else Progress()
+        return Record(plan, progress, record.entries, record.changed)
 
     def _unfit(self, plan: Plan) -> str:
         """Why *plan* cannot be followed now; empty when it can."""

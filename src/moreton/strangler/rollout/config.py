@@ -263,6 +263,12 @@ class MigrationModel(Section):
                 "its shadow stage compares nothing; keep the gate on differences and some copies"
             )
         gates = self.gates.as_values(compares=self._compares())
+        held = self.gates.errors is not None or self.gates.latency is not None
+        if held and self.stages[0].share == 1:
+            raise ValueError(
+                "its first stage takes all, so that nobody answers beside the new service and its "
+                "gates cannot pass; begin with less, or take away the gates errors and latency"
+            )
         if not gates and not all(each.manual for each in self.stages):
             raise ValueError(
                 "it has no gate, so nothing is proven; keep one, or make stages manual"

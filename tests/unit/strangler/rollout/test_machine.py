@@ -102,6 +102,14 @@ def test_traffic_of_the_candidate_alone_never_passes() -> None:
     assert told.at == (Phase.RUNNING, "10%", 0.1)
 
 
+def test_candidate_that_fails_all_is_taken_back_also_while_nobody_asks_the_baseline() -> None:
+    told = Told()
+    told.look(Look(Side(), Side(30, 15)))
+    assert told.at == (Phase.RUNNING, "10%", 0.1)
+    told.look(Look(Side(), Side(60, 60)))
+    assert told.at == (Phase.ROLLED_BACK, "10%", 0.0)
+
+
 def test_five_failures_in_a_row_take_it_back() -> None:
     told = Told()
     told.look(BAD)
@@ -235,6 +243,15 @@ def test_finished_migration_can_be_taken_back() -> None:
     assert told.at == (Phase.DONE, "100%", 1.0)
     told.order(Order.ROLLBACK)
     assert told.at == (Phase.ROLLED_BACK, "100%", 0.0)
+
+
+def test_finished_migration_goes_back_by_a_rollback_and_not_by_another_start() -> None:
+    told = Told()
+    told.look(FINE, times=40)
+    told.order(Order.NO_RETURN)
+    assert isinstance(told.order(Order.START), Refuse)
+    assert isinstance(told.order(Order.ROLLBACK), Refuse)
+    assert told.at == (Phase.DONE, "100%", 1.0)
 
 
 def test_at_all_requests_the_candidate_is_held_against_what_the_baseline_answered_last() -> None:

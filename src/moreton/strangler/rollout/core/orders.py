@@ -23,9 +23,10 @@ from moreton.strangler.rollout.core.verdicts import Outcome, Verdict
 _UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.FROZEN})
 # When an order makes sense, and what to do when it does not.
 _ALLOWED: Mapping[Order, tuple[frozenset[Phase], str]] = {
+    # One that is done would go back to its first stage: that is a rollback, with all its checks.
     Order.START: (
-        frozenset({Phase.PLANNED, Phase.ROLLED_BACK, Phase.DONE}),
-        "see how far it is by `moreton migrate status`",
+        frozenset({Phase.PLANNED, Phase.ROLLED_BACK}),
+        "see how far it is by `moreton migrate status`; what is done begins anew after a rollback",
     ),
     Order.ADVANCE: (frozenset({Phase.RUNNING, Phase.FROZEN}), "start or resume it first"),
     Order.PAUSE: (frozenset({Phase.RUNNING}), "only what runs can pause"),

@@ -128,6 +128,11 @@ class Plan:
             raise ValueError(f"confidence is {self.confidence}: choose one in [0.5, 1)")
 
     @property
+    def sides(self) -> tuple[str, str, str]:
+        """The route, and between which services it moves: another of these is another migration."""
+        return self.route, self.baseline, self.candidate
+
+    @property
     def chance_of_pass(self) -> float:
         """How likely at most a gate passes what it should not."""
         return 1.0 - self.confidence

@@ -32,6 +32,9 @@ from moreton.strangler.rollout.core.quantiles import (
 )
 from moreton.strangler.rollout.core.sides import Evidence, Reading, Side
 
+# Of a candidate beside which nobody answers: what fails more often is broken whatever else is.
+_ALONE_MAX = 0.5
+
 
 class Outcome(StrEnum):
     """What a gate says."""
@@ -71,7 +74,8 @@ def judge(
     A window can only fail.
 
     When all requests go to the candidate nobody answers beside it: it is then held against
-    *past*, what the baseline answered in the last stage in which it did.
+    *past*, what the baseline answered in the last stage in which it did. While there is no answer
+    of the baseline at all nothing passes, and a candidate that fails most of its requests fails.
     """
     bars = _Bars(-math.log(plan.chance_of_fail), -math.log(plan.chance_of_pass))
     sudden = _Bars(-math.log(plan.chance_of_sudden_fail), math.inf)
@@ -125,9 +129,12 @@ def _judge(gate: Gate, evidence: Evidence, baseline: Side, bars: _Bars) -> Verdi
 
 
 def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Verdict:
+    new = Counts(candidate.errors, candidate.requests)
+    if not baseline.requests and log_evidence_above(new, _ALONE_MAX) >= bars.fail:
+        why = f"{new.share:.2%} of {new.total:,} failed, and the baseline answered nothing"
+        return Verdict(gate.name, Outcome.FAIL, why)
     if not (candidate.requests and baseline.requests):
         return _silent(gate, candidate)
-    new = Counts(candidate.errors, candidate.requests)
     base = Counts(baseline.errors, baseline.requests)
     worse = log_evidence_more(new, base, gate.tolerance)
     fine = log_evidence_less(new, base, gate.tolerance)
