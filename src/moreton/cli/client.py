@@ -107,6 +107,18 @@ class Api:
 
         A call may be repeated at another node, for all but POST say what is to be, not what to do.
         """
+        text = self.text(method, path, body, query=query)
+        return json.loads(text) if text else None
+
+    def text(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> bytes:
+        """As `call`, for what is no document."""
         target = quote(path, safe="/")
         if query:
             target += f"?{urlencode(query, doseq=True)}"
@@ -118,7 +130,7 @@ class Api:
         status, text = self._first_answer(method, target, content, headers)
         if status >= http.client.BAD_REQUEST:
             raise ApiRefused(status=status, detail=_detail(status, text))
-        return json.loads(text) if text else None
+        return text
 
     @contextlib.contextmanager
     def stream(self, path: str, **query: str) -> Iterator[Iterator[tuple[str, Any]]]:

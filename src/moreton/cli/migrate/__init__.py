@@ -4,8 +4,9 @@ from moreton.cli.migrate.diffs import diffs
 from moreton.cli.migrate.effects import effects
 from moreton.cli.migrate.looking import history, plan, status, watch
 from moreton.cli.migrate.ordering import migrate
+from moreton.cli.migrate.report import report
 
-for command in (plan, status, watch, history, diffs, effects):
+for command in (plan, status, watch, history, report, diffs, effects):
     migrate.command(command.__name__)(command)
 
 __all__ = ["migrate"]

@@ -19,10 +19,11 @@ from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.drains import Drains
 from moreton.controlplane.life.asking import asked_socket
-from moreton.controlplane.life.collecting import copies_socket
+from moreton.controlplane.life.collecting import copies_socket, differences_file
 from moreton.controlplane.limits.keeping import BanKeeper
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.migrations.host import Migrations
+from moreton.controlplane.migrations.reports.findings import Findings, findings
 from moreton.controlplane.objects import Control
 from moreton.controlplane.objects.follow import Follower
 from moreton.controlplane.objects.views import Views
@@ -102,6 +103,7 @@ class Plane:
             self.desired,
             lambda: self.settings.migrations,
             copies=self.comparisons,
+            find=self._find,
         )
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)
@@ -167,6 +169,10 @@ class Plane:
     def clash(self, route: Route) -> str:
         """Why *route* cannot be beside the others; empty when it can."""
         return clash_sentence(route, self.clashes.clashing(route), self.desired)
+
+    def _find(self, route: str) -> Findings:
+        file = differences_file(self.settings)
+        return findings(file, route, self.settings.comparisons.get(route))
 
     def _endpoints(self, service: str) -> Sequence[Endpoint]:
         value = self.desired.weighted(ObjectKey(Kind.SERVICE, service))

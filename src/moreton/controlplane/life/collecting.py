@@ -25,6 +25,11 @@ def copies_socket(settings: Settings) -> Path:
     return EnvoyFolder(state_of(settings) / "envoy").sockets / "copies.sock"
 
 
+def differences_file(settings: Settings) -> Path:
+    """Where this node's collector keeps what it finds."""
+    return state_of(settings) / "compare" / "differences.sqlite"
+
+
 def collects(settings: Settings) -> bool:
     """Whether something of *settings* may be compared."""
     return any(live.may_copy for live in settings.comparisons.values())
@@ -41,5 +46,5 @@ async def helpers(plane: Plane, signals: StopSignals) -> AsyncIterator[None]:
 def _command(settings: Settings) -> list[str]:
     command = [sys.executable, "-m", "moreton.cli.main", "compare", "serve"]
     command += ["--listen", f"unix:{copies_socket(settings)}"]
-    command += ["--file", str(state_of(settings) / "compare" / "differences.sqlite")]
+    command += ["--file", str(differences_file(settings))]
     return [*command, "--config", str(settings.path.absolute())]

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from moreton.controlplane.core.objects import Kind, ObjectKey
 from moreton.controlplane.migrations.host import Migrations
 from moreton.controlplane.objects import Control
+from moreton.strangler.reporting import (
+    Report,
+    as_markdown,
+    as_page,
+    as_picture,
+    report_document,
+)
 from moreton.strangler.rollout.core.progress import Order, Ordered
+
+_RENDERED: Mapping[str, tuple[str, Callable[[Report], str]]] = {
+    "md": ("text/markdown", as_markdown),
+    "html": ("text/html", as_page),
+    "svg": ("image/svg+xml", as_picture),
+}
 
 
 class OrderBody(BaseModel):
@@ -60,4 +75,22 @@ def migrations_router(migrations: Migrations, control: Control) -> APIRouter:
             await control.wait_applied(ObjectKey(Kind.ROUTE, found["route"]))
         return found
 
+    _add_report(router, migrations)
     return router
+
+
+def _add_report(router: APIRouter, migrations: Migrations) -> None:
+    @router.get("/{name}/report", response_model=None)
+    async def report(
+        name: str,
+        form: Annotated[
+            Literal["json", "md", "html", "svg"],
+            Query(alias="format", description="JSON, Markdown, a page, or its picture."),
+        ] = "json",
+    ) -> dict[str, Any] | Response:
+        """All that is known of it: what moved, was found and proven; also while it goes on."""
+        found = await migrations.report(name)
+        if form == "json":
+            return await asyncio.to_thread(report_document, found)
+        kind, render = _RENDERED[form]
+        return Response(await asyncio.to_thread(render, found), media_type=kind)

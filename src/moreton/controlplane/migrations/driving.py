@@ -19,6 +19,7 @@ from moreton.controlplane.migrations.records import (
     weights_of,
     written,
 )
+from moreton.controlplane.migrations.reports.recording import Recorder
 from moreton.controlplane.objects.keys import decode, move_key, weights_key
 from moreton.gateway.core.moves import move_document
 from moreton.kernel.time import Clock
@@ -64,12 +65,14 @@ class Driver:
         self._copies = copies
         self._clock = clock
         self._unfit = unfit
+        self._recorder = Recorder(store, clock)
 
     async def run(self, write: FencedWrite) -> None:
         """Drive, until cancelled. Raises what *write* raises, and the store's errors."""
         try:
             while True:
                 revision = await self._take_all()
+                await self._forget(write)
                 if not self.driven:
                     await self._wait_change(revision)
                     continue
@@ -95,6 +98,12 @@ class Driver:
             self.driven[record.plan.name] = held
         return found.revision
 
+    async def _forget(self, write: FencedWrite) -> None:
+        for name in self._recorder.names() - self.driven.keys():
+            self._looker.forget(name)
+            if seen := self._recorder.forget(name):
+                await write(seen)
+
     async def _wait_change(self, revision: int) -> None:
         watch = self._store.watch(STATES, prefix_end(STATES), from_revision=revision + 1)
         async with watch as batches:
@@ -109,6 +118,8 @@ class Driver:
             if not await self._perform(each, effects, write):
                 return
         look = Look(trouble=unfit) if unfit else await self._looker.look(plan)
+        if seen := await self._recorder.see(each.record, look):
+            await write(seen)
         await self._perform(each, machine.handle(Looked(look), self._clock.now()), write)
 
     async def _share_set(self, each: Driven) -> float | None:

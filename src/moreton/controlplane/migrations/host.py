@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +25,8 @@ from moreton.controlplane.migrations.records import (
     state_key,
     written,
 )
+from moreton.controlplane.migrations.reports.findings import Findings
+from moreton.controlplane.migrations.reports.recording import read_samples
 from moreton.controlplane.migrations.telling import Teller
 from moreton.controlplane.migrations.views import to_document
 from moreton.envoy.admin import AdminClient
@@ -31,6 +34,7 @@ from moreton.gateway.core.model import Route
 from moreton.kernel.time import Clock, SystemClock
 from moreton.registry.registering import FencedWrite
 from moreton.store import Compare, Store, prefix_end
+from moreton.strangler.reporting import Report, tell
 from moreton.strangler.rollout.core.machine import Migration
 from moreton.strangler.rollout.core.plan import Plan
 from moreton.strangler.rollout.core.progress import Commit, Order, Ordered, Progress, Refuse
@@ -40,7 +44,10 @@ _ATTEMPTS_MAX = 16
 
 
 class Migrations:
-    """The migrations of *store*, and those that *plans* says could be started."""
+    """The migrations of *store*, and those that *plans* says could be started.
+
+    *find* tells what was found in comparing a route.
+    """
 
     def __init__(
         self,
@@ -50,12 +57,14 @@ class Migrations:
         *,
         copies: Copies | None = None,
         clock: Clock | None = None,
+        find: Callable[[str], Findings] = lambda _: Findings(),
     ) -> None:
         self._store = store
         self._desired = desired
         self._plans = plans
         self._clock = clock or SystemClock()
         self._copies = copies or NoCopies()
+        self._find = find
         self._counting: Counting | None = None
         self._teller: Teller | None = None
         self._driver: Driver | None = None
@@ -119,6 +128,21 @@ class Migrations:
         prefix = history_prefix(name)
         found = await self._store.range(prefix, prefix_end(prefix))
         return [json.loads(kv.value) for kv in found.kvs]
+
+    async def report(self, name: str) -> Report:
+        """All that is known of *name*, also while it goes on. Raises `UnknownMigration`."""
+        record, revision = await self._read(name)
+        found = await asyncio.to_thread(self._find, record.plan.route)
+        return tell(
+            record.plan,
+            self._newest(record, revision),
+            await self.history(name),
+            list((await read_samples(self._store, name)).values()),
+            made=self._clock.wall(),
+            differences=found.differences,
+            accepted=found.accepted,
+            note=found.note,
+        )
 
     async def _startable(self, name: str, record: Record) -> Record:
         """*record* by the plan that moreton.yaml has now."""

@@ -105,6 +105,11 @@ class Looker:
             uncompared=self._copies.trouble(plan.route),
         )
 
+    def forget(self, name: str) -> None:
+        """What *name* was is of no use: it is over, or begins anew later."""
+        for known in (self._before, self._compared):
+            known.pop(name, None)
+
     def close(self) -> None:
         """Ask nobody any more."""
         for task in self._asking.values():

@@ -32,6 +32,7 @@ from moreton.strangler.rollout.core.progress import (
     Progress,
     Save,
     copies_of,
+    happened,
     move_of,
     share_of,
 )
@@ -108,7 +109,13 @@ def written(
     number = record.entries + 1
     after = Record(record.plan, effect.progress, number, when)
     name, share = record.plan.name, share_of(record.plan, effect.progress)
-    entry = {"number": number, "when": when, **entry_document(effect.entry)}
+    entry = {
+        "number": number,
+        "when": when,
+        "kind": happened(record.progress, effect.progress).value,
+        "try": effect.progress.tries,
+        **entry_document(effect.entry),
+    }
     operations: list[Op] = [
         Put(state_key(name), encode_record(after)),
         Put(_entry_key(name, number), json.dumps(entry, separators=(",", ":")).encode()),

@@ -126,13 +126,15 @@ class Differences:
             for shape in dict.fromkeys(one.shape(endpoint) for one in differences):
                 self._add(shape, now.timestamp(), [*sides, told, route])
 
-    def groups(self) -> list[Group]:
-        """All shapes, the most frequent first."""
+    def groups(self, route: str | None = None) -> list[Group]:
+        """All shapes, or those that were seen on *route*, the most frequent first."""
         with self._translated():
             rows = self._file.execute(
                 "SELECT shapes.id, endpoint, field, kind, count, first_seen, last_seen, "
                 "group_concat(pairs.id) FROM shapes LEFT JOIN pairs ON pairs.shape = shapes.id "
-                "GROUP BY shapes.id ORDER BY count DESC, shapes.id"
+                "WHERE ?1 IS NULL OR pairs.route = ?1 "
+                "GROUP BY shapes.id ORDER BY count DESC, shapes.id",
+                (route,),
             ).fetchall()
         return [
             Group(
@@ -182,6 +184,19 @@ class Differences:
                 "SELECT path, treatment, because FROM rules ORDER BY made, path"
             ).fetchall()
         return [Rule.parse(*row) for row in rows]
+
+    def accepted(self) -> Sequence[tuple[str, str, str]]:
+        """What people said does not count: a path or a shape, how it is treated, and because."""
+        with self._translated():
+            rules = self._file.execute(
+                "SELECT path, treatment, because FROM rules ORDER BY made, path"
+            ).fetchall()
+            judged = self._file.execute(
+                "SELECT endpoint || ' ' || field || ' ' || kind, said, because FROM noise "
+                "WHERE said = ? ORDER BY id",
+                (Verdict.NOISE,),
+            ).fetchall()
+        return [*rules, *judged]
 
     def load_noise(self, noise: Noise) -> None:
         """Let *noise* go on from what `save_noise` wrote, and from what people said."""

@@ -106,7 +106,13 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:
     """*verdict* as JSON values."""
-    return {"gate": verdict.gate, "outcome": verdict.outcome.value, "why": verdict.why}
+    proof = None if verdict.proof is None else asdict(verdict.proof)
+    return {
+        "gate": verdict.gate,
+        "outcome": verdict.outcome.value,
+        "why": verdict.why,
+        "proof": proof,
+    }
 
 
 def _evidence_document(evidence: Evidence) -> dict[str, Any]:

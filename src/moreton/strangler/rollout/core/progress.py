@@ -84,6 +84,45 @@ def next_stage(plan: Plan, progress: Progress) -> Progress:
     )
 
 
+class Happening(StrEnum):
+    """What happened to a migration, as a word for programs."""
+
+    STARTED = "started"  # also anew, after a rollback
+    WENT_ON = "went-on"
+    APPROVED = "approved"  # somebody let the stage go on, once its gates pass
+    PAUSED = "paused"
+    FROZEN = "frozen"
+    RESUMED = "resumed"
+    NO_RETURN = "no-return"
+    PUT_BACK = "put-back"  # somebody else had changed the weights
+    ROLLED_BACK = "rolled-back"
+    DONE = "done"
+
+
+_BY_PHASE = {
+    Phase.PAUSED: Happening.PAUSED,
+    Phase.FROZEN: Happening.FROZEN,
+    Phase.RUNNING: Happening.RESUMED,
+    Phase.ROLLED_BACK: Happening.ROLLED_BACK,
+    Phase.DONE: Happening.DONE,
+}
+
+
+def happened(before: Progress, after: Progress) -> Happening:
+    """What led from *before* to *after*."""
+    if after.tries != before.tries:
+        return Happening.STARTED
+    if after.stage != before.stage:
+        return Happening.WENT_ON
+    if after.phase is not before.phase:
+        return _BY_PHASE[after.phase]
+    if after.approved and not before.approved:
+        return Happening.APPROVED
+    if after.no_return and not before.no_return:
+        return Happening.NO_RETURN
+    return Happening.PUT_BACK
+
+
 class Order(StrEnum):
     """What people ask for."""
 

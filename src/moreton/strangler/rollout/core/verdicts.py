@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -45,12 +45,26 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """Of how many answers of both sides a verdict is, and how likely at most it is by *chance*.
+
+    For differences the *candidate*'s are those that were compared. While a gate cannot tell yet
+    there is no chance to name.
+    """
+
+    candidate: int
+    baseline: int = 0
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What *gate* says, and a word on why for people."""
+    """What *gate* says, and a word on why for people; gates that test have a *proof*."""
 
     gate: str
     outcome: Outcome
     why: str
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ def judge(
         for window in () if isinstance(gate, MetricGate) else windows:
             lately = _judge(gate, window, held_against or window.baseline, sudden)
             if verdict.outcome is not Outcome.FAIL and lately.outcome is Outcome.FAIL:
-                verdict = Verdict(gate.name, Outcome.FAIL, f"in the last seconds {lately.why}")
+                verdict = replace(lately, why=f"in the last seconds {lately.why}")
         found.append(verdict)
     return tuple(found)
 
@@ -142,7 +156,8 @@ def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Ve
         f"{new.share:.2%} of {new.total:,} failed, beside {base.share:.2%} of {base.total:,}; "
         f"up to {gate.tolerance:.2%} more is tolerated"
     )
-    return _told(gate, worse, fine, bars, why)
+    proof = Proof(candidate.requests, baseline.requests)
+    return _told(worse, fine, bars, Verdict(gate.name, Outcome.INCONCLUSIVE, why, proof))
 
 
 def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) -> Verdict:
@@ -157,7 +172,8 @@ def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) ->
         f"beside {base.quantile(gate.quantile):.3g} ms of {base.total:,}; "
         f"up to {gate.tolerance:.0%} more is tolerated"
     )
-    return _told(gate, worse, fine, bars, why)
+    proof = Proof(new.total, base.total)
+    return _told(worse, fine, bars, Verdict(gate.name, Outcome.INCONCLUSIVE, why, proof))
 
 
 def _differences(gate: DifferenceGate, evidence: Evidence, bars: _Bars) -> Verdict:
@@ -168,7 +184,8 @@ def _differences(gate: DifferenceGate, evidence: Evidence, bars: _Bars) -> Verdi
     worse = log_evidence_above(seen, gate.highest)
     fine = log_evidence_below(seen, gate.highest)
     why = f"{seen.share:.2%} of {seen.total:,} differ; up to {gate.highest:.2%} is tolerated"
-    return _told(gate, worse, fine, bars, why)
+    proof = Proof(evidence.compared)
+    return _told(worse, fine, bars, Verdict(gate.name, Outcome.INCONCLUSIVE, why, proof))
 
 
 def _metric(gate: MetricGate, evidence: Evidence) -> Verdict:
@@ -184,12 +201,18 @@ def _metric(gate: MetricGate, evidence: Evidence) -> Verdict:
     return Verdict(gate.name, outcome, f"{why}, {times} times in a row of {gate.failures}")
 
 
-def _told(gate: Gate, worse: float, fine: float, bars: _Bars, why: str) -> Verdict:
-    if worse >= bars.fail:
-        return Verdict(gate.name, Outcome.FAIL, why)
-    if fine >= bars.passing:
-        return Verdict(gate.name, Outcome.PASS, why)
-    return Verdict(gate.name, Outcome.INCONCLUSIVE, f"{why}; not sure yet")
+def _told(worse: float, fine: float, bars: _Bars, open_: Verdict) -> Verdict:
+    """*open_* as the evidence decides it: Ville's inequality bounds the chance of so much."""
+    assert open_.proof is not None, "only tests are told"
+    for outcome, strength, bar in (
+        (Outcome.FAIL, worse, bars.fail),
+        (Outcome.PASS, fine, bars.passing),
+    ):
+        if strength >= bar:
+            return replace(
+                open_, outcome=outcome, proof=replace(open_.proof, chance=math.exp(-strength))
+            )
+    return replace(open_, why=f"{open_.why}; not sure yet")
 
 
 def _silent(gate: Gate, candidate: Side) -> Verdict:
