@@ -143,7 +143,7 @@ class Comparisons:
                 "candidates": [f"{host}:{port}" for host, port in self._places(live.candidate)],
                 "side_effects": live.side_effects.value,
                 "share": self.share(name),
-                "trouble": self.trouble(name),
+                "trouble": self.trouble(name) or self._idle(name),
                 "counts": {
                     key: getattr(counts, key)
                     for counts in [await self.counts(name)]
@@ -152,6 +152,12 @@ class Comparisons:
             }
             for name, live in sorted(self._live().items())
         ]
+
+    def _idle(self, route: str) -> str:
+        """Why nothing of *route* is copied although all that takes is there; empty when it is."""
+        if self.share(route):
+            return ""
+        return "its share is 0%: write `share`, or start a migration that shadows"
 
     async def load(self) -> int:
         """Take the shares in the store; its revision of them."""

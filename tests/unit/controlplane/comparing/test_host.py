@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -60,6 +61,14 @@ async def test_of_unknown_side_effects_nothing_is_copied_whoever_listens() -> No
     assert made.hear("one", {}) == []
     assert made.share("all") == 0.0
     assert "side effects" in made.trouble("all")
+
+
+async def test_what_is_copied_of_nothing_says_that_a_share_is_wanted() -> None:
+    made = comparisons(VirtualClock(), replace(LIVE, share=0.0))
+    made.hear("one", {})
+    (found,) = await made.document()
+    assert (found["share"], made.trouble("all")) == (0.0, "")
+    assert found["trouble"].startswith("its share is 0%: write `share`")
 
 
 async def test_a_collector_is_told_where_both_answer() -> None:
