@@ -12,7 +12,7 @@ test: $(STAMP)  ## everything: checks, the docs, all tests
 	$(MAKE) --no-print-directory -j 3 types style docs collected servers
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 -r aR
 
-demo: $(STAMP)  ## a real shop behind Moreton, one route moved and taken back
+demo: $(STAMP)  ## a real shop behind Moreton, one route moved by proof
 	$(BIN)/moreton demo
 
 unit: $(STAMP)  ## the fast tests, under 20 s

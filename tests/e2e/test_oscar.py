@@ -47,7 +47,7 @@ def facts(page: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(module: str, state: Path, ready: str) -> Iterator[httpx.Client]:
+def running(module: str, state: Path, ready: str, shop_url: str = "") -> Iterator[httpx.Client]:
     """The program of the example, once it answers."""
     url = f"http://127.0.0.1:{free_port()}"
     log = state / f"{module}.log"
@@ -55,7 +55,7 @@ def running(module: str, state: Path, ready: str) -> Iterator[httpx.Client]:
         process = subprocess.Popen(
             [sys.executable, "-m", module, url.rpartition(":")[2]],
             cwd=EXAMPLE,
-            env={**os.environ, "SHOP_STATE": str(state / "shop")},
+            env={**os.environ, "SHOP_STATE": str(state / "shop"), "SHOP_URL": shop_url},
             stdout=output,
             stderr=output,
         )
@@ -97,7 +97,7 @@ def shop(state: Path) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def service(shop: httpx.Client, state: Path) -> Iterator[httpx.Client]:
     assert shop.get(PAGE).status_code == httpx.codes.OK
-    with running("catalogue.service", state, "/healthz") as client:
+    with running("catalogue.service", state, "/healthz", str(shop.base_url)) as client:
         yield client
 
 

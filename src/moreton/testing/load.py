@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Self, cast
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ class Sample:
     seconds: float
     outcome: str  # the status as text, or `reset`, `refused`, `timeout`, `malformed`
     label: str  # the value of the label header, or ""
+    sent: float = 0.0  # when it left: later than *due* if the one before it was late
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class LoadReport:
 class SteadyLoad:
     """*rate* GET requests a second to *url* over *connections* kept-alive connections.
 
+    With *paths* those are asked for in turn, instead of the one of *url*.
+
     Each connection has a schedule of its own; a late answer delays only that connection, and the
     delay counts as latency of the requests behind it (no coordinated omission). `report` grows
     while it runs; `on_sample`, when set, is called with each `Sample`.
@@ -75,6 +79,7 @@ class SteadyLoad:
         connections: int = 8,
         label_header: str = "x-served-by",
         headers: Mapping[str, str] | None = None,
+        paths: Sequence[str] = (),
         timeout_seconds: float = 10.0,
     ) -> None:
         if rate <= 0 or connections < 1:
@@ -85,9 +90,12 @@ class SteadyLoad:
         self._host = parts.hostname
         self._port = parts.port or 80
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}"]
+        lines = [f"Host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        self._request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        self._requests = cycle(
+            ("\r\n".join([f"GET {each} HTTP/1.1", *lines]) + "\r\n\r\n").encode()
+            for each in paths or [path]
+        )
         self._label_header = label_header.lower().encode()
         self._interval = connections / rate
         self._connections = connections
@@ -126,17 +134,17 @@ class SteadyLoad:
                 await asyncio.sleep(pause)
             if self._stopping.is_set():
                 break
-            outcome, label = "refused", ""
+            outcome, label, sent = "refused", "", time.perf_counter()
             if client is not None and client.closed:
                 self.report.closes += 1
                 client = None
             if client is None:
                 client = await self._connect()
             if client is not None:
-                outcome, label = await client.ask(self._request, self._timeout)
+                outcome, label = await client.ask(next(self._requests), self._timeout)
                 if not outcome.isdigit():
                     client = None  # it ended with this request, not between two
-            sample = Sample(due, time.perf_counter() - due, outcome, label)
+            sample = Sample(due, time.perf_counter() - due, outcome, label, sent)
             self.report.add(sample)
             if self.on_sample is not None:
                 self.on_sample(sample)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from typer.testing import CliRunner, Result
 
 from moreton.cli.exits import Exit
 from moreton.cli.main import application
+from moreton.cli.migrate.replaying import left_of
 from moreton.strangler.compare import (
+    DEFAULT_RULES,
     Answer,
     Comparison,
     Difference,
@@ -22,6 +24,8 @@ from moreton.strangler.compare import (
     Redactor,
     Verdict,
 )
+from moreton.strangler.compare.serving.collector import mark_of
+from moreton.strangler.compare.sqlite import Pair
 from moreton.strangler.compare.written import write_answer
 
 PRICE = Difference("$.items[3].price", Kind.VALUE, "9.99", "999")
@@ -82,3 +86,33 @@ def test_there_is_nothing_to_show_before_anything_was_compared(
     result = call()
     assert result.exit_code == Exit.USAGE
     assert "nothing was compared" in " ".join(result.output.replace("│", "").split())
+
+
+def test_replay_leaves_out_what_only_time_secrets_and_noise_change(file: Path) -> None:
+    def answer(price: str, token: str, when: str, number: int) -> Answer:
+        cookie = f"csrftoken={token}; expires=Fri, 27 Nov 2026 00:00:{when} GMT"
+        headers = [("content-type", "application/json"), ("set-cookie", cookie)]
+        return Answer(200, headers, json.dumps({"price": price, "number": number}).encode())
+
+    redactor = Redactor(mark_of(file))
+    wrong = Difference("$.price", Kind.VALUE, "9.99", "9.98")
+    pair = Pair(
+        1,
+        "GET /items",
+        NOW,
+        "GET /items",
+        write_answer(answer("9.99", "a" * 32, "00", 1), redactor),
+        write_answer(answer("9.98", "b" * 32, "00", 2), redactor),
+        [wrong],
+    )
+
+    def left(price: str, **noise: Any) -> list[Difference]:
+        now = answer(price, "c" * 32, "30", 3)
+        later = NOW + timedelta(seconds=30)
+        return left_of(pair, now, redactor, DEFAULT_RULES, now=later, **noise)
+
+    number = Difference("$.number", Kind.VALUE, "1", "3")
+    assert left("9.98", noise=()) == [wrong, number]
+    noise = {number.shape("GET /items")}
+    assert left("9.98", noise=noise) == [wrong]
+    assert left("9.99", noise=noise) == []

@@ -15,13 +15,16 @@ def demo(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
 ) -> None:
-    """Show Moreton at work: a real shop, one route moved under load and taken back.
+    """Show Moreton at work: a real shop, one route moved by proof under load.
 
-    Starts django-oscar as the monolith, a small catalogue service, and Moreton in front; moves
-    the product pages 0, 5, 25, 100 percent and back; kills the service and the control plane on
-    the way. Takes about 80 seconds, needs no network, leaves nothing behind.
+    Starts django-oscar as the monolith, Moreton in front, and a small catalogue service with a bug
+    in it. Copies of requests show the bug; once it is mended, the product pages move in steps. A
+    fault at 25 percent is taken back by itself; the second try ends at 100 percent, though the
+    service and the control plane are killed on the way. Takes about 90 seconds where two cores have
+    nothing else to do, needs no network, leaves nothing behind.
 
-    Exit status: 0 when the story held, 1 when a request failed that must not.
+    Exit status: 0 when the story held, 1 when a request failed that must not, or something else
+    did not happen.
     """
     from moreton.cli.demo.showing import show  # noqa: PLC0415 - help needs it not
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
+from moreton.cli.demo.chapters import Chapter
 from moreton.cli.demo.stage import Stage
-from moreton.cli.demo.story import PATH, Chapter, Story
+from moreton.cli.demo.story import Story
 
-_REFRESH_PER_SECOND = 8
+_REFRESH_PER_SECOND = 4
 _WIDTH = 110  # where there is no terminal to ask
 STORY_BROKEN = 1  # the exit status when the story did not hold
 
@@ -27,13 +31,17 @@ async def show(*, stay: bool, as_json: bool) -> int:
     stage = Stage.prepare()
     try:
         with console.status("starting the shop, Envoy and the catalogue service"):
-            await stage.start_control_plane()
-            await stage.start_service()
+            await stage.prepared()
         console.print(f"the shop is at http://{stage.address}/catalogue/", highlight=False)
-        with Live(console=console, refresh_per_second=_REFRESH_PER_SECOND) as live:
-            story = Story(stage, lambda story: live.update(_table(story)))
+        story = Story(stage, _saying(console))
+        with Live(
+            console=console,
+            refresh_per_second=_REFRESH_PER_SECOND,
+            get_renderable=lambda: _table(story),
+        ):
             await story.tell()
-            live.update(_table(story))
+        if not console.is_terminal:
+            console.print()
         _say(console, story, time.monotonic() - started)
         if as_json:
             typer.echo(json.dumps(_as_document(story)))
@@ -47,8 +55,9 @@ async def show(*, stay: bool, as_json: bool) -> int:
 async def _stay(console: Console, stage: Stage) -> None:
     console.print(
         f"everything goes on in {stage.folder}; for example:\n"
-        f"  cd {stage.folder} && moreton weights products shop=50 catalogue=50\n"
-        f"  curl -si http://{stage.address}{PATH} | grep x-served-by\n"
+        f"  cd {stage.folder} && moreton migrate history catalogue\n"
+        f"  cd {stage.folder} && moreton migrate rollback catalogue --because 'only a try'\n"
+        f"  curl -si http://{stage.address}{stage.pages(1)[0]} | grep x-served-by\n"
         "Ctrl-C ends it",
         highlight=False,
     )
@@ -56,22 +65,25 @@ async def _stay(console: Console, stage: Stage) -> None:
     await stage.control_plane.wait()
 
 
+def _saying(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, highlight=False, soft_wrap=True)
+
+
 def _table(story: Story) -> Table:
-    table = Table(title="one route of a real shop, moved under load", expand=False)
+    table = Table(title="one route of a real shop, moved by proof under load", expand=False)
     table.add_column("chapter", no_wrap=True)
-    for heading in ("requests", "failed", "by new", "p50", "p99", "in force", "first answer"):
+    for heading in ("requests", "failed", "by new", "p50", "p99", "moved after"):
         table.add_column(heading, justify="right")
-    for chapter in story.chapters:
+    for chapter in story.following.chapters:
         report = chapter.report
         table.add_row(
             chapter.title,
             str(report.requests),
             f"[red]{report.failures}[/]" if report.failures else "0",
-            f"{chapter.share:.0%}",
+            f"{chapter.part:.0%}",
             _milliseconds(report.percentile(0.5) * 1000),
             _milliseconds(report.percentile(0.99) * 1000),
-            _milliseconds(chapter.acted_ms),
-            _milliseconds(chapter.first_ms),
+            _milliseconds(chapter.moved_ms),
         )
     return table
 
@@ -83,39 +95,57 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _say(console: Console, story: Story, seconds: float) -> None:
-    total = story.total
-    console.print(
-        f"{total.requests} requests, {total.failures} failed, {total.resets} connections reset, "
-        f"p50 {_milliseconds(total.percentile(0.5) * 1000)}, "
-        f"p99 {_milliseconds(total.percentile(0.99) * 1000)}, {seconds:.0f} s in all",
-        highlight=False,
-    )
+    for line in _sums(story, seconds):
+        console.print(line, highlight=False, markup=False)
     for fault in story.faults:
-        console.print(f"[red]did not hold:[/] {fault}", highlight=False)
+        console.print(f"[red]did not hold:[/] {escape(fault)}", highlight=False)
     if not story.faults:
         console.print("[green]the story held[/]")
 
 
+def _sums(story: Story, seconds: float) -> Iterator[str]:
+    total, failed, back = story.total, story.failures, story.taken_back_seconds
+    p50, p99 = (_milliseconds(total.percentile(share) * 1000) for share in (0.5, 0.99))
+    yield f"{total.requests} requests in {seconds:.0f} s, p50 {p50}, p99 {p99}"
+    yield f"failed for no reason of the story: {len(failed.others)}"
+    if back is not None:
+        yield (
+            f"answered 500 by the new service at 25 %: {len(failed.fault)}; it got its last "
+            f"request {_milliseconds(back * 1000)} after the first bad answer"
+        )
+    yield f"died with the new service when it was killed: {len(failed.killed)}"
+    yield f"connections closed: {total.closes}"
+    if story.proof is not None:
+        found = story.proof
+        yield f"found before any user saw it: {found.candidate} instead of {found.primary}"
+
+
 def _as_document(story: Story) -> dict[str, object]:
+    failed, back = story.failures, story.taken_back_seconds
     return {
         "held": not story.faults,
         "faults": story.faults,
         "requests": story.total.requests,
-        "failures": story.total.failures,
-        "resets": story.total.resets,
-        "chapters": [_chapter(chapter) for chapter in story.chapters],
+        "failures": {
+            "unexplained": len(failed.others),
+            "fault": len(failed.fault),
+            "killed": len(failed.killed),
+        },
+        "closes": story.total.closes,
+        "taken_back_seconds": None if back is None else round(back, 3),
+        "found": None if story.proof is None else asdict(story.proof),
+        "chapters": [_chapter(chapter) for chapter in story.following.chapters],
     }
 
 
 def _chapter(chapter: Chapter) -> dict[str, object]:
-    report = chapter.report
+    report, moved = chapter.report, chapter.moved_ms
     return {
         "title": chapter.title,
         "requests": report.requests,
         "failures": report.failures,
-        "share": round(chapter.share, 4),
+        "share": round(chapter.part, 4),
         "p50_ms": round(report.percentile(0.5) * 1000, 2),
         "p99_ms": round(report.percentile(0.99) * 1000, 2),
-        "in_force_ms": chapter.acted_ms,
-        "first_answer_ms": chapter.first_ms,
+        "moved_ms": None if moved is None else round(moved, 1),
     }

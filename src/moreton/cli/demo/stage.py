@@ -8,21 +8,28 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
+import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from moreton.cli.demo.mishaps import put_bug
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.ports import free_port
 
 _READY_SECONDS_MAX = 60.0
 _STOP_SECONDS_MAX = 15.0
 _LOG_BYTES_SHOWN = 1500
+_COMMAND_SECONDS_MAX = 30.0
+_COLUMNS = 110  # of what commands print
+MIGRATION = "catalogue"
 
 
 class DemoNotPossible(MoretonError):
@@ -71,6 +78,12 @@ class Stage:
         """Where the gateway listens."""
         return f"127.0.0.1:{self.port}"
 
+    async def prepared(self) -> None:
+        """Everything runs: the monolith, the gateway, and the new service with its bug."""
+        put_bug(self.folder)
+        await self.start_control_plane()
+        await self.start_service()
+
     async def start_control_plane(self) -> None:
         """`moreton up`, ready when its API answers."""
         self.control_plane = await self._start(["up"], "up.log")
@@ -96,39 +109,74 @@ class Stage:
             os.kill(pid, signal.SIGKILL)
         await self.service.wait()
 
+    async def stop_service(self) -> None:
+        """SIGTERM the new service: it leaves, then it ends."""
+        await _ended(self.service)
+
+    def pages(self, count: int) -> list[str]:
+        """The addresses of *count* of the dearer half of the products."""
+        file = self.folder / ".moreton" / "shop" / "shop.sqlite"
+        found = (
+            "select '/catalogue/' || slug || '_' || id || '/' from catalogue_product order by id"
+        )
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as shop:
+            pages = [str(page) for (page,) in shop.execute(found)]
+        return pages[-2 * count :: 2]
+
+    async def page_seconds(self, pages: Sequence[str]) -> float:
+        """How long the monolith takes for one of *pages*, in the middle; each was asked before."""
+        seconds = []
+        async with httpx.AsyncClient(base_url=f"http://{self.address}", timeout=10) as client:
+            for page in [*pages, *pages]:
+                begin = time.perf_counter()
+                await client.get(page)
+                seconds.append(time.perf_counter() - begin)
+        return statistics.median(seconds[len(pages) :])
+
+    async def command(self, *arguments: str) -> str:
+        """What `moreton` prints with *arguments*, in the example's folder."""
+        process = await self._spawn(arguments, asyncio.subprocess.PIPE)
+        told, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS_MAX)
+        if process.returncode:
+            raise DemoNotPossible(
+                f"`moreton {' '.join(arguments)}` failed, so the story cannot go on: "
+                f"{told.decode(errors='replace')}"
+            )
+        return told.decode(errors="replace")
+
+    async def get(self, path: str) -> Any:
+        """The document at *path* of the API; `None` while nobody answers."""
+        try:
+            answer = await self.client.get(path)
+            answer.raise_for_status()
+            return answer.json()
+        except (httpx.HTTPError, json.JSONDecodeError):
+            return None
+
     async def stop(self) -> None:
         """SIGTERM to both, and wait; then remove the folder."""
         await self.client.aclose()
-        for process in (self.service, self.control_plane):
-            if process is not None and process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    await asyncio.wait_for(process.wait(), _STOP_SECONDS_MAX)
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
+        await _ended(self.service)
+        await _ended(self.control_plane)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def set_weights(self, weights: Mapping[str, int]) -> None:
-        """Move the route; returns once the proxy has the new weights in force."""
-        answer = await self.client.put(
-            "/v1/routes/products/weights", params={"wait": "applied"}, json=dict(weights)
-        )
-        answer.raise_for_status()
-
     async def _start(self, arguments: Sequence[str], log: str) -> asyncio.subprocess.Process:
+        with (self.folder / log).open("ab") as output:
+            return await self._spawn(arguments, output)
+
+    async def _spawn(self, arguments: Sequence[str], output: Any) -> asyncio.subprocess.Process:
         # `python` in the example's commands is the interpreter that runs this.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        with (self.folder / log).open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "moreton.cli.main", *arguments),
-                cwd=self.folder,
-                env={**os.environ, "PATH": path},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        own = {"PATH": path, "SHOP_URL": f"http://{self.address}", "COLUMNS": str(_COLUMNS)}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "moreton.cli.main", *arguments),
+            cwd=self.folder,
+            env={**_environment(), **own},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     async def _until(self, condition: Any, what: str, process: asyncio.subprocess.Process) -> None:
         for _ in range(int(_READY_SECONDS_MAX / 0.02)):
@@ -168,6 +216,23 @@ class Stage:
         answer = await self.client.get("/v1/services/catalogue/instances")
         found = answer.json()
         return answer.status_code == httpx.codes.OK and bool(found)
+
+
+def _environment() -> dict[str, str]:
+    """Without what would lead to another control plane, or another shop."""
+    others = ("MORETON_", "SHOP_")
+    return {name: each for name, each in os.environ.items() if not name.startswith(others)}
+
+
+async def _ended(process: asyncio.subprocess.Process | None) -> None:
+    if process is None or process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_SECONDS_MAX)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def _children(pid: int) -> list[int]:

@@ -1,113 +1,187 @@
-"""The story that the demonstration tells, chapter by chapter, and what must hold in it."""
+"""The story that the demonstration tells, act by act, and what must hold in it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from moreton.cli.demo.stage import Stage
+from moreton.cli.demo import mishaps
+from moreton.cli.demo.chapters import Failures, Span, failures, taken_back_seconds
+from moreton.cli.demo.following import Following, StoryBroken
+from moreton.cli.demo.proof import Proof, proof_of
+from moreton.cli.demo.stage import MIGRATION, Stage
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
-PATH = "/catalogue/figs-in-winter_3/"
-RATE = 25.0
-OLD, NEW = "shop", "catalogue"
+# As many requests a second as leave the monolith some of its time, whatever machine this is.
+_RATE_MAX, _RATE_MIN = 25.0, 15.0
+_BUSY = 0.8
 _CONNECTIONS = 8
+_PAGES = 16
+_ALONE_SECONDS = 2.0
+_DEAD_SECONDS = 1.5
+_DONE_SECONDS = 1.0
 _FULL_SHARE_MIN = 0.95  # of a chapter at 100 %: its first requests were decided before
-
-
-@dataclass(slots=True)
-class Chapter:
-    """One decision, and what the users saw until the next."""
-
-    title: str
-    seconds: float
-    act: Callable[[], Awaitable[None]] | None = None
-    percent: int | None = None  # the share that the new service gets from here on
-    awaits: str | None = None  # whose first answer is timed
-    may_fail: bool = False
-    report: LoadReport = field(default_factory=LoadReport)
-    acted_ms: float | None = None  # how long the decision itself took
-    first_ms: float | None = None  # from the decision to the first answer of `awaits`
-
-    @property
-    def share(self) -> float:
-        """The share of the answers that the new service gave."""
-        return self.report.labels[NEW] / max(1, self.report.requests)
+# Three seconds on a machine with nothing else to do.
+_TAKEN_BACK_SECONDS_MAX = 10.0
+_NEVER = Span(0.0, 0.0)
 
 
 class Story:
-    """Tells itself on a *stage*; *show* is called whenever there is something new to see."""
+    """Tells itself on a *stage*; what it does is told to *say*, a line each."""
 
-    def __init__(self, stage: Stage, show: Callable[[Story], None]) -> None:
-        self.chapters: list[Chapter] = []
+    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
         self.total = LoadReport()
         self.faults: list[str] = []
+        self.proof: Proof | None = None
+        self.following = Following(stage)
         self._stage = stage
-        self._show = show
-        self._decided = 0.0
-        self._plan = [
-            Chapter("the monolith alone", 4),
-            Chapter("5 % to the new service", 8, percent=5, awaits=NEW),
-            Chapter("25 %", 6, percent=25),
-            # Requests that are in the service at that moment die with it; no others may.
-            Chapter("the new service is killed", 5, act=stage.kill_service, may_fail=True),
-            Chapter("back to 0 %", 3, percent=0, awaits=OLD),
-            Chapter("it is started again", 1, act=stage.start_service),
-            Chapter("25 % once more", 4, percent=25, awaits=NEW),
-            Chapter("the control plane is killed", 4, act=stage.kill_control_plane),
-            Chapter("and started again", 3, act=stage.start_control_plane),
-            Chapter("100 %", 6, percent=100, awaits=NEW),
-            Chapter("everything taken back", 4, percent=0, awaits=OLD),
-        ]
+        self._say = say
+        self._fault = self._kill = _NEVER
+
+    @property
+    def failures(self) -> Failures:
+        """All requests that failed, by what the story did."""
+        return failures(self._samples(), self._fault, self._kill)
+
+    @property
+    def taken_back_seconds(self) -> float | None:
+        """From the first bad answer to the last request on the bad side."""
+        return taken_back_seconds(self._samples(), self._fault)
 
     async def tell(self) -> None:
-        """All chapters under one load; `faults` says afterwards what did not hold."""
-        load = SteadyLoad(
-            f"http://{self._stage.address}{PATH}", rate=RATE, connections=_CONNECTIONS
-        )
-        load.on_sample = self._count
-        self.chapters.append(self._plan[0])
+        """All acts under one load; `faults` says afterwards what did not hold."""
+        url = f"http://{self._stage.address}/"
+        pages = self._stage.pages(_PAGES)
+        seconds = await self._stage.page_seconds(pages)
+        rate = min(_RATE_MAX, max(_RATE_MIN, _BUSY / seconds))
+        self._say(f"a page takes it {seconds * 1000:.0f} ms: {rate:.0f} requests/s from now on")
+        load = SteadyLoad(url, rate=rate, connections=_CONNECTIONS, paths=pages)
+        load.on_sample = self.following.add
+        self.following.begin("the monolith alone")
         async with load:
-            for chapter in self._plan:
-                await self._tell(chapter)
+            follower = asyncio.create_task(self.following.run())
+            try:
+                await self._acts()
+            except StoryBroken as broken:
+                self.faults.append(str(broken))
+            finally:
+                follower.cancel()
         self.total = load.report
         self._judge()
 
-    async def _tell(self, chapter: Chapter) -> None:
-        self._decided = time.perf_counter()
-        if chapter is not self.chapters[-1]:
-            self.chapters.append(chapter)
-        if chapter.percent is not None:
-            await self._stage.set_weights({OLD: 100 - chapter.percent, NEW: chapter.percent})
-        elif chapter.act is not None:
-            await chapter.act()
-        if chapter.percent is not None or chapter.act is not None:
-            chapter.acted_ms = (time.perf_counter() - self._decided) * 1000
-        self._show(self)
-        await asyncio.sleep(chapter.seconds)
+    async def _acts(self) -> None:
+        await asyncio.sleep(_ALONE_SECONDS)
+        await self._compare()
+        await self._mend()
+        await self._command("migrate", "resume", MIGRATION)
+        await self._fail()
+        await self._command("migrate", "resume", MIGRATION)
+        await self._until_quarter()
+        await self.following.until_new_answers()
+        await self._kill_service()
+        await self._kill_control_plane()
+        await self.following.until(lambda: self.following.is_at("done", 1.0), "its end")
+        await asyncio.sleep(_DONE_SECONDS)
 
-    def _count(self, sample: Sample) -> None:
-        chapter = self.chapters[-1]
-        chapter.report.add(sample)
-        answered = sample.due + sample.seconds
-        if chapter.awaits == sample.label and chapter.first_ms is None and answered > self._decided:
-            chapter.first_ms = (answered - self._decided) * 1000
-        self._show(self)
+    async def _compare(self) -> None:
+        """The new service has a bug, which copies of requests show before any user sees it."""
+        await self._command("migrate", "start", MIGRATION)
+        await self._until_taken_back()
+        self._say(f"taken back by itself: {self.following.reason}")
+        self.proof = proof_of(self._stage.folder)
+        if self.proof is None:
+            raise StoryBroken(
+                "the wrong price was not found by comparing, so that there is nothing to mend: see "
+                f"{self._stage.folder}/up.log; run it with --stay"
+            )
+        await self._command("migrate", "diffs")
+        await self._command("migrate", "diffs", "--show", str(self.proof.pair), until="primary: ")
+
+    async def _mend(self) -> None:
+        assert self.proof is not None
+        self.following.begin("the new service is mended")
+        self._say("its code cuts the price off where it has to round it; the fix:")
+        self._say(f"  [red]- {mishaps.WRONG}[/]")
+        self._say(f"  [green]+ {mishaps.RIGHT}[/]")
+        await self._stage.stop_service()
+        mishaps.mend_bug(self._stage.folder)
+        await self._stage.start_service()
+        (compared,) = await self._stage.get("/v1/comparisons")
+        at = f"http://{compared['candidates'][0]}"
+        replay = ("migrate", "diffs", "--replay", str(self.proof.pair), "--at", at)
+        if "the same now" not in await self._command(*replay):
+            self.faults.append("the mended service still says something else")
+
+    async def _fail(self) -> None:
+        """A fault at 25 %, which no comparison could foresee."""
+        await self._until_quarter()
+        await self.following.until_new_answers()
+        self._fault = Span(time.perf_counter(), float("inf"))
+        self.following.begin("its database is gone: it answers 500")
+        mishaps.lose_database(self._stage.folder)
+        await self._until_taken_back()
+        self._say(f"taken back by itself: {self.following.reason}")
+        await asyncio.sleep(_DONE_SECONDS)
+        self._fault = Span(self._fault.begin, time.perf_counter())
+        mishaps.find_database(self._stage.folder)
+
+    async def _kill_service(self) -> None:
+        """At 25 %: what is in it dies with it, and its share goes to the monolith."""
+        begin = time.perf_counter()
+        self._kill = Span(begin, float("inf"))
+        self.following.begin("the new service is killed (SIGKILL)")
+        await self._stage.kill_service()
+        await asyncio.sleep(_DEAD_SECONDS)
+        self._kill = Span(begin, time.perf_counter())
+        self.following.begin("it is started again")
+        await self._stage.start_service()
+
+    async def _kill_control_plane(self) -> None:
+        """Nobody notices, and the migration goes on where it was."""
+        self.following.begin("the control plane is killed (SIGKILL)")
+        await self._stage.kill_control_plane()
+        await asyncio.sleep(_DEAD_SECONDS)
+        self.following.begin("and started again")
+        await self._stage.start_control_plane()
+
+    async def _until_quarter(self) -> None:
+        await self.following.until(
+            lambda: self.following.is_at("running", 0.25), "the step to 25 %"
+        )
+
+    async def _until_taken_back(self) -> None:
+        following = self.following
+        await following.until(lambda: following.phase == "rolled-back", "the way back")
+
+    async def _command(self, *arguments: str, until: str = "") -> str:
+        """Run it for all to see; what it prints is shown up to the line that begins *until*."""
+        told = await self._stage.command(*arguments)
+        self._say(f"[bold]$ moreton {' '.join(arguments)}[/]")
+        for line in told.splitlines():
+            if until and line.startswith(until):
+                break
+            self._say(line.replace("[", r"\["))
+        return told
 
     def _judge(self) -> None:
-        for chapter in self.chapters:
-            failures = chapter.report.failures
-            if failures > (_CONNECTIONS if chapter.may_fail else 0):
-                outcomes = dict(chapter.report.outcomes)
-                self.faults.append(f"{failures} requests failed in {chapter.title!r}: {outcomes}")
-            if chapter.awaits is not None and chapter.first_ms is None:
-                self.faults.append(f"{chapter.awaits} never answered in {chapter.title!r}")
-        full = next(chapter for chapter in self.chapters if chapter.percent == 100)
-        if full.share < _FULL_SHARE_MIN:
-            self.faults.append(
-                f"at 100 % only {full.share:.0%} of the answers were the new service's"
-            )
+        found, back = self.failures, self.taken_back_seconds
+        if found.others:
+            told = sorted({each.outcome for each in found.others})
+            self.faults.append(f"{len(found.others)} requests failed for no reason: {told}")
+        # Requests that are in the service at that moment die with it; no others may.
+        if len(found.killed) > _CONNECTIONS:
+            self.faults.append(f"{len(found.killed)} requests failed as the service was killed")
+        if self._fault is not _NEVER and (back is None or back > _TAKEN_BACK_SECONDS_MAX):
+            self.faults.append(f"the failing service was asked for {back} s more")
         if self.total.closes:
             self.faults.append(f"{self.total.closes} kept-alive connections were closed")
+        full = [each for each in self.following.chapters if each.title == "100 %"]
+        for chapter in full:
+            if chapter.part < _FULL_SHARE_MIN:
+                self.faults.append(f"at 100 % the new service gave only {chapter.part:.0%}")
+        if not full and not self.faults:
+            self.faults.append("it never came to 100 %")
+
+    def _samples(self) -> list[Sample]:
+        return [one for chapter in self.following.chapters for one in chapter.samples]

@@ -181,11 +181,11 @@ def _learned(out: _Out, differences: Differences) -> list[dict[str, Any]]:
 def _replay(
     out: _Out, differences: Differences, number: int, place: tuple[str, int], config: Path
 ) -> dict[str, Any]:
-    from moreton.strangler.compare import DEFAULT_RULES, Redactor, Rulebook  # noqa: PLC0415 - above
+    from moreton.cli.migrate.replaying import left_of  # noqa: PLC0415 - as above
+    from moreton.strangler.compare import DEFAULT_RULES, Redactor, Verdict  # noqa: PLC0415 - above
     from moreton.strangler.compare.core.questions import Question  # noqa: PLC0415 - as above
     from moreton.strangler.compare.serving.asking import Asker, NoAnswer  # noqa: PLC0415 - as above
     from moreton.strangler.compare.serving.collector import mark_of  # noqa: PLC0415 - as above
-    from moreton.strangler.compare.written import compare_again  # noqa: PLC0415 - as above
 
     pair = differences.pair(number)
     method, _, target = pair.request.partition(" ")
@@ -193,14 +193,16 @@ def _replay(
     answer = Asker().ask(place, Question(method, target, headers), _SECONDS_MAX)
     if isinstance(answer, NoAnswer):
         raise typer.BadParameter(f"{place[0]}:{place[1]} gives no answer, {answer.why}")
-    rules = Rulebook([*DEFAULT_RULES, *_own_rules(config), *differences.rules()])
-    found = compare_again(pair.primary, answer, Redactor(mark_of(_file(config))), rules)
+    rules = [*DEFAULT_RULES, *_own_rules(config), *differences.rules()]
+    redactor = Redactor(mark_of(_file(config)))
+    noise = {one.shape for _, one in differences.learned() if one.verdict is Verdict.NOISE}
+    found = left_of(pair, answer, redactor, rules, noise=noise, now=datetime.now(UTC))
     if not found:
         out.say(f"{pair.request}: the same now")
-    if found:
-        rows = [[one.path, one.kind.value, one.primary, one.candidate] for one in found.differences]
+    else:
+        rows = [[one.path, one.kind.value, one.primary, one.candidate] for one in found]
         out.table(["path", "kind", "primary", "candidate"], rows, "")
-    return {"request": pair.request, "differences": [asdict(one) for one in found.differences]}
+    return {"request": pair.request, "differences": [asdict(one) for one in found]}
 
 
 def _export(out: _Out, differences: Differences, number: int, to: Path | None) -> dict[str, Any]:
