@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from support.order import mixed
 from support.signals import heed_in_children
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["moreton.testing.plugin"]
 heed_in_children()
+TESTS = Path(__file__).parent
 
 # A machine may be busy: no example is wrong because it took long.
 settings.register_profile("patient", deadline=None)
@@ -35,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     asking = getattr(getattr(config, "failures_db", None), "sock", None)
     if isinstance(asking, socket.socket):
         asking.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the files, mix them; alone, all stay in their order."""
+    if not hasattr(config, "workerinput"):
+        return
+    files: dict[tuple[str, ...], list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path.parts[len(TESTS.parts) :], []).append(item)
+    items[:] = [item for each in mixed(list(files)) for item in files[each]]
 
 
 @pytest.fixture(scope="session")
