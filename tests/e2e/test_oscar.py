@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from moreton.strangler.agent import Standing, Told
+from support.oscar_asked import NOWHERE, SEEDED, Asked, ask_all
 from support.ports import free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "oscar"
@@ -33,6 +38,15 @@ FACTS = {
     "kind": r"<th>Product Type</th>\s*<td>(.*?)</td>",
     # A page of what cannot be bought has none.
     "basket": r'(?:<form id="add_to_basket_form" action="(.*?)".*)?</html>',
+}
+# What a GET of oscar's own does, and of the one that is seeded.
+BEHIND_A_GET = {
+    "GET /accounts/alerts/cancel/<int:pk>/": "sql UPDATE customer_productalert",
+    "GET /accounts/logout/": "sql DELETE django_session",
+    "GET /accounts/notifications/<int:pk>/": "sql UPDATE communication_notification",
+    "GET /accounts/wishlists/add/<int:product_pk>/": "sql UPDATE wishlists_line",
+    r"GET /catalogue/(?P<product_slug>[\w-]*)_(?P<pk>\d+)/$": "sql UPDATE analytics_productrecord",
+    "GET /seeded/<int:number>/": "sql UPDATE django_site",
 }
 
 
@@ -186,3 +200,78 @@ def test_shop_keeps_what_it_has_when_it_starts_again(state: Path, shop: httpx.Cl
     assert shop.get(PAGE).status_code == httpx.codes.OK
     with running("shop.start", state, "/catalogue/") as second:
         assert facts(second.get(PAGE).text) == facts(shop.get(PAGE).text)
+
+
+@pytest.fixture(scope="module")
+def asked(shop: httpx.Client, state: Path) -> Sequence[Asked]:
+    """The routes of a copy of the shop, as its agent, its database and a candidate saw them."""
+    return ask_all(copied(shop, state, "watched"), whole=False)
+
+
+def copied(shop: httpx.Client, state: Path, name: str) -> Path:
+    """A shop of its own."""
+    assert shop.get(PAGE).status_code == httpx.codes.OK
+    copy = state / name / "shop"
+    shutil.copytree(state / "shop", copy, ignore=shutil.ignore_patterns("shop.sqlite*"))
+    source, target = (sqlite3.connect(at / "shop.sqlite") for at in (state / "shop", copy))
+    with closing(source), closing(target):
+        source.backup(target)
+    return copy
+
+
+def test_no_request_that_wrote_was_ever_copied(asked: Sequence[Asked]) -> None:
+    assert_no_write_is_copied(asked, writing_min=20, copied_min=30)
+
+
+def assert_no_write_is_copied(asked: Sequence[Asked], *, writing_min: int, copied_min: int) -> None:
+    wrote = [one for one in asked if one.wrote]
+    assert len({one.endpoint for one in wrote}) >= writing_min, "the database saw too few"
+    assert [one for one in wrote if one.copied] == []
+    assert [one for one in asked if one.copies_wrote] == []
+    # The agent knows of all that the database saw, by the right names.
+    seen = [one for one in wrote if one.was_shown]
+    assert [one for one in seen if one.told != Told(one.endpoint, Standing.WROTE)] == []
+    assert len({one.endpoint for one in asked if one.copied}) >= copied_min
+    assert all(one.told.may_copy for one in asked if one.copied)
+    assert [one for one in asked if one.route == NOWHERE and one.copied] == [], "nobody knows these"
+    assert {one.leaked for one in asked} == {""}, "that is for the collector alone"
+
+
+def test_a_get_that_writes_one_time_in_three_is_copied_until_it_did(
+    asked: Sequence[Asked],
+) -> None:
+    seeded = [one for one in asked if one.route == SEEDED and one.method == "GET"]
+    assert [one.wrote for one in seeded] == [False, False, True, False, False]
+    may = [True, True, False, False, False]
+    assert [one.copied for one in seeded] == [
+        each and one.was_shown for each, one in zip(may, seeded, strict=True)
+    ]
+
+
+def test_a_route_that_writes_behind_a_get_is_found_and_named(
+    asked: Sequence[Asked], state: Path
+) -> None:
+    file = state / "watched" / "shop" / "effects.sqlite"
+    done = subprocess.run(
+        [sys.executable, "-m", "moreton.cli.main", "migrate", "effects", "--json"],
+        env={**os.environ, "MORETON_EFFECTS": str(file)},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    known = {one["endpoint"]: one for one in json.loads(done.stdout)["endpoints"]}
+    assert {one.endpoint for one in asked if one.wrote} <= {
+        name for name, one in known.items() if one["standing"] == "writes"
+    }
+    for endpoint, effect in BEHIND_A_GET.items():
+        assert known[endpoint]["standing"] == "writes"
+        assert effect in {f"{one['kind']} {one['what']}" for one in known[endpoint]["effects"]}
+
+
+@pytest.mark.soak
+def test_no_write_of_any_route_is_copied_when_the_shop_is_asked_again(
+    shop: httpx.Client, state: Path
+) -> None:
+    asked = ask_all(copied(shop, state, "whole"), whole=True, rounds=2, ask_twice=1)
+    assert len({one.route for one in asked}) >= 165
+    assert_no_write_is_copied(asked, writing_min=45, copied_min=200)

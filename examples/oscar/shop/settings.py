@@ -15,6 +15,8 @@ INSTALLED_APPS = [*oscar.INSTALLED_APPS, "sorl.thumbnail"]
 SITE_ID = 1
 ROOT_URLCONF = "shop.urls"
 MIDDLEWARE = [
+    # Says of each route whether its requests write: `moreton migrate effects`.
+    "moreton.strangler.agent.servers.django.EffectsMiddleware",
     "shop.middleware.served_by",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -24,6 +26,9 @@ MIDDLEWARE = [
     "django.contrib.flatpages.middleware.FlatpageFallbackMiddleware",
     "oscar.apps.basket.middleware.BasketMiddleware",
 ]
+MORETON_AGENT: dict[str, object] = {
+    "path": os.environ.get("MORETON_EFFECTS", STATE.parent / "effects.sqlite")
+}
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
