@@ -7,7 +7,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,7 @@ class Shop:
         self.broker = f"sqlite:///{folder}/broker.db"
         self.outbox = Outbox("orders")
         self.seen: list[Any] = []
-        with sqlite3.connect(self.orders) as connection:
+        with closing(sqlite3.connect(self.orders, isolation_level=None)) as connection:
             self.outbox.install(connection)
         connection.close()
 

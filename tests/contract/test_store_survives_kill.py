@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,7 +108,7 @@ async def _check(path: Path, told: Told, before: dict[int, int]) -> dict[int, in
             await store.keep_alive(told.lease)
     finally:
         await store.close()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     database.close()
     return numbers

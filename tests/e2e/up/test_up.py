@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_newer_store_is_refused_and_left_alone(world: World) -> None:
     state = world.folder / ".moreton"
     world.start()
     world.stop()
-    with sqlite3.connect(state / "store.sqlite") as store:
+    with closing(sqlite3.connect(state / "store.sqlite", isolation_level=None)) as store:
         store.execute("PRAGMA user_version = 99")
     store.close()
     refused = world.run("up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -39,7 +40,7 @@ def test_parked_sagas_are_counted_and_told(tmp_path: Path) -> None:
 
 def test_orphan_is_named_and_what_waits_for_its_decision(tmp_path: Path) -> None:
     for name in ("stock", "money"):
-        with sqlite3.connect(tmp_path / name) as connection:
+        with closing(sqlite3.connect(tmp_path / name, isolation_level=None)) as connection:
             connection.execute("CREATE TABLE thing (n INTEGER)")
         connection.close()
     url = f"sqlite:///{tmp_path}/decisions.db"

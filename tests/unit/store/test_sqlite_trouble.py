@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -88,7 +89,7 @@ async def test_store_file_is_private_to_its_user(path: Path) -> None:
 
 async def test_newer_store_is_refused_and_left_untouched(path: Path) -> None:
     await fill(path)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
     before = path.read_bytes()
@@ -146,7 +147,7 @@ async def test_other_file_is_refused_and_left_untouched(path: Path, content: byt
 
 
 async def test_other_database_is_refused_and_left_untouched(path: Path) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("CREATE TABLE customers (name TEXT)")
     database.close()
     before = path.read_bytes()
@@ -190,7 +191,7 @@ async def test_damaged_store_is_never_read_wrongly(path: Path, tmp_path: Path) -
 
 async def test_lost_record_is_noticed(path: Path) -> None:
     await fill(path)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("DELETE FROM events WHERE revision = 17")
     database.close()
     with pytest.raises(StoreCorrupt, match="revision 18 follows 16"):
@@ -199,7 +200,7 @@ async def test_lost_record_is_noticed(path: Path) -> None:
 
 async def test_changed_record_is_noticed(path: Path) -> None:
     await fill(path)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("UPDATE events SET value = x'00' WHERE revision = 17")
     database.close()
     with pytest.raises(StoreCorrupt, match="at revision 17 fails its checksum"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +96,10 @@ class Differences:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Of one thread at a time: who has several sees to that.
             self._file = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
-            self._open()
+            with ExitStack() as otherwise:
+                otherwise.callback(self._file.close)
+                self._open()
+                otherwise.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -239,7 +242,6 @@ class Differences:
     def _open(self) -> None:
         (version,) = self._file.execute("PRAGMA user_version").fetchone()
         if version not in {0, 1, _VERSION}:
-            self._file.close()
             raise self._unreadable(f"its format is {version}, and {_VERSION} is known")
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute("PRAGMA synchronous = NORMAL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_nothing_is_safe_while_the_file_cannot_be_written(file: Effects) -> None
 
 def test_a_file_of_another_format_is_refused(file: Effects) -> None:
     file.endpoints()
-    with sqlite3.connect(file.path) as connection:
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as connection:
         connection.execute("PRAGMA user_version = 9")
     connection.close()
     with pytest.raises(EffectsUnreadable, match="its format is 9"):
