@@ -102,6 +102,7 @@ class Relay:
         try:
             while not self._stopping:
                 await self._step()
+            await self._follow(self._machine.left())
         finally:
             hearing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -140,10 +141,14 @@ class Relay:
 
     async def _step(self) -> None:
         effects = self._machine.wake(self._clock.now())
-        if not effects:
-            effects = await self._wait()
+        await self._follow(effects or await self._wait())
+
+    async def _follow(self, effects: Sequence[core.Effect]) -> None:
+        """Perform *effects* and what follows from them; when stopping, nothing is sent any more."""
         while effects:
             (effect,) = effects
+            if self._stopping and isinstance(effect, core.Publish):
+                return
             event = await self._perform(effect)
             if isinstance(event, core.Fenced):
                 self._fenced += 1
@@ -214,8 +219,8 @@ class Relay:
                 return core.RowsRead(place.ask(outgoing.unsent(table, limit)))
             case core.Beat(token):
                 return _answer(place.ask(leases.beat(dialect, self._lease, token, self._ttl)))
-            case core.Mark(token, rows):
-                return self._mark(token, rows)
+            case core.Mark(token, rows, limit):
+                return self._mark(token, rows, limit)
             case core.Prune(token):
                 return self._prune(token)
             case core.Publish():
@@ -223,16 +228,17 @@ class Relay:
             case _:
                 assert_never(effect)
 
-    def _mark(self, token: int, rows: Sequence[core.Row]) -> core.Happened:
+    def _mark(self, token: int, rows: Sequence[core.Row], limit: int) -> core.Happened:
         positions = [row.position for row in rows]
         keep = bool(self._keep)
         dialect, table = self._place.dialect, self._outbox.table
         _MARKING()
         # In PostgreSQL it is one statement.
         run = self._place.ask if dialect.is_postgres else self._place.run
-        ours = run(outgoing.mark(dialect, table, self._fence(token), positions, keep=keep))
+        fence = self._fence(token)
+        found = run(outgoing.mark(dialect, table, fence, positions, keep=keep, limit=limit))
         _MARKED()
-        return _answer(ours)
+        return core.Fenced() if found is None else core.Marked(found)
 
     def _prune(self, token: int) -> core.Happened:
         dialect, table = self._place.dialect, self._outbox.table

@@ -52,8 +52,7 @@ def _do(world: World, name: str, effect: core.Effect) -> core.Happened:  # noqa:
             world.lease = Seen(name, seen.token + 1, 0)
             return core.LeaseTaken(world.lease.token)
         case core.Read(limit):
-            unsent = sorted(set(world.visible) - world.sent)[: min(limit, 3)]
-            return core.RowsRead([Row(each, world.visible[each]) for each in unsent])
+            return core.RowsRead(_unsent(world, limit))
         case core.Publish(rows, body):
             assert [each["n"] for each in json.loads(body)] == [row.position for row in rows]
             world.stored += [row.position for row in rows]
@@ -66,7 +65,13 @@ def _do(world: World, name: str, effect: core.Effect) -> core.Happened:  # noqa:
                 return core.Pruned(more=False)
             if isinstance(effect, core.Mark):
                 world.sent |= {row.position for row in effect.rows}
+                return core.Marked(_unsent(world, effect.limit))
             return core.Done()
+
+
+def _unsent(world: World, limit: int) -> list[Row]:
+    unsent = sorted(set(world.visible) - world.sent)[: min(limit, 3)]
+    return [Row(each, world.visible[each]) for each in unsent]
 
 
 def run(seed: int) -> World:

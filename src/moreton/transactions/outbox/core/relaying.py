@@ -37,7 +37,8 @@ class Row:
 class Told:
     """What a relay waits for: *poll* idle, *retry* after a failure, doubling up to *retry_max*.
 
-    *linger* after a message of few events, so that fewer and larger ones follow.
+    *linger* after a message of few events before it is marked and the next is read, so that fewer
+    and larger ones follow.
     """
 
     linger: timedelta = timedelta(milliseconds=2)
@@ -82,6 +83,13 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Marked:
+    """They are marked under our token; *rows* are unsent next, oldest first."""
+
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """A write under our token succeeded."""
 
@@ -104,7 +112,7 @@ class Failed:
 
 
 Happened: TypeAlias = (
-    LeaseSeen | LeaseTaken | Fenced | RowsRead | Published | Done | Pruned | Rang | Failed
+    LeaseSeen | LeaseTaken | Fenced | RowsRead | Published | Marked | Done | Pruned | Rang | Failed
 )
 
 
@@ -138,10 +146,11 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Say that rows are sent."""
+    """Say that *rows* are sent, and read what is unsent next: one trip to the database."""
 
     token: int
     rows: Sequence[Row]
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +181,7 @@ class RelayMachine:
         self._prune = Instant(0)
         self._busy = False
         self._rang = False
-        self._lingers = False
+        self._sent: Sequence[Row] = ()
 
     @property
     def leads(self) -> bool:
@@ -197,10 +206,16 @@ class RelayMachine:
             return self._do(Look())
         if self._tenure.due <= now:
             return self._do(Beat(token))
+        if self._sent:
+            return self._mark()
         if self._prune <= now:
             self._prune = now + self._told.prune
             return self._do(Prune(token))
         return self._do(Read(BATCH_EVENTS_MAX))
+
+    def left(self) -> Sequence[Effect]:
+        """What is to be done before it ends: what it published is to be marked."""
+        return self._mark() if self._sent else ()
 
     def handle(self, event: Happened, now: Instant) -> Sequence[Effect]:  # noqa: PLR0911 - a table
         """What follows from *event*."""
@@ -215,17 +230,19 @@ class RelayMachine:
                 return self._do(Read(BATCH_EVENTS_MAX))
             case Fenced():
                 self._tenure.lost(now)
+                self._sent = ()
                 # Who takes it from us beats; looking faster than that sees nothing new.
                 self._next = now + self._told.retry
                 return ()
             case RowsRead(rows):
                 return self._on_rows(rows, now)
             case Published(rows):
-                return self._mark(rows)
+                return self._on_published(rows, now)
+            case Marked(rows):
+                return self._on_marked(rows, now)
             case Done():
                 self._failures = 0
                 self._tenure.confirmed(now)
-                self._next = now + self._told.linger if self._lingers else now
                 return ()
             case Pruned(more):
                 self._failures = 0
@@ -244,6 +261,8 @@ class RelayMachine:
         if self._busy or self._tenure.token is None or self._held_until() > now:
             self._rang = True
             return ()
+        if self._sent:
+            return ()  # marking it reads what follows
         return self._do(Read(BATCH_EVENTS_MAX))
 
     def _on_rows(self, rows: Sequence[Row], now: Instant) -> Sequence[Effect]:
@@ -256,12 +275,28 @@ class RelayMachine:
             return ()
         self._rang = False
         fitting = first_fitting(rows)
-        self._lingers = len(fitting) < LINGER_EVENTS
         return self._do(Publish(fitting, batch([row.text for row in fitting])))
 
-    def _mark(self, rows: Sequence[Row]) -> Sequence[Effect]:
+    def _on_published(self, rows: Sequence[Row], now: Instant) -> Sequence[Effect]:
+        self._sent = rows
+        if len(rows) < LINGER_EVENTS:
+            self._next = now + self._told.linger
+            return ()
+        return self._mark()
+
+    def _on_marked(self, rows: Sequence[Row], now: Instant) -> Sequence[Effect]:
+        self._sent = ()
+        self._failures = 0
+        self._tenure.confirmed(now)
+        if self._prune <= now:
+            # Under load nothing else would ever come before the next rows.
+            self._next = now
+            return ()
+        return self._on_rows(rows, now)
+
+    def _mark(self) -> Sequence[Effect]:
         token = self._tenure.token
-        return () if token is None else self._do(Mark(token, rows))
+        return () if token is None else self._do(Mark(token, self._sent, BATCH_EVENTS_MAX))
 
     def _on_failure(self, now: Instant) -> Sequence[Effect]:
         self._failures = min(self._failures + 1, _FAILURES_COUNTED)

@@ -40,21 +40,29 @@ def add(dialect: Dialect, table: str, rows: Sequence[tuple[str, str, str]]) -> S
 
 def unsent(table: str, limit: int) -> Script[list[Row]]:
     """The oldest events that are not marked."""
-    (rows,) = yield [
-        Statement(
-            f"SELECT position, event FROM {table} WHERE sent_at IS NULL ORDER BY position LIMIT ?",
-            (limit,),
-        )
-    ]
+    (rows,) = yield [_oldest(table, limit)]
     return [Row(position, text) for position, text in rows]
 
 
-def mark(
-    dialect: Dialect, table: str, mine: Statement, positions: Sequence[int], *, keep: bool
-) -> Script[bool]:
-    """Say that *positions* are sent; `False`, and nothing said, when the fence *mine* is not ours.
+def _oldest(table: str, limit: int) -> Statement:
+    return Statement(
+        f"SELECT position, event FROM {table} WHERE sent_at IS NULL ORDER BY position LIMIT ?",
+        (limit,),
+    )
 
-    Without *keep* they are deleted.
+
+def mark(
+    dialect: Dialect,
+    table: str,
+    mine: Statement,
+    positions: Sequence[int],
+    *,
+    keep: bool,
+    limit: int,
+) -> Script[list[Row] | None]:
+    """Say that *positions* are sent; the oldest events that are not, *limit* at most.
+
+    `None`, and nothing said, when the fence *mine* is not ours. Without *keep* they are deleted.
     """
     source, values = dialect.table({"place": "bigint"}, [(each,) for each in positions])
     chosen = f"WHERE position IN (SELECT place FROM {source})"
@@ -63,16 +71,23 @@ def mark(
         change = f"DELETE FROM {table} {chosen}"
     if dialect.is_postgres:
         sql = (
-            f"WITH mine AS ({mine.sql}), done AS ({change} AND EXISTS (SELECT 1 FROM mine) "
             # A mark that a crash undoes is an event that inboxes find to be there already.
-            "RETURNING 1) SELECT count(*), set_config('synchronous_commit', 'off', true) FROM mine"
+            f"WITH mine AS ({mine.sql}, set_config('synchronous_commit', 'off', true)), "
+            f"done AS ({change} AND EXISTS (SELECT 1 FROM mine)) "
+            # All parts of a statement see what was there before it.
+            f"SELECT next.position, next.event FROM mine LEFT JOIN (SELECT position, event "
+            f"FROM {table} WHERE sent_at IS NULL AND position NOT IN (SELECT place FROM {source}) "
+            "ORDER BY position LIMIT ?) AS next ON true ORDER BY next.position"
         )
-        (rows,) = yield [Statement(sql, [*mine.values, *values])]
-        return bool(rows[0][0])
+        (rows,) = yield [Statement(sql, [*mine.values, *values, *values, limit])]
+        if not rows:
+            return None
+        return [Row(position, text) for position, text in rows if position is not None]
     (held,) = yield [mine]
-    if held:
-        yield [Statement(change, values)]
-    return bool(held)
+    if not held:
+        return None
+    yield [Statement(change, values)]
+    return (yield from unsent(table, limit))
 
 
 def prune(dialect: Dialect, table: str, mine: Statement, keep: timedelta) -> Script[int | None]:
