@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from moreton.transactions.failpoints import Failpoint
@@ -35,8 +36,8 @@ CONNECT_MAX = timedelta(seconds=5)
 _RECONNECT_SECONDS = 0.1
 # A reader that hears neither a message nor this for that many times reads anew.
 _HEARTBEAT_SECONDS, _HEARTBEATS_MISSED_MAX = 0.5, 4
-# What the server may have under way to a reader before it waits for it.
-_PENDING_MAX = 4 * FRAMES_MAX
+# What a reader holds of what the server sent; it reads anew what came above that.
+_PENDING_MAX = 16 * FRAMES_MAX
 
 _PUBLISHING, _STORED = Failpoint("broker.nats-publishing"), Failpoint("broker.nats-stored")
 
@@ -94,12 +95,14 @@ class NatsBroker:
             raise self._unavailable(error) from error
         return Extent(info.state.first_seq or 1, info.state.last_seq, str(info.created))
 
-    async def follow(self, topic: str, after: int) -> NatsSubscription:
-        """What comes behind *after*, as the server sends it."""
+    async def follow(
+        self, topic: str, after: int, on_message: Callable[[Msg], Awaitable[None]]
+    ) -> NatsSubscription:
+        """Have *on_message* called with what comes behind *after*, as the server sends it."""
         client = await self._ready(topic)
         inbox = client.new_inbox()
         try:
-            found = await client.subscribe(inbox, pending_msgs_limit=4 * _PENDING_MAX)
+            found = await client.subscribe(inbox, cb=on_message, pending_msgs_limit=_PENDING_MAX)
             await client.jetstream().add_consumer(
                 STREAM.format(topic),
                 ConsumerConfig(
@@ -193,42 +196,56 @@ class NatsBroker:
 
 
 class _Reader:
-    """Reads anew from where it was when the server falls silent or leaves something out."""
+    """Reads anew from where it was when the server falls silent or leaves something out.
+
+    Messages are put by as they come: to ask the client for each, as `next_msg`, takes two tasks.
+    """
 
     def __init__(self, broker: NatsBroker, topic: str, after: int) -> None:
         self._broker = broker
         self._topic = topic
         self._after = after
         self._from: NatsSubscription | None = None
+        self._came: deque[Msg] = deque()
+        self._some = asyncio.Event()
         self._heard = 0  # messages of this subscription, which the server counts, too
         self._silent = 0.0
 
     async def read(self, wait: timedelta) -> Sequence[Frame]:
         await self._follow()
         frames: list[Frame] = []
-        seconds = min(wait.total_seconds(), _HEARTBEAT_SECONDS)
-        while (source := self._from) and len(frames) < FRAMES_MAX:
-            if frames and not source.pending_msgs:
-                break
-            try:
-                message = await source.next_msg(seconds)
-            except TimeoutError:
-                await self._on_silence(seconds)
-                break
-            except (nats.errors.Error, OSError):
-                await self.close()
-                break
-            self._silent = 0.0
-            await self._take(message, frames)
+        if not self._came:
+            await self._wait(min(wait.total_seconds(), _HEARTBEAT_SECONDS))
+        while self._came and len(frames) < FRAMES_MAX:
+            await self._take(self._came.popleft(), frames)
         return frames
 
     async def _follow(self) -> None:
         if self._from is None:
-            self._from = await self._broker.follow(self._topic, self._after)
+            came = self._came = deque()
             self._heard, self._silent = 0, 0.0
+
+            async def put_by(message: Msg) -> None:
+                # What is left out is missed by its number, and read anew.
+                if len(came) < _PENDING_MAX:
+                    came.append(message)
+                self._some.set()
+
+            self._from = await self._broker.follow(self._topic, self._after, put_by)
+
+    async def _wait(self, seconds: float) -> None:
+        self._some.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._some.wait()
+        except TimeoutError:
+            await self._on_silence(seconds)
+        else:
+            self._silent = 0.0
 
     async def close(self) -> None:
         found, self._from = self._from, None
+        self._came.clear()
         if found is not None:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await found.unsubscribe()
