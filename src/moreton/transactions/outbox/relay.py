@@ -88,11 +88,16 @@ class Relay:
         self._events = self._messages = self._failures = self._fenced = 0
         self._failing = ""
         self._rang = asyncio.Event()
-        self._stopping = self._worked = False
+        self._stopping = self._worked = self._alone = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="moreton-relay")
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT; finishes the message under way."""
+        """Work until SIGTERM or SIGINT; finishes the message under way.
+
+        The process is its own: what it asks of the database is asked on the thread of its loop,
+        which nobody else needs. To wake another thread and be woken takes longer than to ask.
+        """
+        self._alone = True
         run_until_told(self.serve, self.stop)
 
     async def serve(self) -> None:
@@ -267,6 +272,8 @@ class Relay:
         self._thread.shutdown(wait=False)
 
     async def _on_thread(self, function: Callable[..., T], *values: _Value) -> T:
+        if self._alone:
+            return function(*values)
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
 
 
