@@ -6,11 +6,14 @@ makes it a row of its own. PostgreSQL says when each row was committed: latency 
 the differences of those times, by one clock, and nobody who is measured takes part in measuring.
 
 Three runs: as fast as it goes; at 2,000 a second, one event to a transaction; and one in which
-relay and NATS are killed at random, after which each order has to be paid once.
+relay and NATS are killed at random, after which each order has to be paid once. The second is run
+in turns with a *floor*: the same by hand, without anything that an outbox is for. What the machine
+does to all is in both. Its figures are the medians of the turns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import tempfile
@@ -20,7 +23,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.outbox.fleets import Fleet, PeerFleet
+from bench.outbox.fleets import Fleet, FloorFleet, PeerFleet
 from bench.outbox.servers import Nats, Program, postgres
 from bench.outbox.stages import stamps
 from bench.report import Result, median, percentile
@@ -37,11 +40,12 @@ class Size:
     killed: int
     kill_every: float
     turns: int
+    paced_turns: int
 
 
-FULL = Size(200_000, 40_000, 1_000_000, 5.0, 3)
-QUICK = Size(30_000, 6_000, 30_000, 1.0, 1)
-PEER = "nats-outbox"
+FULL = Size(200_000, 20_000, 1_000_000, 5.0, 3, 5)
+QUICK = Size(30_000, 4_000, 30_000, 1.0, 1, 3)
+PEER, FLOOR = "nats-outbox", "floor"
 # It has as many times fewer events to do, as it is slower.
 PEER_SHARE = 20
 
@@ -57,16 +61,17 @@ def run(*, quick: bool, console: Console) -> Result:
             fleet = Fleet(url, Path(folder), f"calm_{turn}")
             with fleet.running():
                 rates["moreton"].append(_fast(fleet, size.fast, ours))
-                _paced(fleet, size, ours, console)
             peer = PeerFleet(url, Path(folder), f"peer_{turn}")
             with peer.running():
                 rates[PEER].append(_fast(peer, size.fast // PEER_SHARE, theirs))
         for name, figures in (("moreton", ours), (PEER, theirs)):
             figures["events/s"] = median(rates[name])
             console.print(f"{name}: {figures['events/s']:,.0f} events/s as fast as it goes")
+        floor = _paced_turns(url, Path(folder), size, ours, console)
         fleet = Fleet(url, Path(folder), "killed")
         lost, twice, kills = _killed(fleet, size, ours, console)
-    result.peers[PEER] = theirs
+    result.peers |= {PEER: theirs, FLOOR: floor}
+    result.ratio[f"{FLOOR}, p99"] = float(floor["p99 ms"]) / float(ours["p99 ms"])
     result.ratio[PEER] = float(ours["events/s"]) / float(theirs["events/s"])
     result.notes.append(f"a write to this disk, waited for, takes {_disk_ms():.2f} ms (median)")
     result.checks[f"{THROUGHPUT_MIN:,} events/s from commit to consumed"] = (
@@ -106,24 +111,46 @@ def _fast(fleet: Fleet, count: int, figures: dict[str, float | int | str]) -> fl
     return count / (max(paid.values()) - min(written.values()))
 
 
-def _paced(fleet: Fleet, size: Size, ours: dict[str, float | int | str], console: Console) -> None:
-    first = WARM + size.fast
+def _paced_turns(
+    url: str, folder: Path, size: Size, ours: dict[str, float | int | str], console: Console
+) -> dict[str, float | int | str]:
+    """Fill in *ours*; what the floor needed."""
+    with contextlib.ExitStack() as stack:
+        fleet, floor = Fleet(url, folder, "paced"), FloorFleet(url, folder, "floor")
+        for each in (fleet, floor):
+            stack.enter_context(each.running())
+            each.shop(WARM, group=_GROUP).wait()
+            each.wait_paid()
+        turns: dict[str, list[dict[str, float]]] = {"moreton": [], FLOOR: []}
+        for _ in range(size.paced_turns):
+            for name, each in (("moreton", fleet), (FLOOR, floor)):
+                turns[name].append(_paced(each, size.paced))
+        found = stamps(fleet, WARM)
+    for name, times in found.stages(WARM).items():
+        ours[f"{name}, p50 ms"] = percentile(times, 0.5)
+        ours[f"{name}, p99 ms"] = percentile(times, 0.99)
+    theirs: dict[str, float | int | str] = {}
+    for name, figures in (("moreton", ours), (FLOOR, theirs)):
+        for figure in turns[name][0]:
+            figures[figure] = median([turn[figure] for turn in turns[name]])
+        p99s = ", ".join(f"{turn['p99 ms']:.1f}" for turn in turns[name])
+        said = f"p50 {figures['p50 ms']:.1f} ms, p99 {figures['p99 ms']:.1f} ms (turns: {p99s})"
+        console.print(f"{name} at {RATE:,}/s: {said}", highlight=False)
+    return theirs
+
+
+def _paced(fleet: Fleet, count: int) -> dict[str, float]:
+    """One turn: what its orders needed, from the second second on."""
+    first = fleet.written
     # Counting the rows meanwhile would take part.
-    fleet.pace(size.paced, rate=RATE)
+    fleet.pace(count, rate=RATE)
     fleet.wait_paid()
-    found = stamps(fleet, first)
-    written, paid = found.written, found.paid
-    # The first second warms.
+    written, paid = fleet.times(first, "orders"), fleet.times(first, "payments")
     waits = [1000 * (paid[n] - at) for n, at in written.items() if n >= first + RATE]
-    span = max(written.values()) - min(written.values())
-    for name, each in found.stages(first + RATE).items():
-        ours[f"{name}, p50 ms"] = percentile(each, 0.5)
-        ours[f"{name}, p99 ms"] = percentile(each, 0.99)
-    ours["written/s when paced"] = size.paced / span
-    for share in (0.5, 0.9, 0.99):
-        ours[f"p{share * 100:.0f} ms"] = percentile(waits, share)
-    ours["max ms"] = max(waits)
-    console.print(f"at {RATE:,}/s: p50 {ours['p50 ms']:.1f} ms, p99 {ours['p99 ms']:.1f} ms")
+    figures = {f"p{share * 100:.0f} ms": percentile(waits, share) for share in (0.5, 0.9, 0.99)}
+    figures["max ms"] = max(waits)
+    figures["written/s when paced"] = count / (max(written.values()) - min(written.values()))
+    return figures
 
 
 def _killed(

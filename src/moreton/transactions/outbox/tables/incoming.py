@@ -55,10 +55,13 @@ def arrive(
     )
     guard = "EXISTS (SELECT 1 FROM mine)" if dialect.is_postgres else "true"
     names = [(one.source, one.id) for one in arrived]
-    record = [_record(dialect, consumer, names, guard)] if arrived else []
-    move = [_move(dialect, consumer, places, guard)] if places else []
+    writes = {}
+    if arrived:
+        writes["fresh"] = _record(dialect, consumer, names, guard)
+    if places:
+        writes["moved"] = _move(dialect, consumer, places, guard)
     if dialect.is_postgres:
-        (found,) = yield [_together(mine, held, record, move)]
+        (found,) = yield [_together({"mine": mine, "held": held, **writes})]
         kinds: dict[str, set[Name]] = {"mine": set(), "held": set(), "fresh": set()}
         for kind, source, name in found:
             kinds[kind].add((source, name))
@@ -66,7 +69,7 @@ def arrive(
     (ours,) = yield [mine]
     if not ours:
         return Arrival(ours=False)
-    rows = yield [held, *record, *move]
+    rows = yield [held, *writes.values()]
     return Arrival(
         ours=True,
         fresh={(source, id_) for source, id_ in rows[1]} if arrived else (),
@@ -74,15 +77,11 @@ def arrive(
     )
 
 
-def _together(
-    mine: Statement, held: Statement, record: Sequence[Statement], move: Sequence[Statement]
-) -> Statement:
+def _together(parts: Mapping[str, Statement]) -> Statement:
     """One statement: a trip for each, or a pipeline of psycopg's, takes twice the processor."""
-    parts = {"mine": mine, "held": held}
-    parts |= {"fresh": each for each in record} | {"moved": each for each in move}
     said = ", ".join(f"{name} AS ({each.sql})" for name, each in parts.items())
     sql = f"WITH {said} SELECT 'mine', '', '' FROM mine UNION ALL SELECT 'held', * FROM held"
-    if record:
+    if "fresh" in parts:
         sql += " UNION ALL SELECT 'fresh', * FROM fresh"
     return Statement(sql, [value for each in parts.values() for value in each.values])
 
@@ -96,9 +95,7 @@ def _record(dialect: Dialect, consumer: str, names: Sequence[Name], guard: str) 
     )
 
 
-def _move(
-    dialect: Dialect, consumer: str, places: Mapping[str, Reached], guard: str
-) -> Statement:
+def _move(dialect: Dialect, consumer: str, places: Mapping[str, Reached], guard: str) -> Statement:
     columns = {"topic": "text", "position": "bigint", "epoch": "text"}
     rows = [(topic, place.position, place.epoch) for topic, place in places.items()]
     source, values = dialect.table(columns, rows)
