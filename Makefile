@@ -13,7 +13,7 @@ test: $(STAMP)  ## everything: checks, the docs, all tests
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 -r aR
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved by proof
-	$(BIN)/moreton demo
+	$(BIN)/moreton demo --report build/demo
 
 unit: $(STAMP)  ## the fast tests, under 20 s
 	$(BIN)/pytest -n 2 -q -m "not slow and not soak" tests/unit tests/test_tidy.py

@@ -4,9 +4,13 @@ import html
 import json
 import re
 import sqlite3
+import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 SECONDS_MAX = 30
 _TOKEN = re.compile(r'(?<=name="csrfmiddlewaretoken" value=")\w+')
@@ -29,10 +33,7 @@ _TAGS = re.compile(r"<[^>]*>")
 
 def frame(row: sqlite3.Row, url: str) -> str:
     """The page of *row* in the shop at *url*, with marks instead of its facts."""
-    with urllib.request.urlopen(f"{url}/catalogue/any_{row['id']}/", timeout=SECONDS_MAX) as answer:  # noqa: S310 - the shop's address is given
-        if answer.headers["x-served-by"] != "shop":
-            raise SystemExit(f"{url} is not answered by the shop; send product pages there first")
-        page: str = answer.read().decode()
+    page = _asked(f"{url}/catalogue/any_{row['id']}/")
     facts = facts_of(row, token="", now=datetime.now(UTC))
     page = _CREATED.sub(_mark("created"), _TOKEN.sub(_mark("token"), page))
     shelves = re.escape(facts["shelves"]).replace("><", r">\s*<")
@@ -40,6 +41,24 @@ def frame(row: sqlite3.Row, url: str) -> str:
     for name in _FACTS:
         page = page.replace(facts[name], _mark(name))
     return page
+
+
+def _asked(address: str) -> str:
+    """The shop's page at *address*; a shop that only starts is waited for."""
+    end = time.monotonic() + SECONDS_MAX
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=SECONDS_MAX) as answer:  # noqa: S310 - the shop's address is given
+                if answer.headers["x-served-by"] != "shop":
+                    sys.exit(f"{address} is not the shop's; send product pages there first")
+                return str(answer.read().decode())
+        except urllib.error.URLError as error:
+            is_starting = (
+                getattr(error, "code", HTTPStatus.SERVICE_UNAVAILABLE) >= HTTPStatus.BAD_GATEWAY
+            )
+            if not is_starting or time.monotonic() > end:
+                sys.exit(f"{address} cannot be had from the shop: {error}; start it first")
+        time.sleep(0.1)
 
 
 def rendered(page: str, facts: Mapping[str, str]) -> str:

@@ -36,6 +36,12 @@ class Chapter:
         return self.report.labels[NEW] / max(1, self.report.requests)
 
     @property
+    def sent_part(self) -> float:
+        """As `part`, of what was asked since the decision: some answers are of before."""
+        labels = [each.label for each in self.samples if each.sent >= self.decided]
+        return labels.count(NEW) / max(1, len(labels))
+
+    @property
     def moved_ms(self) -> float | None:
         """From the decision to the first answer of the new service, when it gets more than before.
 

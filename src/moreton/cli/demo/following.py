@@ -98,7 +98,7 @@ class Following:
 
     def _take(self, entry: dict[str, Any], decided: float) -> None:
         what, stage = entry["what"], entry["stage"]
-        done = what == "went on" and stage == self._stage_name
+        done = stage == self._stage_name and what == "went on"
         self._stage_name = stage
         self.phase = "done" if done else "rolled-back" if what == "rolled back" else "running"
         self.reason = entry["because"]

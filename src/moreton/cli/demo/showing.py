@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -14,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from moreton.cli.demo.chapters import Chapter
+from moreton.cli.demo.leftovers import sweep
 from moreton.cli.demo.stage import Stage
 from moreton.cli.demo.story import Story
 
@@ -22,34 +27,65 @@ _WIDTH = 110  # where there is no terminal to ask
 STORY_BROKEN = 1  # the exit status when the story did not hold
 
 
-async def show(*, stay: bool, as_json: bool) -> int:
-    """Tell the whole story; the exit status. With *stay* everything goes on until Ctrl-C."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be shown, and where the *report* goes; `None`: a folder is made for it."""
+
+    stay: bool
+    short: bool
+    report: Path | None
+    as_json: bool
+
+
+async def show(wanted: Wanted) -> int:
+    """Tell the story; the exit status. With *stay* everything goes on until Ctrl-C."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=_WIDTH)
     started = time.monotonic()
-    stage = Stage.prepare()
+    report = _folder(wanted.report)
+    if sweep():
+        console.print("ended what a killed demonstration had left running")
+    stage = Stage.prepare(short=wanted.short)
     try:
         with console.status("starting the shop, Envoy and the catalogue service"):
             await stage.prepared()
         console.print(f"the shop is at http://{stage.address}/catalogue/", highlight=False)
-        story = Story(stage, _saying(console))
-        with Live(
-            console=console,
-            refresh_per_second=_REFRESH_PER_SECOND,
-            get_renderable=lambda: _table(story),
-        ):
-            await story.tell()
-        if not console.is_terminal:
-            console.print()
+        story = Story(stage, _saying(console), report=report, short=wanted.short)
+        await _told(console, story)
         _say(console, story, time.monotonic() - started)
-        if as_json:
-            typer.echo(json.dumps(_as_document(story)))
-        if stay:
+        if wanted.as_json:
+            typer.echo(json.dumps(_as_document(story, report)))
+        if wanted.stay:
             await _stay(console, stage)
     finally:
-        await stage.stop()
+        # Whoever is in a hurry now would leave programs running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with console.status("ending everything"):
+            await stage.stop()
     return STORY_BROKEN if story.faults else 0
+
+
+def _folder(given: Path | None) -> Path:
+    """Where the report goes; also the commands find it, which run elsewhere."""
+    if given is None:
+        return Path(tempfile.mkdtemp(prefix="moreton-report-"))
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"--report: {given} cannot be made: {error.strerror}") from error
+    return given.absolute()
+
+
+async def _told(console: Console, story: Story) -> None:
+    """The table grows below what is done; where nobody looks on, it comes at the end."""
+    if not console.is_terminal:
+        await story.tell()
+        console.print(_table(story))
+        return
+    table = partial(_table, story)
+    with Live(console=console, refresh_per_second=_REFRESH_PER_SECOND, get_renderable=table):
+        await story.tell()
 
 
 async def _stay(console: Console, stage: Stage) -> None:
@@ -110,8 +146,8 @@ def _sums(story: Story, seconds: float) -> Iterator[str]:
     yield f"failed for no reason of the story: {len(failed.others)}"
     if back is not None:
         yield (
-            f"answered 500 by the new service at 25 %: {len(failed.fault)}; it got its last "
-            f"request {_milliseconds(back * 1000)} after the first bad answer"
+            f"answered 500 by the new service at {story.trial:.0%}: {len(failed.fault)}; it got "
+            f"its last request {_milliseconds(back * 1000)} after the first bad answer"
         )
     yield f"died with the new service when it was killed: {len(failed.killed)}"
     yield f"connections closed: {total.closes}"
@@ -120,7 +156,7 @@ def _sums(story: Story, seconds: float) -> Iterator[str]:
         yield f"found before any user saw it: {found.candidate} instead of {found.primary}"
 
 
-def _as_document(story: Story) -> dict[str, object]:
+def _as_document(story: Story, report: Path) -> dict[str, object]:
     failed, back = story.failures, story.taken_back_seconds
     return {
         "held": not story.faults,
@@ -133,6 +169,7 @@ def _as_document(story: Story) -> dict[str, object]:
         },
         "closes": story.total.closes,
         "taken_back_seconds": None if back is None else round(back, 3),
+        "report": str(report),
         "found": None if story.proof is None else asdict(story.proof),
         "chapters": [_chapter(chapter) for chapter in story.following.chapters],
     }

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from moreton.cli.demo.leftovers import PREFIX, held
 from moreton.cli.demo.mishaps import put_bug
 from moreton.kernel.errors import MoretonError
 from moreton.kernel.ports import free_port
@@ -30,6 +32,10 @@ _LOG_BYTES_SHOWN = 1500
 _COMMAND_SECONDS_MAX = 30.0
 _COLUMNS = 110  # of what commands print
 MIGRATION = "catalogue"
+_RUN = ("run", "--service", "catalogue", "--port", "0")
+_SERVICE = (*_RUN, "--", "python", "-m", "catalogue.service", "{port}")
+_STAGES = re.compile("stages: .*")
+_STAGES_SHORT = "stages: [shadow, 50%, 100%]"
 
 
 class DemoNotPossible(MoretonError):
@@ -57,18 +63,23 @@ class Stage:
     folder: Path
     port: int
     api_port: int
+    lock: int
     client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
     control_plane: asyncio.subprocess.Process | None = None
     service: asyncio.subprocess.Process | None = None
 
     @classmethod
-    def prepare(cls) -> Stage:
+    def prepare(cls, *, short: bool) -> Stage:
         """Copy the example to a temporary folder and give it free ports."""
-        folder = Path(tempfile.mkdtemp(prefix="moreton-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = held(folder)
         ignore = shutil.ignore_patterns(".moreton", "__pycache__")
         shutil.copytree(example_folder(), folder, ignore=ignore, dirs_exist_ok=True)
-        stage = cls(folder, free_port(), free_port())
+        put_bug(folder)
+        stage = cls(folder, free_port(), free_port(), lock)
         text = (folder / "moreton.yaml").read_text().replace("127.0.0.1:8080", stage.address)
+        if short:
+            text = _STAGES.sub(_STAGES_SHORT, text)
         text += f"\ncontrolplane:\n  api: 127.0.0.1:{stage.api_port}\n"
         (folder / "moreton.yaml").write_text(text)
         return stage
@@ -80,20 +91,22 @@ class Stage:
 
     async def prepared(self) -> None:
         """Everything runs: the monolith, the gateway, and the new service with its bug."""
-        put_bug(self.folder)
-        await self.start_control_plane()
-        await self.start_service()
-
-    async def start_control_plane(self) -> None:
-        """`moreton up`, ready when its API answers."""
         self.control_plane = await self._start(["up"], "up.log")
         await self._until(self._api_answers, "moreton up", self.control_plane)
+        # While the shop makes its database, the service can begin to wait for it.
+        self.service = await self._start(_SERVICE, "service.log")
+        await self._until(self._shop_answers, "the shop", self.control_plane)
+        await self._until(self._service_registered, "the catalogue service", self.service)
+
+    async def start_control_plane(self) -> None:
+        """`moreton up`, ready when its API answers, and the shop does still."""
+        self.control_plane = await self._start(["up"], "up.log")
+        await self._until(self._api_answers, "moreton up", self.control_plane)
+        await self._until(self._shop_answers, "the shop", self.control_plane)
 
     async def start_service(self) -> None:
         """`moreton run` with the new service, ready when its instance is registered."""
-        command = ["run", "--service", "catalogue", "--port", "0", "--"]
-        command += ["python", "-m", "catalogue.service", "{port}"]
-        self.service = await self._start(command, "service.log")
+        self.service = await self._start(_SERVICE, "service.log")
         await self._until(self._service_registered, "the catalogue service", self.service)
 
     async def kill_control_plane(self) -> None:
@@ -136,7 +149,10 @@ class Stage:
     async def command(self, *arguments: str) -> str:
         """What `moreton` prints with *arguments*, in the example's folder."""
         process = await self._spawn(arguments, asyncio.subprocess.PIPE)
-        told, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS_MAX)
+        try:
+            told, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS_MAX)
+        finally:
+            await _ended(process)
         if process.returncode:
             raise DemoNotPossible(
                 f"`moreton {' '.join(arguments)}` failed, so the story cannot go on: "
@@ -159,6 +175,7 @@ class Stage:
         await _ended(self.service)
         await _ended(self.control_plane)
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.lock)
 
     async def _start(self, arguments: Sequence[str], log: str) -> asyncio.subprocess.Process:
         with (self.folder / log).open("ab") as output:
@@ -204,8 +221,7 @@ class Stage:
             headers={"authorization": f"Bearer {token}"},
             timeout=10,
         )
-        ready = (await self.client.get("/v1/health")).status_code == httpx.codes.OK
-        return ready and await self._shop_answers()
+        return (await self.client.get("/v1/health")).status_code == httpx.codes.OK
 
     async def _shop_answers(self) -> bool:
         async with httpx.AsyncClient() as client:

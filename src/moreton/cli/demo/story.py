@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from moreton.cli.demo import mishaps
 from moreton.cli.demo.chapters import Failures, Span, failures, taken_back_seconds
@@ -14,29 +15,37 @@ from moreton.cli.demo.stage import MIGRATION, Stage
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
 # As many requests a second as leave the monolith some of its time, whatever machine this is.
-_RATE_MAX, _RATE_MIN = 25.0, 15.0
+_RATE_MIN, _RATE_MAX, _RATE_MAX_SHORT = 10.0, 25.0, 10.0
 _BUSY = 0.8
 _CONNECTIONS = 8
 _PAGES = 16
 _ALONE_SECONDS = 2.0
 _DEAD_SECONDS = 1.5
 _DONE_SECONDS = 1.0
-_FULL_SHARE_MIN = 0.95  # of a chapter at 100 %: its first requests were decided before
+_FULL_SHARE_MIN = 0.95  # a few requests are on their way while the weights travel
 # Three seconds on a machine with nothing else to do.
 _TAKEN_BACK_SECONDS_MAX = 10.0
 _NEVER = Span(0.0, 0.0)
 
 
 class Story:
-    """Tells itself on a *stage*; what it does is told to *say*, a line each."""
+    """Tells itself on a *stage*; what it does is told to *say*, a line each.
 
-    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
+    The migration's report is written to the folder *report*. A *short* story kills nothing.
+    """
+
+    def __init__(
+        self, stage: Stage, say: Callable[[str], None], *, report: Path, short: bool
+    ) -> None:
         self.total = LoadReport()
         self.faults: list[str] = []
         self.proof: Proof | None = None
         self.following = Following(stage)
         self._stage = stage
         self._say = say
+        self._report = report
+        self._short = short
+        self.trial = 0.5 if short else 0.25  # the share at which things go wrong
         self._fault = self._kill = _NEVER
 
     @property
@@ -54,7 +63,8 @@ class Story:
         url = f"http://{self._stage.address}/"
         pages = self._stage.pages(_PAGES)
         seconds = await self._stage.page_seconds(pages)
-        rate = min(_RATE_MAX, max(_RATE_MIN, _BUSY / seconds))
+        most = _RATE_MAX_SHORT if self._short else _RATE_MAX
+        rate = min(most, max(_RATE_MIN, _BUSY / seconds))
         self._say(f"a page takes it {seconds * 1000:.0f} ms: {rate:.0f} requests/s from now on")
         load = SteadyLoad(url, rate=rate, connections=_CONNECTIONS, paths=pages)
         load.on_sample = self.following.add
@@ -77,12 +87,14 @@ class Story:
         await self._command("migrate", "resume", MIGRATION)
         await self._fail()
         await self._command("migrate", "resume", MIGRATION)
-        await self._until_quarter()
-        await self.following.until_new_answers()
-        await self._kill_service()
-        await self._kill_control_plane()
+        if not self._short:
+            await self._until_trial()
+            await self._kill_service()
+            await self._kill_control_plane()
         await self.following.until(lambda: self.following.is_at("done", 1.0), "its end")
         await asyncio.sleep(_DONE_SECONDS)
+        for file in ("report.md", "report.html"):
+            await self._command("migrate", "report", MIGRATION, "--out", str(self._report / file))
 
     async def _compare(self) -> None:
         """The new service has a bug, which copies of requests show before any user sees it."""
@@ -114,9 +126,8 @@ class Story:
             self.faults.append("the mended service still says something else")
 
     async def _fail(self) -> None:
-        """A fault at 25 %, which no comparison could foresee."""
-        await self._until_quarter()
-        await self.following.until_new_answers()
+        """A fault that no comparison could foresee, in the middle of the way."""
+        await self._until_trial()
         self._fault = Span(time.perf_counter(), float("inf"))
         self.following.begin("its database is gone: it answers 500")
         mishaps.lose_database(self._stage.folder)
@@ -127,7 +138,7 @@ class Story:
         mishaps.find_database(self._stage.folder)
 
     async def _kill_service(self) -> None:
-        """At 25 %: what is in it dies with it, and its share goes to the monolith."""
+        """What is in it dies with it, and its share goes to the monolith."""
         begin = time.perf_counter()
         self._kill = Span(begin, float("inf"))
         self.following.begin("the new service is killed (SIGKILL)")
@@ -145,10 +156,11 @@ class Story:
         self.following.begin("and started again")
         await self._stage.start_control_plane()
 
-    async def _until_quarter(self) -> None:
-        await self.following.until(
-            lambda: self.following.is_at("running", 0.25), "the step to 25 %"
-        )
+    async def _until_trial(self) -> None:
+        """The new service answers the share of requests at which things go wrong."""
+        here = self.following.is_at
+        await self.following.until(lambda: here("running", self.trial), "the step to it")
+        await self.following.until_new_answers()
 
     async def _until_taken_back(self) -> None:
         following = self.following
@@ -178,8 +190,8 @@ class Story:
             self.faults.append(f"{self.total.closes} kept-alive connections were closed")
         full = [each for each in self.following.chapters if each.title == "100 %"]
         for chapter in full:
-            if chapter.part < _FULL_SHARE_MIN:
-                self.faults.append(f"at 100 % the new service gave only {chapter.part:.0%}")
+            if chapter.sent_part < _FULL_SHARE_MIN:
+                self.faults.append(f"at 100 % the new service got only {chapter.sent_part:.0%}")
         if not full and not self.faults:
             self.faults.append("it never came to 100 %")
 
