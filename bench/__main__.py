@@ -1,10 +1,11 @@
-"""`python -m bench NAME [--quick] [--json]`; `all` runs every one; exit 1 when a check fails."""
+"""`python -m bench NAME [--quick] [--json] [--plots FOLDER]`, or `all`; exit 1: a check fails."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("name", choices=(*NAMES, "all"))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, under 45 s")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="put what is drawn there")
     arguments = parser.parse_args()
     console = Console(stderr=True)
     names = NAMES if arguments.name == "all" else (arguments.name,)
@@ -46,6 +48,9 @@ def main() -> int:
         module = importlib.import_module(f"bench.{name}")
         result: Result = module.run(quick=arguments.quick, console=console)
         result.show(console)
+        if arguments.plots is not None:
+            for plot, drawn in result.plots.items():
+                (arguments.plots / f"{plot}.svg").write_text(drawn + "\n")
         if arguments.json:
             print(result.as_line(), flush=True)
         held = held and all(result.checks.values())

@@ -24,6 +24,7 @@ class Result:
     ratio: dict[str, float] = field(default_factory=dict)
     checks: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    plots: dict[str, str] = field(default_factory=dict)  # SVG, by the name of a file
 
     def as_line(self) -> str:
         """The one JSON line that ends a run with `--json`."""

@@ -11,6 +11,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.lines import line_chart
 from bench.report import Result, median
 from moreton.sim.rollouts import Ending, Storm, Truth, World, migrate
 from moreton.strangler.rollout.core.plan import ErrorGate, LatencyGate, Plan, Stage
@@ -19,6 +20,8 @@ from moreton.strangler.rollout.core.progress import Phase
 _HOLD = timedelta(seconds=30)
 _STAGES = tuple(Stage(f"{share:.0%}", share, _HOLD) for share in (0.1, 0.5, 1.0))
 _PLAN = Plan("m", "route", "old", "new", _STAGES, (ErrorGate(), LatencyGate()))
+_MINUTES = tuple(range(31))
+_SECONDS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 _WORLDS: Mapping[str, World] = {
     "equal": World(),
     "equal_in_a_storm": World(storm=Storm(20.0, 60.0, 0.3)),
@@ -40,8 +43,8 @@ def run(*, quick: bool, console: Console) -> Result:
             found[name] = [migrate(_PLAN, world, seed=seed) for seed in seeds]
     ours: dict[str, float] = {"runs": runs}
     for name, each in found.items():
-        ours[f"{name}_promoted"] = _share(each, Phase.DONE)
-        ours[f"{name}_taken_back"] = _share(each, Phase.ROLLED_BACK)
+        ours[f"{name}_promoted"] = _share(each, Phase.DONE, runs)
+        ours[f"{name}_taken_back"] = _share(each, Phase.ROLLED_BACK, runs)
         ours[f"{name}_decided_s"] = median([ending.seconds for ending in each])
     for name in ("broken", "breaking"):
         slowest = max(ending.seconds_since_failure for ending in found[name])
@@ -57,8 +60,55 @@ def run(*, quick: bool, console: Console) -> Result:
         <= 3.0,
         "also one that breaks after two good minutes": ours["breaking_taken_back_within_s"] <= 3.0,
     }
-    return Result("rollouts", "% of migrations", ours, checks=checks)
+    plots = {"rollouts-decided": _decided(found), "rollouts-back": _back(found)}
+    return Result("rollouts", "% of migrations", ours, checks=checks, plots=plots)
 
 
-def _share(found: Sequence[Ending], phase: Phase) -> float:
-    return 100 * sum(each.phase is phase for each in found) / len(found)
+def _decided(found: Mapping[str, Sequence[Ending]]) -> str:
+    """How many migrations had ended as they should, by the minute."""
+    wanted = {
+        "equal: promoted": ("equal", Phase.DONE),
+        "both fail: promoted": ("equal_in_a_storm", Phase.DONE),
+        "2% more errors: back": ("more_errors", Phase.ROLLED_BACK),
+        "20% slower: back": ("slower", Phase.ROLLED_BACK),
+    }
+    lines = {
+        label: [_share_by(found[world], phase, minute * 60) for minute in _MINUTES]
+        for label, (world, phase) in wanted.items()
+    }
+    return line_chart(
+        _MINUTES,
+        lines,
+        title="migrations that ended as they should, by the time since their start",
+        labels=("minutes", "% of migrations"),
+        ticks=(0, 25, 50, 75, 100),
+        scale=float,
+    )
+
+
+def _back(found: Mapping[str, Sequence[Ending]]) -> str:
+    """How many migrations of broken candidates were taken back, by the time since it broke."""
+    wanted = {"broken at first": found["broken"], "breaks later": found["breaking"]}
+    lines = {
+        label: [
+            100 * sum(each.seconds_since_failure <= second for each in ends) / len(ends)
+            for second in _SECONDS
+        ]
+        for label, ends in wanted.items()
+    }
+    return line_chart(
+        _SECONDS,
+        lines,
+        title="broken candidates taken back, by the time since the first failure",
+        labels=("seconds", "% of migrations"),
+        ticks=(0, 25, 50, 75, 100),
+        scale=float,
+    )
+
+
+def _share_by(found: Sequence[Ending], phase: Phase, seconds: float) -> float:
+    return _share([each for each in found if each.seconds <= seconds], phase, len(found))
+
+
+def _share(found: Sequence[Ending], phase: Phase, total: int) -> float:
+    return 100 * sum(each.phase is phase for each in found) / total

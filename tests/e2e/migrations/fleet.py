@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.up.world import World, wait_until, world_in
+from support.ports import free_port
 from support.waits import SECONDS, join_all
 
 COPY_HEADER = "x-moreton-copy"
@@ -130,13 +131,21 @@ class Fleet:
         self.world = world
         self.old, self.new = Side("old"), Side("new")
         services = {each.label: {"addresses": [each.address]} for each in (self.old, self.new)}
-        compared = {"candidate": "new", "side_effects": "none", "ask_twice": "0%"}
+        services["gone"] = {"addresses": [f"127.0.0.1:{free_port()}"]}  # nobody listens
+        compared = {
+            "candidate": "new",
+            "side_effects": "none",
+            "ask_twice": "0%",
+            "rules": [{"path": "header:x-side", "because": "says who answered"}],
+        }
+        plans = {name: {**_PLAN, "route": name, **it} for name, it in stories.items()}
         self.sections: dict[str, Any] = {
             "services": services,
             "routes": {
-                name: {"path": f"/{name}/*", "to": {"old": 100, "new": 0}} for name in stories
+                name: {"path": f"/{name}/*", "to": {"old": 100, it["to"]: 0}}
+                for name, it in plans.items()
             },
-            "migrations": {name: {**_PLAN, "route": name, **it} for name, it in stories.items()},
+            "migrations": plans,
             "compare": {name: compared for name, it in stories.items() if "shadow" in it["stages"]},
         }
         world.write(world.configuration(**self.sections))

@@ -9,7 +9,7 @@ from moreton.store.core.model import Op
 
 
 class Counted(Protocol):
-    """How many answers were compared, and how many of those differed: both only ever grow."""
+    """How many answers were compared, and how many of those differed: all only ever grow."""
 
     @property
     def compared(self) -> int:
@@ -19,6 +19,11 @@ class Counted(Protocol):
     @property
     def different(self) -> int:
         """Those of them that differ where it counts."""
+        ...
+
+    @property
+    def undecided(self) -> int:
+        """Those of them that differ where too little is known of noise."""
         ...
 
 
@@ -44,6 +49,7 @@ class Counts:
 
     compared: int = 0
     different: int = 0
+    undecided: int = 0
 
 
 class NoCopies:

@@ -102,6 +102,7 @@ class Looker:
             look,
             compared=max(0, counts.compared - before.compared),
             different=max(0, counts.different - before.different),
+            undecided=max(0, counts.undecided - before.undecided),
             uncompared=self._copies.trouble(plan.route),
         )
 

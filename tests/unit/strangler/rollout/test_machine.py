@@ -301,6 +301,18 @@ def test_shadow_stage_is_judged_by_comparisons() -> None:
     assert told.at == (Phase.ROLLED_BACK, "10%", 0.0)
 
 
+def test_answers_that_may_differ_by_noise_prove_nothing_until_it_is_known() -> None:
+    shadow = Stage("shadow", 0.0, hold=SECOND, requests=100, copies=1.0)
+    told = Told(replace(PLAN, stages=(shadow, *STAGES), gates=(DifferenceGate(0.05),)))
+    told.look(Look(Side(1000), compared=1000, undecided=200), times=3)
+    assert told.at == (Phase.RUNNING, "shadow", 0.0)
+    (verdict,) = told.machine.verdicts()
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "600 more differ, in what may be noise" in verdict.why
+    told.look(Look(Side(9000), compared=9000))
+    assert told.at == (Phase.RUNNING, "10%", 0.1)
+
+
 def test_metric_out_of_bounds_fails_after_three_looks_and_a_missing_one_waits() -> None:
     gate = MetricGate("carts", "http://prometheus", "sum(carts)", highest=5.0)
     plan = replace(PLAN, gates=(gate,))

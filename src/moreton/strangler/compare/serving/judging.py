@@ -80,9 +80,11 @@ class Judge:
         if not difference:
             return _SAME
         sorted_ = self._keeper.sort(endpoint, difference.differences)
-        kept = sorted_[Verdict.KEEP]
+        kept, unknown = sorted_[Verdict.KEEP], sorted_[Verdict.UNDECIDED]
+        if not ready.task.live.ask_twice:  # nobody will ever know more
+            kept, unknown = kept + unknown, []
         if not kept:
-            return Counts(compared=1, undecided=int(bool(sorted_[Verdict.UNDECIDED])))
+            return Counts(compared=1, undecided=int(bool(unknown)))
         kept = _lasting(asked, ready, primary, candidate, kept)
         if not kept:
             return _SAME

@@ -121,6 +121,7 @@ def _evidence_document(evidence: Evidence) -> dict[str, Any]:
         "candidate": side_document(evidence.candidate),
         "compared": evidence.compared,
         "different": evidence.different,
+        "undecided": evidence.undecided,
         "uncompared": evidence.uncompared,
         "readings": {name: asdict(each) for name, each in evidence.readings.items()},
         "outside": dict(evidence.outside),

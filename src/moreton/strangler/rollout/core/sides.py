@@ -64,6 +64,7 @@ class Look:
     candidate: Side = field(default_factory=Side)
     compared: int = 0
     different: int = 0
+    undecided: int = 0  # of those compared: they differ, and nobody knows yet whether that is noise
     uncompared: str = ""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     trouble: str = ""
@@ -77,6 +78,7 @@ class Evidence:
     candidate: Side = field(default_factory=Side)
     compared: int = 0
     different: int = 0
+    undecided: int = 0
     uncompared: str = ""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     outside: Mapping[str, int] = field(default_factory=dict)  # how often in a row, by metric
@@ -97,6 +99,7 @@ class Evidence:
             self.candidate + look.candidate,
             self.compared + look.compared,
             self.different + look.different,
+            self.undecided + look.undecided,
             look.uncompared,
             {**self.readings, **look.readings},
             {**self.outside, **counted},

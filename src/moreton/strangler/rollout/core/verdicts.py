@@ -34,6 +34,8 @@ from moreton.strangler.rollout.core.sides import Evidence, Reading, Side
 
 # Of a candidate beside which nobody answers: what fails more often is broken whatever else is.
 _ALONE_MAX = 0.5
+# What noise is has to be learned first: with more of the answers unknown, the others prove nothing.
+_UNDECIDED_MAX = 0.1
 
 
 class Outcome(StrEnum):
@@ -177,13 +179,17 @@ def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) ->
 
 
 def _differences(gate: DifferenceGate, evidence: Evidence, bars: _Bars) -> Verdict:
-    seen = Counts(evidence.different, evidence.compared)
-    if not seen.total:
+    seen = Counts(evidence.different, evidence.compared - evidence.undecided)
+    if not evidence.compared:
         why = evidence.uncompared or "no answer was compared"
         return Verdict(gate.name, Outcome.INCONCLUSIVE, why)
     worse = log_evidence_above(seen, gate.highest)
     fine = log_evidence_below(seen, gate.highest)
     why = f"{seen.share:.2%} of {seen.total:,} differ; up to {gate.highest:.2%} is tolerated"
+    if evidence.undecided:
+        why += f"; {evidence.undecided:,} more differ, in what may be noise"
+    if evidence.undecided > _UNDECIDED_MAX * evidence.compared:
+        fine = -math.inf
     proof = Proof(evidence.compared)
     return _told(worse, fine, bars, Verdict(gate.name, Outcome.INCONCLUSIVE, why, proof))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moreton.gateway.core.moves import OWN_COOKIE
 from moreton.strangler.compare.core.rules.rulebook import Rule
 
 _HOP = "belongs to the connection (RFC 9110, section 7.6.1)"
@@ -38,6 +39,7 @@ DEFAULT_RULES: Sequence[Rule] = tuple(
         ("digest", "ignore value", _BODY),
         ("content-digest", "ignore value", _BODY),
         ("etag", "ignore value", "a mark of one server's own making (RFC 9110, section 8.8.3)"),
+        (f"cookie:{OWN_COOKIE.name}", "ignore", "the gateway sets it, not the service"),
         ("cookie:sessionid", "ignore value", "names a session of one visitor"),
         ("cookie:csrftoken", "matching [A-Za-z0-9]{32,64}", _OWN),
         ("//input[@name='csrfmiddlewaretoken']/@value", "matching [A-Za-z0-9]{32,64}", _OWN),
