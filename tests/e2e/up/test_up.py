@@ -15,6 +15,13 @@ from moreton.envoy.identity import identify
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture
+def world(world: World) -> World:
+    """Here it is started as users start it."""
+    world.loads = True
+    return world
+
+
 def test_request_goes_through_and_weights_move_it(world: World) -> None:
     world.start()
     assert world.ask() == (200, "a")

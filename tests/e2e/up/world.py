@@ -23,6 +23,7 @@ from moreton.cli.client import Api, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
 from moreton.envoy.identity import read_identity
 from support.ports import free_port
+from support.preloaded import Preloaded, run, start
 from support.waits import join_all
 
 DEADLINE_SECONDS = 30.0
@@ -84,7 +85,9 @@ class World:
     port: int = field(default_factory=free_port)
     api_port: int = field(default_factory=free_port)
     backends: dict[str, Backend] = field(default_factory=dict)
-    child: subprocess.Popen[bytes] | None = None
+    child: Preloaded | subprocess.Popen[bytes] | None = None
+    # Whether `moreton` is started as users start it, and loads all that it needs.
+    loads: bool = False
 
     def backend(self, label: str) -> str:
         """The address of the backend *label*, started when need be."""
@@ -115,17 +118,20 @@ class World:
         (self.folder / "next.yaml.new").write_text(text)
         (self.folder / "next.yaml.new").replace(self.folder / "moreton.yaml")
 
-    def spawn(self, **environment: str) -> subprocess.Popen[bytes]:
+    def spawn(self, **environment: str) -> None:
         """`moreton up`, not waited for; its output goes to up.log."""
-        with (self.folder / "up.log").open("ab") as log:
+        log = self.folder / "up.log"
+        if not self.loads:
+            self.child = start(["up"], folder=self.folder, out=log, err=log, **environment)
+            return
+        with log.open("ab") as log_file:
             self.child = subprocess.Popen(
                 [*MORETON, "up"],
                 cwd=self.folder,
-                stdout=log,
-                stderr=log,
+                stdout=log_file,
+                stderr=log_file,
                 env={**os.environ, **environment},
             )
-        return self.child
 
     def start(self) -> None:
         """`moreton up`, ready."""
@@ -192,6 +198,8 @@ class World:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One command of `moreton` in the folder."""
+        if not self.loads:
+            return run(arguments, folder=self.folder, timeout=DEADLINE_SECONDS)
         return subprocess.run(
             [*MORETON, *arguments],
             cwd=self.folder,
