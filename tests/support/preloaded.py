@@ -26,8 +26,10 @@ from typing import Any
 from support.waits import ANSWER_SECONDS, line_of
 
 _LOADED = (
-    "moreton.cli.main", "moreton.cli.up", "moreton.cli.weights", "moreton.cli.check",
-    "moreton.cli.looking.status", "moreton.controlplane.life.up",
+    "moreton.cli.main", "moreton.cli.up", "moreton.cli.run", "moreton.cli.weights",
+    "moreton.cli.cluster", "moreton.cli.leaving.drain", "moreton.cli.leaving.rollout",
+    "moreton.cli.looking.status", "moreton.cli.looking.instances", "moreton.cli.looking.services",
+    "moreton.cli.looking.events", "moreton.registry.runner", "moreton.controlplane.life.up",
     "moreton.controlplane.assembly.editing", "moreton.controlplane.assembly.looks",
     "moreton.controlplane.api.serving.server", "moreton.controlplane.cluster.caring",
     "uvloop", "httptools",
@@ -62,6 +64,10 @@ class Preloaded:
         """Signal it, if it has not ended."""
         if self.poll() is None:
             os.kill(self.pid, number)  # what ended keeps its number until it was asked for
+
+    def terminate(self) -> None:
+        """As `kill`."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """As `kill -9`."""
@@ -123,12 +129,12 @@ def start(
 
 
 def run(
-    arguments: Sequence[str], *, folder: Path, timeout: float
+    arguments: Sequence[str], *, folder: Path, timeout: float, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """`moreton ARGUMENTS` in *folder*, once it ended; killed after *timeout* seconds."""
     with tempfile.TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")
-        begun = start(arguments, folder=folder, out=out, err=err)
+        begun = start(arguments, folder=folder, out=out, err=err, **environment)
         try:
             status = begun.wait(timeout)
         finally:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,9 @@ from moreton.cli.cluster import looking
 from moreton.kernel.errors import MoretonError
 from moreton.store.raft.operating import Operator
 from support.ports import free_port
+from support.preloaded import Preloaded, run, start
 
 SECONDS_MAX = 60.0
-_MORETON = [sys.executable, "-m", "moreton.cli.main"]
 
 
 class NodeProcess:
@@ -26,16 +23,14 @@ class NodeProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder.with_name(f"{folder.name}.log")
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Preloaded | None = None
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*_MORETON, "cluster", "run", str(self.folder)], stdout=log, stderr=log
-            )
+        arguments = ["cluster", "run", str(self.folder)]
+        self._child = start(arguments, folder=Path.cwd(), out=self.log, err=self.log)
 
     @property
-    def child(self) -> subprocess.Popen[bytes]:
+    def child(self) -> Preloaded:
         assert self._child is not None
         return self._child
 
@@ -43,7 +38,7 @@ class NodeProcess:
         self.child.send_signal(number)
 
     async def wait_ended(self) -> int:
-        return await asyncio.wait_for(asyncio.to_thread(self.child.wait), SECONDS_MAX)
+        return await asyncio.to_thread(self.child.wait, SECONDS_MAX)
 
     def kill(self) -> None:
         """As `kill -9`, also of one that is stopped."""
@@ -118,14 +113,7 @@ class Cluster:
 
 async def command(*arguments: str) -> tuple[int, str, str]:
     """Exit status and outputs of `moreton cluster`."""
-    child = await asyncio.create_subprocess_exec(
-        *_MORETON,
-        "cluster",
-        *arguments,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "COLUMNS": "200"},
+    ended = await asyncio.to_thread(
+        run, ["cluster", *arguments], folder=Path.cwd(), timeout=SECONDS_MAX, COLUMNS="200"
     )
-    out, err = await asyncio.wait_for(child.communicate(), SECONDS_MAX)
-    assert child.returncode is not None
-    return child.returncode, out.decode(), err.decode()
+    return ended.returncode, ended.stdout, ended.stderr

@@ -17,6 +17,7 @@ from typing import Any
 
 from e2e.up.world import DEADLINE_SECONDS, MORETON, World, wait_until, world_in
 from moreton.testing.load import LoadReport, SteadyLoad
+from support.preloaded import Preloaded, start
 
 TINY = Path(__file__).with_name("tiny.py")
 SERVICE = "shop"
@@ -29,7 +30,7 @@ class Runner:
     """One `moreton run`."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Preloaded
     output: Path
 
     def said(self) -> str:
@@ -56,12 +57,9 @@ class Fleet:
             if name in self.runners:
                 self.runners[name].wait()  # one of that name has left
             output = self.world.folder / f"{name}-{len(list(self.world.folder.iterdir()))}.log"
-            command = [*MORETON, "run", "--service", SERVICE, "--id", name, *options, "--"]
+            command = ["run", "--service", SERVICE, "--id", name, *options, "--"]
             command += [sys.executable, "-E", "-S", str(TINY), "{port}", name]
-            with output.open("ab") as log:
-                process = subprocess.Popen(
-                    command, cwd=self.world.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-                )
+            process = start(command, folder=self.world.folder, out=output, err=output)
             self.runners[name] = Runner(name, process, output)
         wait_until(lambda: set(names) <= self.serving(), f"{names} serve", 120.0)
 
