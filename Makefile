@@ -6,10 +6,13 @@ STAMP := $(VENV)/.installed
 # Every test that starts `moreton` would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check style types unit servers docs collected bench soak clean
+.PHONY: demo test tests check style types types-beside unit servers docs collected bench soak clean
 
 test: $(STAMP)  ## everything: checks, the docs, all tests
-	$(MAKE) --no-print-directory -j 3 types style docs collected servers
+	$(MAKE) --no-print-directory -j 3 style docs collected servers
+	$(MAKE) --no-print-directory -j 2 types-beside tests
+
+tests: $(STAMP)  ## all tests, after `make servers` once
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 -r aR
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved by proof
@@ -29,6 +32,10 @@ style: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pyrefly check
+
+# Nothing waits for it: it takes what the tests leave of the machine.
+types-beside: $(STAMP)
+	nice -n 19 $(MAKE) --no-print-directory types
 
 servers:  ## what tests need and no wheel has: etcd, by apt, where the user is root
 	@.ci/servers
