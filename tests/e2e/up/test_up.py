@@ -140,3 +140,15 @@ def test_newer_store_is_refused_and_left_alone(world: World) -> None:
     assert refused.returncode == 6
     assert "has format 99 and this version knows up to" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--config", "none.yaml"], ["status"]])
+def test_command_that_tests_fork_says_what_a_started_one_says(
+    world: World, arguments: list[str]
+) -> None:
+    said = []
+    for world.loads in (True, False):
+        ended = world.run(*arguments)
+        said.append((ended.returncode, ended.stdout, ended.stderr))
+    assert said[0] == said[1]
+    assert any(said[0][1:])
