@@ -17,6 +17,7 @@ from moreton.cli.output import AsJson, print_json, print_line, print_rows
 if TYPE_CHECKING:
     from moreton.strangler.compare import Differences
     from moreton.strangler.compare.core.rules.rulebook import Rule
+    from moreton.strangler.compare.sqlite import Pair
 
 _SECONDS_MAX = 30.0
 _VERDICTS = ("keep", "noise", "learned")
@@ -188,6 +189,7 @@ def _replay(
     from moreton.strangler.compare.serving.collector import mark_of  # noqa: PLC0415 - as above
 
     pair = differences.pair(number)
+    _refuse_dry_run(pair, "asked")
     method, _, target = pair.request.partition(" ")
     headers = [("host", f"{place[0]}:{place[1]}"), ("x-moreton-copy", "candidate")]
     answer = Asker().ask(place, Question(method, target, headers), _SECONDS_MAX)
@@ -208,13 +210,23 @@ def _replay(
 def _export(out: _Out, differences: Differences, number: int, to: Path | None) -> dict[str, Any]:
     from moreton.strangler.compare.exporting import as_pytest  # noqa: PLC0415 - as above
 
-    text = as_pytest(differences.pair(number))
+    pair = differences.pair(number)
+    _refuse_dry_run(pair, "exported")
+    text = as_pytest(pair)
     if to is not None:
         write_file("--to", to, text)
         out.say(f"{to}: a test of pair {number}")
     else:
         out.say(text)
     return {"pair": number, "file": None if to is None else str(to), "test": text}
+
+
+def _refuse_dry_run(pair: Pair, done: str) -> None:
+    """What was run dry writes: it is not to be asked by hand."""
+    if pair.request.startswith("DRY-RUN "):
+        raise typer.BadParameter(
+            f"{pair.request} writes, and is not {done} by hand: wait for the next of its like"
+        )
 
 
 def _file(config: Path) -> Path:

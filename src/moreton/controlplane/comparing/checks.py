@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 
 from moreton.config import Fault, Location
 from moreton.controlplane.checks import meant
+from moreton.envoy.core.copies import KEY_VARIABLE
 from moreton.gateway.core.model import Copies, Protocol, Route, Service
 from moreton.strangler.compare.config import CompareModel
 from moreton.strangler.compare.core.live import SAFE_METHODS, Live, SideEffects
@@ -54,6 +56,11 @@ def check_comparisons(
             yield Fault(what, "remove the comparison", place, _PREVENTS)
             continue
         yield from _check_sides(live, route, services, where)
+    for name, live in comparisons.items():
+        if live.dry_run and not os.environ.get(KEY_VARIABLE):
+            what = f"compare {name!r} wants dry runs, and {KEY_VARIABLE} is not set"
+            todo = "set it to the same secret here and where the application and the candidate run"
+            yield Fault(what, todo, where("compare", name, "dry_run"), "no write is compared")
     if comparisons and not all(map(find_spec, ("brotli", "lxml", "msgspec"))):
         what = "answers are to be compared, and what reads their bodies is not installed"
         yield Fault(what, "install moreton[compare]", where("compare"), _PREVENTS)
@@ -90,4 +97,5 @@ def _copies(live: Live | None) -> Copies | None:
         live.methods,
         bodies=not live.methods <= SAFE_METHODS,
         asks=live.side_effects is SideEffects.RECORDED,
+        key=os.environ.get(KEY_VARIABLE, "") if live.dry_run else "",
     )

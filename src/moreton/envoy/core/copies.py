@@ -9,11 +9,21 @@ from dataclasses import dataclass
 COPY_HEADER = "x-moreton-copy"
 # On a request that may be copied: the application says in its answer's what it changed.
 EFFECTS_HEADER = "x-moreton-effects"
-ASK = "ask"
+ASK, ASK_WRITES, DRY = "ask", "ask writes", "dry"
+# What asks a candidate to run a request dry; to a service without an agent it means nothing.
+DRY_RUN_METHOD, DRY_RUN_PATH = "OPTIONS", "/.well-known/moreton/dry-run"
+DRY_RUN_HEADER = "x-moreton-dry-run"
+# Who knows what is in this variable of the environment may ask for writes, and for dry runs.
+KEY_VARIABLE = "MORETON_DRY_RUN_KEY"
 # Of the stream that shows a request: by which route it went.
 ROUTE_METADATA = "x-moreton-route"
 # Of a larger body only the first part is kept.
 BODY_BYTES_MAX = 1024 * 1024
+
+
+def asks(word: str, key: str) -> str:
+    """The value of `EFFECTS_HEADER` that asks for *word*."""
+    return f"{word}; key={key}" if key else word
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ caches, mail, HTTP, files, programs, connections and tasks; not what C libraries
 from moreton.strangler.agent.agent import Agent
 from moreton.strangler.agent.core.effects import Effect, Harmless, Kind
 from moreton.strangler.agent.core.standing import EFFECTS_HEADER, Standing, Told, read_told
+from moreton.strangler.agent.drying import is_dry_run
 from moreton.strangler.agent.sqlite import Effects, Endpoint, Seen
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "Seen",
     "Standing",
     "Told",
+    "is_dry_run",
     "read_told",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -12,7 +13,7 @@ from moreton.strangler.agent.core.effects import EXAMPLE_CHARS_MAX, WHAT_CHARS_M
 EFFECTS_MAX = 50  # of one request; the others are counted as one
 WRITES_MAX = 200  # that a request's writes are kept of, to be compared
 _MORE = Effect(Kind.SQL, "and more")
-
+_LOCK = threading.Lock()
 _now: ContextVar[Recording | None] = ContextVar("moreton_recording", default=None)
 _NOBODY = object()
 _explained: ContextVar[object] = ContextVar("moreton_explained", default=None)
@@ -22,10 +23,22 @@ class Recording:
     """The effects of one request, each once, with an example of it.
 
     Once *late* is there, the request was judged already: what is noted from then on goes there.
-    With *keep*, each write is kept with its values, in `writes`.
+    With *keep*, each write is kept with its values, in `writes`. A *dry* one is taken back: what is
+    done on the connections `taken_back`, by `undo`; what cannot be, is not done, and is `blocked`.
     """
 
-    __slots__ = ("blocked", "dry", "effects", "keep", "late", "writes")
+    __slots__ = (
+        "blocked",
+        "dry",
+        "effects",
+        "keep",
+        "late",
+        "lock",
+        "pins",
+        "taken_back",
+        "undo",
+        "writes",
+    )
 
     def __init__(self, *, keep: bool = False, dry: bool = False) -> None:
         self.effects: dict[Effect, str] = {}
@@ -34,6 +47,10 @@ class Recording:
         self.dry = dry
         self.writes: list[dict[str, Any]] = []
         self.blocked: list[str] = []
+        self.taken_back: dict[int, Any] = {}  # by its id, so that nobody else gets it meanwhile
+        self.lock = _LOCK
+        self.pins: dict[int, Any] = {}  # connections of SQLAlchemy, by the id of their engine
+        self.undo: list[Callable[[], None]] = []
 
     def note(self, kind: Kind, what: str, example: str = "") -> None:
         """The request did *what*; *example* is redacted already."""
@@ -46,10 +63,10 @@ class Recording:
         if self.late is not None:
             self.late(effect, self.effects[effect])
 
-    def write(self, kind: Kind, what: str, **values: Any) -> None:
-        """One write with its values, where they are kept."""
-        if self.keep and len(self.writes) < WRITES_MAX:
-            self.writes.append({"kind": str(kind), "what": what, **values})
+    def write(self, what: str, values: Any = None) -> None:
+        """One write with its values, where they are kept; those beyond `WRITES_MAX` are not."""
+        if self.keep and len(self.writes) <= WRITES_MAX:
+            self.writes.append({"what": what, "values": values})
 
 
 def current() -> Recording | None:

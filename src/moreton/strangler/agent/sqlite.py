@@ -17,7 +17,6 @@ from moreton.strangler.agent.recording import explained
 ENDPOINTS_MAX = 2_000
 EFFECTS_PER_ENDPOINT_MAX = 40
 RELEASES_MAX = 3
-REQUESTS_MAX = 1_000
 # A request waits for the file no longer: the evidence waits instead.
 _BUSY_SECONDS = 0.5
 _VERSION = 1
@@ -32,7 +31,6 @@ CREATE TABLE IF NOT EXISTS effects (
     first_seen REAL NOT NULL, last_seen REAL NOT NULL,
     PRIMARY KEY (release, endpoint, kind, what)
 );
-CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, seen REAL NOT NULL, writes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS unwatched (module TEXT PRIMARY KEY, seen REAL NOT NULL);
 PRAGMA user_version = {_VERSION};
 """
@@ -149,25 +147,6 @@ class Effects:
         with self._open() as file:
             file.execute("DELETE FROM effects WHERE endpoint = ?", (endpoint,))
             return file.execute("DELETE FROM endpoints WHERE name = ?", (endpoint,)).rowcount > 0
-
-    def keep_writes(self, request: str, writes: bytes, now: datetime) -> None:
-        """The writes of one request, by its id; the last `REQUESTS_MAX` are kept."""
-        with self._open() as file:
-            file.execute(
-                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?)",
-                (request, now.timestamp(), writes),
-            )
-            file.execute(
-                "DELETE FROM requests WHERE id NOT IN "
-                "(SELECT id FROM requests ORDER BY seen DESC LIMIT ?)",
-                (REQUESTS_MAX,),
-            )
-
-    def writes(self, request: str) -> bytes | None:
-        """What the request of this id wrote, as `keep_writes` was given it; none if not kept."""
-        with self._open() as file:
-            row = file.execute("SELECT writes FROM requests WHERE id = ?", (request,)).fetchone()
-        return bytes(row[0]) if row else None
 
     def keep_unwatched(self, modules: Sequence[str], now: datetime) -> None:
         """*modules* are loaded, and what they do is not seen."""

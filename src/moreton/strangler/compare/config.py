@@ -43,6 +43,7 @@ class CompareModel(Section):
     timeout: Duration = timedelta(seconds=5)
     rules: Annotated[list[RuleModel], Field(max_length=RULES_MAX)] = []
     redact: Annotated[list[str], Field(max_length=_PATHS_MAX)] = []
+    dry_run: bool = False
     apart: list[str] = []  # cookies of sessions that the candidate cannot know
 
     @field_validator("share", "ask_twice")
@@ -91,6 +92,11 @@ class CompareModel(Section):
             raise ValueError(
                 f"{self.candidate!r} is compared with itself; name the new service in `candidate`"
             )
+        if self.dry_run and self.side_effects != SideEffects.RECORDED:
+            raise ValueError(
+                "a dry run is compared with what the application says that it wrote; write "
+                "`side_effects: recorded`, and put the agent into both"
+            )
         return self
 
     def as_value(self, route: str, services: Iterable[str]) -> Live:
@@ -107,4 +113,5 @@ class CompareModel(Section):
             rules=tuple((one.path, one.treatment, one.because) for one in self.rules),
             redact=tuple(self.redact),
             apart=frozenset(self.apart),
+            dry_run=self.dry_run,
         )

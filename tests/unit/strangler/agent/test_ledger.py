@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -153,13 +152,6 @@ def test_a_late_effect_makes_an_endpoint_write(file: Effects) -> None:
     process.add_late(LIST, Effect(Kind.MAIL, "send"), "")
     assert process.settle(LIST, {}) is Standing.WRITES
     assert [one.seen for one in file.endpoints()] == [3]
-
-
-def test_writes_are_kept_by_request(file: Effects) -> None:
-    for number in range(3):
-        file.keep_writes(f"r{number}", b"[]", datetime(2026, 11, 27, 0, 0, number, tzinfo=UTC))
-    assert file.writes("r2") == b"[]"
-    assert file.writes("r9") is None
 
 
 @pytest.mark.parametrize(

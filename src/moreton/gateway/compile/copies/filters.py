@@ -1,4 +1,4 @@
-"""What shows requests and answers to the collector: two filters that are off, and its cluster.
+"""What shows requests and answers to the collector: two filters, and its cluster.
 
 Nobody waits for the collector, and nothing depends on it: one that is dead, frozen or flooded costs
 samples alone.
@@ -23,7 +23,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
-from moreton.envoy.core.copies import EFFECTS_HEADER
+from moreton.envoy.core.copies import DRY_RUN_HEADER, EFFECTS_HEADER
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.messages import any_of, resource
 from moreton.envoy.wire import serialize
@@ -44,13 +44,16 @@ _BUFFER_BYTES = 64 * 1024
 
 
 def copy_slots() -> list[manager_pb2.HttpFilter]:
-    """The last filters of a listener before the router; routes that are copied turn them on.
+    """The last filters of a listener before the router; routes that are copied turn on the second.
 
-    The first sees answers last: it takes out what the application said to the second.
+    The first sees answers last: it takes out what the application said to the second. Nobody from
+    outside is told, or asks.
     """
     strip = header_mutation_pb2.HeaderMutation()
     strip.mutations.response_mutations.add(remove=EFFECTS_HEADER)
-    first = manager_pb2.HttpFilter(name=STRIP, disabled=True)
+    for name in (EFFECTS_HEADER, DRY_RUN_HEADER):
+        strip.mutations.request_mutations.add(remove=name)
+    first = manager_pb2.HttpFilter(name=STRIP)
     first.typed_config.CopyFrom(any_of(strip))
     second = manager_pb2.HttpFilter(name=COPIES, disabled=True)
     second.typed_config.CopyFrom(any_of(_showing()))

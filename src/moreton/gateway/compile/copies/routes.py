@@ -5,12 +5,18 @@ from __future__ import annotations
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2
-from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 
-from moreton.envoy.core.copies import ASK, COPY_HEADER, EFFECTS_HEADER, ROUTE_METADATA
+from moreton.envoy.core.copies import (
+    ASK,
+    ASK_WRITES,
+    COPY_HEADER,
+    EFFECTS_HEADER,
+    ROUTE_METADATA,
+    asks,
+)
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import serialize
-from moreton.gateway.compile.copies.filters import COPIES, STRIP, processing_mode
+from moreton.gateway.compile.copies.filters import COPIES, processing_mode
 from moreton.gateway.compile.matches import one_of
 from moreton.gateway.core.model import Copies
 
@@ -42,9 +48,10 @@ def copied_extras(route: str, copies: Copies) -> bytes:
     out.typed_per_filter_config[COPIES].CopyFrom(any_of(shown))
     if copies.asks:
         ask = out.request_headers_to_add.add()
-        ask.header.key, ask.header.value = EFFECTS_HEADER, ASK
+        ask.header.key, ask.header.value = EFFECTS_HEADER, _asked(copies)
         ask.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-        strip = header_mutation_pb2.HeaderMutationPerRoute()
-        strip.mutations.SetInParent()
-        out.typed_per_filter_config[STRIP].CopyFrom(any_of(strip))
     return serialize(out)
+
+
+def _asked(copies: Copies) -> str:
+    return asks(ASK_WRITES, copies.key) if copies.key else ASK

@@ -9,8 +9,17 @@ from enum import StrEnum
 # The "rule of three": with 95 % confidence, fewer than 3 of 100 write where none of 100 did.
 SEEN_MIN = 100
 EFFECTS_HEADER = "x-moreton-effects"
-ASK, ASK_WRITES, PROBE = "ask", "ask writes", "probe"
-_TOLD = re.compile(r'(?P<standing>[a-z]+)(?:; route="(?P<endpoint>(?:[^"\\]|\\.)*)")?')
+ASK, ASK_WRITES = "ask", "ask writes"
+# A dry run is asked for so that an application without an agent does nothing: by a method that
+# changes nothing, at an address that it does not have. The field says what is to be run.
+DRY_RUN_METHOD, DRY_RUN_PATH = "OPTIONS", "/.well-known/moreton/dry-run"
+DRY_RUN_HEADER = "x-moreton-dry-run"
+KEY_VARIABLE = "MORETON_DRY_RUN_KEY"
+KEY_CHARS_MIN = 16
+_TOLD = re.compile(
+    r'(?P<standing>[a-z]+)(?:; route="(?P<endpoint>(?:[^"\\]|\\.)*)")?(?:; writes=(?P<writes>\S+))?'
+)
+_TARGET = re.compile(r"([A-Z]{1,20}) (/[^\s?#]*)(?:\?(\S*))?")
 _ODD = re.compile(r"[^ -~]")
 _QUOTED = re.compile(r'(["\\])')
 _UNQUOTED = re.compile(r"\\(.)")
@@ -33,6 +42,7 @@ class Told:
 
     endpoint: str
     standing: Standing
+    writes: str = ""  # as `pack` wrote them
 
     @property
     def may_copy(self) -> bool:
@@ -53,12 +63,24 @@ def read_told(value: str | None) -> Told:
     if found is None or found["standing"] not in set(Standing):
         return Told("", Standing.UNKNOWN)
     endpoint = _UNQUOTED.sub(r"\1", found["endpoint"] or "")
-    return Told(endpoint, Standing(found["standing"]))
+    return Told(endpoint, Standing(found["standing"]), found["writes"] or "")
 
 
 def write_told(told: Told) -> str:
     """The value of the header field."""
+    writes = f"; writes={told.writes}" if told.writes else ""
     if not told.endpoint:
-        return str(told.standing)
+        return f"{told.standing}{writes}"
     endpoint = _QUOTED.sub(r"\\\1", _ODD.sub("?", told.endpoint[:_ENDPOINT_CHARS_MAX]))
-    return f'{told.standing}; route="{endpoint}"'
+    return f'{told.standing}; route="{endpoint}"{writes}'
+
+
+def asks(word: str, key: str) -> str:
+    """The value of the header field of a request that asks for *word*, by who knows the *key*."""
+    return f"{word}; key={key}" if key else word
+
+
+def read_target(value: str) -> tuple[str, str, str] | None:
+    """Method, path and query of what a dry run is to run; none if it cannot be meant."""
+    found = _TARGET.fullmatch(value)
+    return (found[1], found[2], found[3] or "") if found is not None else None

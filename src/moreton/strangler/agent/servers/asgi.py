@@ -5,11 +5,14 @@ app.add_middleware(EffectsMiddleware)
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 from moreton.strangler.agent.agent import Agent
-from moreton.strangler.agent.core.standing import EFFECTS_HEADER
+from moreton.strangler.agent.core.standing import DRY_RUN_HEADER, EFFECTS_HEADER, read_target
+from moreton.strangler.agent.drying import UNKNOWN_TARGET, take_back
 from moreton.strangler.agent.recording import Recording, into
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -18,6 +21,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _FIELD = EFFECTS_HEADER.encode()
+_TARGET = DRY_RUN_HEADER.encode()
 
 
 class EffectsMiddleware:
@@ -36,12 +40,72 @@ class EffectsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = next((value for name, value in scope["headers"] if name == _FIELD), None)
-        recording = self._agent.recording(asked.decode("latin-1") if asked is not None else None)
+        asked = _value(scope, _FIELD)
+        dry_run = self._agent.dry_run(scope["method"], scope["path"], asked)
+        if dry_run is not None:
+            await self._run_dry(scope, receive, send, dry_run)
+            return
+        recording = self._agent.recording(asked)
         sending = _Sending(self._agent, recording, scope, send, is_asked=asked is not None)
         with into(recording):
             await self._app(scope, receive, sending)
         sending.settle()
+
+    async def _run_dry(
+        self, scope: Scope, receive: Receive, send: Send, recording: Recording
+    ) -> None:
+        target = read_target(_value(scope, _TARGET) or "")
+        if target is None:
+            await send({"type": "http.response.start", "status": 400, "headers": []})
+            await send({"type": "http.response.body", "body": UNKNOWN_TARGET.encode()})
+            return
+        inner = scope_of(scope, *target)
+        kept: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            kept.append(message)
+
+        try:
+            with into(recording):
+                await self._app(inner, receive, keep)
+        finally:
+            await _take_back(recording)
+        told = self._agent.ran_dry(endpoint_of(inner), recording)
+        field = (_FIELD, self._agent.field(told).encode("latin-1", "replace"))
+        for message in kept:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), field]
+            await send(message)
+
+
+async def _take_back(recording: Recording) -> None:
+    """Undo what was done, also on drivers that have to be waited for."""
+    if not recording.pins:
+        take_back(recording)
+        return
+    concurrency = importlib.import_module("sqlalchemy.util.concurrency")
+    try:
+        await concurrency.greenlet_spawn(take_back, recording)
+    except ImportError:  # there is no greenlet, so no driver needs it
+        take_back(recording)
+
+
+def _value(scope: Scope, field: bytes) -> str | None:
+    found = next((value for name, value in scope["headers"] if name == field), None)
+    return found.decode("latin-1") if found is not None else None
+
+
+def scope_of(scope: Scope, method: str, path: str, query: str) -> Scope:
+    """*scope* of the request that is to be run, instead of the one that asks for it."""
+    headers = [pair for pair in scope["headers"] if pair[0] not in {_FIELD, _TARGET}]
+    return {
+        **scope,
+        "method": method,
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1", "replace"),
+        "query_string": query.encode("latin-1", "replace"),
+        "headers": headers,
+    }
 
 
 class _Sending:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBadRequest
 
 from moreton.strangler.agent.agent import Agent
-from moreton.strangler.agent.core.standing import EFFECTS_HEADER
+from moreton.strangler.agent.core.standing import DRY_RUN_HEADER, EFFECTS_HEADER, read_target
+from moreton.strangler.agent.drying import UNKNOWN_TARGET, dry, joined, take_back
 from moreton.strangler.agent.recording import Recording, begin, end, into
+from moreton.strangler.agent.servers.asgi import scope_of
+from moreton.strangler.agent.servers.wsgi import environ_of
 from moreton.strangler.agent.watching import django
 
 
@@ -34,8 +37,14 @@ class EffectsMiddleware:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Serve one request."""
+        asked = request.headers.get(EFFECTS_HEADER)
+        dry_run = self._agent.dry_run(str(request.method), request.path_info, asked)
         if iscoroutinefunction(self._get_response):
+            if dry_run is not None:
+                return self._run_dry_async(request, dry_run)
             return self._serve_async(request, self._get_response)
+        if dry_run is not None:
+            return self._run_dry(request, dry_run)
         recording = self._recording(request)
         token = begin(recording)
         try:
@@ -55,6 +64,43 @@ class EffectsMiddleware:
             end(token)
         return self._settled(request, response, recording)
 
+    def _run_dry(self, request: HttpRequest, recording: Recording) -> Any:
+        inner = asked_for(request)
+        if inner is None:
+            return HttpResponseBadRequest(UNKNOWN_TARGET)
+        with dry(recording):
+            with into(None):
+                django.take_back(recording)
+            response = self._get_response(inner)
+            django.run_committed()
+            if getattr(response, "streaming", False):
+                response.streaming_content = iter([joined(iter(response))])
+        return self._told_dry(inner, response, recording)
+
+    async def _run_dry_async(self, request: HttpRequest, recording: Recording) -> Any:
+        inner = asked_for(request)
+        if inner is None:
+            return HttpResponseBadRequest(UNKNOWN_TARGET)
+        try:
+            # Connections belong to the thread that serves the synchronous parts of this request.
+            with into(None):
+                await sync_to_async(django.take_back)(recording)
+            with into(recording):
+                response = await self._get_response(inner)
+                await sync_to_async(django.run_committed)()
+                if getattr(response, "streaming", False):
+                    parts = [part async for part in response]
+                    response.streaming_content = _again(parts)
+        finally:
+            await sync_to_async(take_back)(recording)
+        return self._told_dry(inner, response, recording)
+
+    def _told_dry(self, request: HttpRequest, response: Any, recording: Recording) -> Any:
+        response[EFFECTS_HEADER] = self._agent.field(
+            self._agent.ran_dry(endpoint_of(request), recording)
+        )
+        return response
+
     def _recording(self, request: HttpRequest) -> Recording:
         return self._agent.recording(request.headers.get(EFFECTS_HEADER))
 
@@ -69,6 +115,21 @@ def endpoint_of(request: HttpRequest) -> str:
     """The method and the route, as the URL configuration has it; empty if there is none."""
     match = request.resolver_match
     return f"{request.method} /{match.route.lstrip('/')}" if match is not None else ""
+
+
+def asked_for(request: Any) -> Any:
+    """The request that *request* wants to be run dry; none if it does not say which."""
+    target = read_target(request.headers.get(DRY_RUN_HEADER, ""))
+    if target is None:
+        return None
+    if hasattr(request, "environ"):
+        return type(request)(environ_of(request.environ, *target))
+    return type(request)(scope_of(request.scope, *target), request._stream)  # noqa: SLF001 - its body has no other name
+
+
+async def _again(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 def _followed(response: Any, recording: Recording) -> Any:

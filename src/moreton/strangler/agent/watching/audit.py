@@ -15,6 +15,7 @@ from typing import Any
 from moreton.strangler.agent.core.effects import Kind, general
 from moreton.strangler.agent.recording import current, is_explained
 from moreton.strangler.agent.watching.blocking import note
+from moreton.strangler.agent.watching.databases import note_unwatched
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Not files that anybody reads later: devices, what the kernel shows, what imports leave behind.
@@ -121,6 +122,7 @@ _HANDLERS: dict[str, Handler] = {
     "socket.sendto": _send_to,
     "http.client.send": _http,
     "smtplib.connect": _mail,
+    "sqlite3.connect": lambda args: note_unwatched(args[0]),
     "ftplib.connect": lambda args: note(Kind.NETWORK, f"connect {args[1]}:{args[2]}"),
     "subprocess.Popen": _program,
     "os.system": lambda args: note(Kind.PROCESS, "run a shell", str(args[0])[:100]),

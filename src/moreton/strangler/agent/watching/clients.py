@@ -8,7 +8,7 @@ from typing import Any
 from moreton.strangler.agent.core.effects import Kind
 from moreton.strangler.agent.core.lists import words
 from moreton.strangler.agent.recording import current, explained, is_explained
-from moreton.strangler.agent.watching.blocking import note
+from moreton.strangler.agent.watching.blocking import Blocked, note
 from moreton.strangler.agent.watching.patching import around
 
 # What they do leaves by C, or by connections that are kept: nothing of it is seen.
@@ -40,15 +40,27 @@ def _httpx(module: Any) -> None:
 
 
 def _send(method: Any, client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-    _note_request(request.method, request.url.host, request.url.path)
+    _note_httpx(client, request)
     with explained():
         return method(client, request, *args, **kwargs)
 
 
 async def _send_async(method: Any, client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-    _note_request(request.method, request.url.host, request.url.path)
+    _note_httpx(client, request)
     with explained():
         return await method(client, request, *args, **kwargs)
+
+
+def _note_httpx(client: Any, request: Any) -> None:
+    try:
+        _note_request(request.method, request.url.host, request.url.path)
+    except Blocked as error:  # to an application, as the outage that it is prepared for
+        module = next(
+            sys.modules[one.__module__.partition(".")[0]]
+            for one in type(client).__mro__
+            if one.__module__.startswith("httpx")
+        )
+        raise module.ConnectError(str(error), request=request) from error
 
 
 def _aiohttp(module: Any) -> None:

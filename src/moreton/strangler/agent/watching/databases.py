@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import sqlite3
 import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from moreton.strangler.agent.core.effects import Kind, general
 from moreton.strangler.agent.core.lists import words
 from moreton.strangler.agent.recording import current, explained, is_explained
-from moreton.strangler.agent.watching.blocking import block, note
+from moreton.strangler.agent.watching.blocking import Blocked, note
 from moreton.strangler.agent.watching.patching import around
 from moreton.strangler.agent.watching.sql import note_sql
 
@@ -29,27 +34,49 @@ _REDIS_READS = words(
     """
 )
 _watched: set[str] = set()
+_FACTORY_PLACE = 6  # among the arguments of `sqlite3.connect`, from 1
+_connecting = threading.local()
+
+
+class WatchedConnection(sqlite3.Connection):
+    """As sqlite3's own, which nothing can refer to weakly."""
 
 
 def install_sqlite() -> None:
-    """Watch connections of sqlite3 that are made from now on, by `sqlite3.connect`."""
+    """Watch connections of sqlite3: those there are, and those made by `sqlite3.connect`."""
     modules: tuple[Any, ...] = (sqlite3, sqlite3.dbapi2)
+    if getattr(sqlite3.connect, "is_watched_by_moreton", False):
+        return
     for module in modules:
-        connect = module.connect
-        if not getattr(connect, "is_watched_by_moreton", False):
-            module.connect = _watched_connect(connect)
+        module.connect = _watched_connect(module.connect)
+    for one in gc.get_objects():
+        if isinstance(one, sqlite3.Connection):
+            with suppress(sqlite3.Error):  # closed, or of another thread that minds
+                one.set_trace_callback(_trace(one))
 
 
 def _watched_connect(connect: Any) -> Any:
     @functools.wraps(connect)
     def watched(*args: Any, **kwargs: Any) -> Any:
-        connection = connect(*args, **kwargs)
+        if len(args) < _FACTORY_PLACE:
+            kwargs.setdefault("factory", WatchedConnection)
+        _connecting.here = True
+        try:
+            connection = connect(*args, **kwargs)
+        finally:
+            _connecting.here = False
         if not is_explained():
-            connection.set_trace_callback(_sqlite)
+            connection.set_trace_callback(_trace(connection))
         return connection
 
     watched.is_watched_by_moreton = True  # type: ignore[attr-defined]
     return watched
+
+
+def note_unwatched(database: object) -> None:
+    """A connection of sqlite3 is made past us, by a name that was taken before: nobody sees it."""
+    if not getattr(_connecting, "here", False):
+        note(Kind.SQL, f"unseen, in {general(str(database))}")
 
 
 def unwatch(connection: Any) -> None:
@@ -67,13 +94,27 @@ def install_loaded() -> None:
             install(sys.modules[module])
 
 
-def _sqlite(sql: str) -> None:
-    recording = current()
-    if recording is None or is_explained():
-        return
-    if note_sql(recording, sql) and recording.dry:
-        # An exception here would go nowhere; the answer says that the run was not dry.
-        recording.blocked.append("sql of a connection that nobody rolls back")
+def _trace(connection: sqlite3.Connection) -> Any:
+    try:
+        watched: Callable[[], sqlite3.Connection | None] = weakref.ref(connection)
+    except TypeError:  # of sqlite3's own class: it was there before us, and will stay
+
+        def watched() -> sqlite3.Connection | None:
+            return connection
+
+    def trace(sql: str) -> None:
+        recording = current()
+        if recording is None or is_explained():
+            return
+        try:
+            note_sql(recording, sql)
+        except Blocked:
+            # An exception from here goes nowhere; what is interrupted now has done nothing yet.
+            open_connection = watched()
+            if open_connection is not None:
+                open_connection.interrupt()
+
+    return trace
 
 
 def _psycopg(module: Any) -> None:
@@ -84,8 +125,8 @@ def _psycopg(module: Any) -> None:
 
 def _execute(method: Any, cursor: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
     recording = current()
-    if recording is not None and not is_explained() and note_sql(recording, query):
-        block(recording, Kind.SQL, "of a connection that nobody rolls back")
+    if recording is not None and not is_explained():
+        note_sql(recording, query)
     return method(cursor, query, *args, **kwargs)
 
 

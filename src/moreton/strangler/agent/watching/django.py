@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
-from django.db import connections
+from django.db import connections, transaction
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 from django.utils.module_loading import import_string
 
 from moreton.strangler.agent.core.effects import Kind, general
-from moreton.strangler.agent.recording import current, explained, is_explained
+from moreton.strangler.agent.recording import Recording, current, explained, is_explained
+from moreton.strangler.agent.watching.blocking import block
 from moreton.strangler.agent.watching.databases import unwatch
 from moreton.strangler.agent.watching.patching import around
 from moreton.strangler.agent.watching.sql import note_sql, plain
@@ -49,7 +51,8 @@ def _execute(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> A
     recording = current()
     if recording is None or is_explained():
         return execute(sql, params, many, context)
-    note_sql(recording, sql, params)
+    taken_back = id(context["connection"]) in recording.taken_back
+    note_sql(recording, sql, params, is_taken_back=taken_back)
     with explained():
         return execute(sql, params, many, context)
 
@@ -58,6 +61,7 @@ def _call_procedure(method: Any, cursor: Any, name: str, *args: Any, **kwargs: A
     recording = current()
     if recording is not None:
         recording.note(Kind.SQL, f"CALL {name}()")
+        block(recording, Kind.SQL, f"CALL {name}()")
     return method(cursor, name, *args, **kwargs)
 
 
@@ -70,8 +74,8 @@ def _cache(method: Any, cache: Any, *args: Any, **kwargs: Any) -> Any:
     name = " ".join(_WORD.sub("#", general(one)) for one in keys)
     what = f"{method.__name__} {name}".strip()
     recording.note(Kind.CACHE, what)
+    recording.write(f"cache {what}")
     if recording.dry:
-        recording.write(Kind.CACHE, what)
         return _PRETENDED.get(method.__name__)
     with explained():
         return method(cache, *args, **kwargs)
@@ -85,9 +89,7 @@ def _mail(method: Any, backend: Any, messages: Any) -> Any:
     for message in messages:
         recording.note(Kind.MAIL, "send", general(str(message.subject)))
         recording.write(
-            Kind.MAIL,
-            "send",
-            values=plain({"to": message.recipients(), "subject": message.subject}),
+            "mail send", plain({"to": message.recipients(), "subject": message.subject})
         )
     if recording.dry:
         return len(messages)
@@ -97,3 +99,30 @@ def _mail(method: Any, backend: Any, messages: Any) -> Any:
 
 # What a cache answers that took it; a dry run's counters do not count.
 _PRETENDED = {"add": True, "touch": True, "delete": True, "set_many": [], "incr": 1, "decr": 0}
+
+
+def take_back(recording: Recording) -> None:
+    """From now on what *recording*'s request does to any database is rolled back at its end.
+
+    To be called, and undone, in the thread in which the request is served.
+    """
+    for alias in connections:
+        atomic = transaction.atomic(using=alias)
+        # As in a test: what asks for a transaction of its own gets a part of this one.
+        atomic._from_testcase = True  # noqa: SLF001 - Django's tests have no other way either
+        atomic.__enter__()
+        recording.taken_back[id(connections[alias])] = connections[alias]
+        recording.undo.append(functools.partial(_undo, atomic, alias))
+
+
+def run_committed() -> None:
+    """Do what waits for the commit that a dry run never sees."""
+    for connection in connections.all(initialized_only=True):
+        waiting, connection.run_on_commit = connection.run_on_commit, []
+        for _, work, _ in waiting:
+            work()
+
+
+def _undo(atomic: Any, alias: str) -> None:
+    transaction.set_rollback(True, using=alias)
+    atomic.__exit__(None, None, None)

@@ -10,21 +10,32 @@ from uuid import UUID
 
 from moreton.strangler.agent.core.effects import Kind
 from moreton.strangler.agent.core.statements import redacted, writes_of
+from moreton.strangler.agent.core.writes import rows_of
 from moreton.strangler.agent.recording import Recording
+from moreton.strangler.agent.watching.blocking import block_sql
 
 _VALUE_CHARS_MAX = 500
 _VALUES_MAX = 100
 _NO_ROWS = ("LOCK ", "CALL ")
+_ROWS = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
 
 
-def note_sql(recording: Recording, sql: object, values: object = None) -> bool:
-    """Note what *sql* changes; whether it changes anything."""
+def note_sql(
+    recording: Recording, sql: object, values: object = None, *, is_taken_back: bool = False
+) -> bool:
+    """Note what *sql* changes; whether it changes anything.
+
+    A dry run does it only on a connection that *is taken back*: `Blocked` is raised otherwise.
+    """
     text = sql if isinstance(sql, str) else _text(sql)
     found = writes_of(text)
     for what in found:
-        recording.note(Kind.SQL, what, redacted(text) if not recording.keep else "")
+        recording.note(Kind.SQL, what, redacted(text))
         if recording.keep and not what.startswith(_NO_ROWS):
-            recording.write(Kind.SQL, what, statement=redacted(text), values=plain(values))
+            rows = rows_of(text, values) if what.startswith(_ROWS) else [{"statement": text}]
+            for row in rows:
+                recording.write(what.lower(), plain(row))
+    block_sql(recording, found, text, is_taken_back=is_taken_back)
     return bool(found)
 
 

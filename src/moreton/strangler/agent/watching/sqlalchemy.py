@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from moreton.strangler.agent.core.effects import Kind
 from moreton.strangler.agent.recording import current, explained
-from moreton.strangler.agent.watching.blocking import block
 from moreton.strangler.agent.watching.databases import unwatch
+from moreton.strangler.agent.watching.pinning import install as install_pins
+from moreton.strangler.agent.watching.pinning import is_pinned
 from moreton.strangler.agent.watching.sql import note_sql
 
 
@@ -20,18 +20,24 @@ def install() -> None:
         event.listen(Engine, "before_cursor_execute", _execute)
         event.listen(Engine, "do_connect", _connect)
         event.listen(Engine, "connect", _connected)
+        event.listen(Engine, "checkout", _checked_out)
+        install_pins(Engine)
 
 
 def _execute(connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:  # noqa: ARG001 - as SQLAlchemy calls it
     recording = current()
-    if recording is not None and note_sql(recording, statement, values):
-        block(recording, Kind.SQL, "of a connection that nobody rolls back")
+    if recording is not None:
+        note_sql(recording, statement, values, is_taken_back=is_pinned(recording, connection))
 
 
 def _connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:  # noqa: ARG001 - as above
     """A pool connects when it has to: that is no effect of the request that waits for it."""
     with explained():
         return dialect.connect(*args, **options)
+
+
+def _checked_out(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001 - as above
+    unwatch(connection)  # it may have been there before us
 
 
 def _connected(connection: Any, record: Any) -> None:  # noqa: ARG001 - as above

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
-from moreton.strangler.agent.recording import current, into
+from moreton.strangler.agent.recording import current, explained, into, is_explained
 from moreton.strangler.agent.watching.patching import around
 
 
@@ -18,11 +19,12 @@ def install() -> None:
 
 def _start(method: Any, thread: threading.Thread) -> None:
     recording, run = current(), thread.run
+    whole = explained() if is_explained() else nullcontext()
     # A pool's thread serves whoever comes; each piece of its work says whose it is.
     if recording is not None and not _is_of_a_pool(thread):
 
         def within() -> None:
-            with into(recording):
+            with into(recording), whole:
                 run()
 
         thread.run = within  # type: ignore[method-assign]

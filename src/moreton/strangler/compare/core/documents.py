@@ -73,4 +73,4 @@ def counts_from(found: Any) -> dict[str, Counts]:
     return {str(route): Counts(**one) for route, one in found.items()}
 
 
-_PLAIN = ("route", "primary", "candidate", "share", "ask_twice", "rules", "redact")
+_PLAIN = ("route", "primary", "candidate", "share", "ask_twice", "rules", "redact", "dry_run")

@@ -27,7 +27,8 @@ class Live:
     *share* of them in [0, 1] is sampled while no migration says otherwise. Of those, for the share
     *ask_twice* the primary is asked again to learn what is noise; with 0 never, whatever differs.
     Each question has *timeout*. What has one of the cookies *apart* is of a session that the
-    candidate cannot know, and is not copied.
+    candidate cannot know, and is not copied. With *dry_run*, requests that write are run dry by the
+    candidate, and what it would have written is compared.
     """
 
     route: str
@@ -41,6 +42,7 @@ class Live:
     rules: tuple[tuple[str, str, str], ...] = ()  # path, treatment, because: as written
     redact: tuple[str, ...] = ()
     apart: frozenset[str] = frozenset()
+    dry_run: bool = False
 
     @property
     def may_copy(self) -> bool:

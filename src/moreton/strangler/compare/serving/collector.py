@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from moreton.envoy.core.copies import Shown
+from moreton.envoy.core.copies import KEY_VARIABLE, Shown
 from moreton.kernel.rng import system_rng
 from moreton.strangler.compare.core.counts import Counts
 from moreton.strangler.compare.core.documents import Task
@@ -40,7 +41,9 @@ class Collector:
         self.path = path
         self._keeper = Keeper(path)
         self._asker = Asker()
-        self._judge = Judge(self._asker, self._keeper, system_rng())
+        self._judge = Judge(
+            self._asker, self._keeper, system_rng(), key=os.environ.get(KEY_VARIABLE, "")
+        )
         self._mark = mark_of(path)
         self._tasks: Mapping[str, Task] = {}
         self._accepted: Iterable[Rule] = ()

@@ -25,11 +25,12 @@ from moreton.strangler.compare.core.redaction import Mark, Redactor
 from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
 from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
 from moreton.strangler.compare.serving.asking import Asker, NoAnswer
+from moreton.strangler.compare.serving.dry_runs import DryRuns
 from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.serving.permitting import fits
 from moreton.strangler.compare.written import write_answer
 
 _SAFE = "safe"
-_SKIPPED = Counts(skipped=1)
 _SAME = Counts(compared=1)
 
 
@@ -45,19 +46,18 @@ class Ready:
     def of(cls, task: Task, accepted: Iterable[Rule], mark: Mark) -> Ready:
         """*task*, whose rules come after the defaults, and what was *accepted* after those."""
         own = [Rule.parse(*one) for one in task.live.rules]
-        # What the gateway's filter takes out, the copy's answer still has.
-        more = [Rule.parse(f"header:{EFFECTS_HEADER}", "ignore", "is for the collector")]
-        rules = Rulebook([*DEFAULT_RULES, *more, *own, *accepted])
+        rules = Rulebook([*DEFAULT_RULES, *own, *accepted])
         return cls(task, rules, Redactor(mark, task.live.redact))
 
 
 class Judge:
     """Judges requests from any number of threads; what differs goes to *keeper*."""
 
-    def __init__(self, asker: Asker, keeper: Keeper, rng: Rng) -> None:
+    def __init__(self, asker: Asker, keeper: Keeper, rng: Rng, *, key: str = "") -> None:
         self._asker = asker
         self._keeper = keeper
         self._rng = rng
+        self._dry_runs = DryRuns(asker, keeper, key)
         self._turns = count()
         self._lock = threading.Lock()
 
@@ -65,7 +65,7 @@ class Judge:
         """Compare, unless it must not be copied; what it counts as."""
         endpoint = _permitted(shown, ready.task)
         if endpoint is None:
-            return _SKIPPED
+            return self._dry_runs.judge(shown, ready)
         primary = Answer(
             shown.status, shown.answer_headers, shown.answer_body, complete=shown.answer_complete
         )
@@ -169,17 +169,7 @@ def _permitted(shown: Shown, task: Task) -> str | None:
         SideEffects.RECORDED: word.strip() == _SAFE,
         SideEffects.UNKNOWN: False,
     }[live.side_effects]
-    cookies = {part.partition("=")[0].strip() for part in shown.header("cookie").split(";") if part}
-    fit = (
-        permitted
-        and shown.service in {live.primary, ""}
-        and shown.method in live.methods
-        and shown.body_complete
-        and shown.status not in {0, HTTPStatus.SWITCHING_PROTOCOLS}
-        and not shown.header(COPY_HEADER)
-        and not cookies & live.apart
-    )
-    return (told or endpoint) if fit else None
+    return (told or endpoint) if permitted and fits(shown, live) else None
 
 
 def _lasting(

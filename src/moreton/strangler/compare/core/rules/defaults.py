@@ -29,6 +29,7 @@ DEFAULT_RULES: Sequence[Rule] = tuple(
         ("via", "ignore", "was set on the way"),
         ("server", "ignore", _SERVER),
         ("x-powered-by", "ignore", _SERVER),
+        ("x-moreton-effects", "ignore", "is for who compares, not for who asked"),
         ("connection", "ignore", _HOP),
         ("keep-alive", "ignore", _HOP),
         ("proxy-connection", "ignore", _HOP),
