@@ -14,6 +14,7 @@ from bench.report import Result
 NAMES = (
     "compare",
     "consensus",
+    "effects",
     "election",
     "failover",
     "gateway",
