@@ -82,6 +82,12 @@ def raw(_: HttpRequest) -> HttpResponse:
     return HttpResponse("raw")
 
 
+def driver(_: HttpRequest) -> HttpResponse:
+    connection.ensure_connection()
+    connection.connection.execute("INSERT INTO shop_cart (item, price) VALUES ('driver', 1)")
+    return HttpResponse("past Django")
+
+
 def ends(_: HttpRequest) -> HttpResponse:
     Cart.objects.create(item="ends", price=1)
     with connection.cursor() as cursor:
@@ -169,7 +175,8 @@ async def stream_async(_: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
-VIEWS = {"read": read, "buy": buy, "raw": raw, "ends": ends, "two": two, "cached": cached,
+VIEWS = {"read": read, "buy": buy, "raw": raw, "driver": driver, "ends": ends,
+         "two": two, "cached": cached,
          "session": session, "mail": mail, "own": own, "thread": thread, "dies": dies,
          "stream": stream, "buy_async": buy_async, "stream_async": stream_async}  # fmt: skip
 urlpatterns = [path(f"{name}/", view) for name, view in VIEWS.items()]

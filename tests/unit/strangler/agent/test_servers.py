@@ -113,6 +113,7 @@ def django_shop(tmp_path_factory: pytest.TempPathFactory) -> Any:
     [
         ("/buy/", ["mail send", "sql INSERT shop_cart", "sql UPDATE shop_cart"]),
         ("/raw/", ["sql INSERT shop_cart"]),
+        ("/driver/", ["sql INSERT shop_cart"]),
         ("/two/", ["sql INSERT shop_cart"]),
         ("/cached/", ["cache set fig"]),
         ("/session/", ["sql INSERT django_session"]),
@@ -168,6 +169,7 @@ def test_a_dry_run_of_django_answers_as_the_request_would_and_tells_its_writes(
 def test_what_cannot_be_taken_back_does_not_happen_and_is_told(django_shop: Any) -> None:
     blocked = {path: dry_run(django_shop["dry"], path)[2].blocked for path in django_shop["dry"]}
     assert {path: found for path, found in blocked.items() if found} == {
+        "/driver/": ["sql of a connection that nobody rolls back"],
         "/ends/": ["sql COMMIT"],
         "/own/": ["sql of a connection that nobody rolls back"],
         "/thread/": ["sql of a connection that nobody rolls back"],

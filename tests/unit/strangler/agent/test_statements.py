@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from moreton.strangler.agent.core.statements import redacted, writes_of
+from moreton.strangler.agent.core.statements import ends_of, redacted, writes_of
+from moreton.strangler.agent.recording import Recording
+from moreton.strangler.agent.watching.blocking import Blocked
+from moreton.strangler.agent.watching.sql import note_sql
 
 READS = [
     "SELECT 1",
@@ -81,3 +84,42 @@ def test_an_example_has_no_values_and_is_short() -> None:
     example = redacted("UPDATE card\n SET no = '4111 1111', n = 5 WHERE " + "a" * 900)
     assert example.startswith("UPDATE card SET no = ?, n = ? WHERE aaa")
     assert len(example) == 300
+
+
+ENDS = {
+    "COMMIT": "COMMIT",
+    "commit\n": "COMMIT",
+    "/* no */ COMMIT;": "COMMIT",
+    "-- no\nEND": "END",
+    "SELECT 1; COMMIT": "COMMIT",
+    "ROLLBACK": "ROLLBACK",
+    "START TRANSACTION": "START",
+    "SET autocommit = 1": "SET",
+    "LOCK TABLES cart WRITE": "LOCK",
+    "PREPARE TRANSACTION 'x'": "PREPARE",
+    r"SELECT '\'; COMMIT; --'": "COMMIT",
+}
+STAY = ["CREATE TABLE t (n int)", "TRUNCATE t", "CALL settle(1)", "SELECT charge_card(1)", "DO 1",
+        "SELECT * INTO OUTFILE '/x' FROM t", "EXECUTE x", "NOTIFY x", "VACUUM", "COPY t FROM STDIN",
+        "PRAGMA user_version = 3", "42", "INSERT INTO t SELECT pay(1)"]  # fmt: skip
+TAKEN_BACK = ["INSERT INTO t VALUES (1)", "SELECT * FROM t FOR UPDATE", "SELECT 1",
+              "SELECT nextval('s')", "SAVEPOINT a", "ROLLBACK TO SAVEPOINT a",
+              "RELEASE SAVEPOINT a"]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", ENDS)
+def test_what_ends_a_transaction_is_known_wherever_it_stands(sql: str) -> None:
+    assert ends_of(sql) == ENDS[sql]
+
+
+@pytest.mark.parametrize("sql", [*ENDS, *STAY])
+def test_a_dry_run_runs_nothing_that_a_rollback_may_not_take_back(sql: str) -> None:
+    with pytest.raises(Blocked):
+        note_sql(Recording(dry=True), sql, is_taken_back=True)
+
+
+@pytest.mark.parametrize("sql", TAKEN_BACK)
+def test_a_dry_run_runs_what_a_rollback_takes_back(sql: str) -> None:
+    recording = Recording(dry=True)
+    note_sql(recording, sql, is_taken_back=True)
+    assert recording.blocked == []

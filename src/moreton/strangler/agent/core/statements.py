@@ -34,6 +34,7 @@ _READERS = words(
     release close fetch move declare use listen unlisten deallocate discard help
     """
 )
+_ENDS = words("commit end abort begin start prepare lock unlock")
 _FILLERS = frozenset({"into", "from", "only", "low_priority", "delayed", "ignore", "quick", "table",
                       "or", "abort", "fail", "rollback", "replace", "if", "not", "exists", "unique",
                       "temporary", "temp", "concurrently", "recursive"})  # fmt: skip
@@ -59,6 +60,18 @@ def writes_of(sql: str) -> tuple[str, ...]:
     if len(sql) <= _REMEMBERED_CHARS_MAX:
         return _remembered(sql)
     return _writes_of(sql)
+
+
+def ends_of(sql: str) -> str:
+    """The word by which *sql* ends a transaction, or begins another one; empty if it does not."""
+    variants = [_PLAIN, _ESCAPED] if "\\" in sql else [_PLAIN]
+    for pattern in variants:
+        for statement in _split(_tokens(sql, pattern)):
+            words = [text for _, text in statement]
+            is_whole = words[0] == "rollback" and "to" not in words
+            if words[0] in _ENDS or is_whole or words[:2] == ["set", "autocommit"]:
+                return words[0].upper()
+    return ""
 
 
 def redacted(sql: str) -> str:
@@ -94,6 +107,12 @@ def _tokens(sql: str, pattern: re.Pattern[str]) -> list[Token]:
 
 
 def _all_writes(tokens: Sequence[Token]) -> Iterator[str]:
+    for statement in _split(tokens):
+        yield from _writes(statement)
+
+
+def _split(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
+    """The statements that *tokens* are, each with one token at least."""
     start = 0
     for index, token in enumerate([*tokens, ("mark", ";")]):
         if token == ("mark", ";"):
@@ -101,7 +120,7 @@ def _all_writes(tokens: Sequence[Token]) -> Iterator[str]:
             while statement and statement[0] == ("mark", "("):
                 statement = statement[1:]
             if statement:
-                yield from _writes(statement)
+                yield statement
             start = index + 1
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moreton.strangler.agent.core.effects import Kind
+from moreton.strangler.agent.core.statements import ends_of
 from moreton.strangler.agent.recording import Recording, current
 
-# A transaction's end, and what needs none to stay: nothing of it can be rolled back.
-_ENDS = frozenset({"COMMIT", "END", "ABORT", "BEGIN", "START", "PREPARE"})
-# MySQL and Oracle commit before they define something, some of these everywhere.
-_STAYS = frozenset(
-    {"CREATE", "DROP", "ALTER", "TRUNCATE", "VACUUM", "PRAGMA", "SET", "ATTACH", "COPY", "RENAME",
-     "GRANT", "REVOKE", "ANALYZE", "REINDEX", "LOAD", "an"}
-)  # fmt: skip
+# What a rollback takes back everywhere. Of all else, MySQL at least commits some by itself.
+_TAKEN_BACK = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "LOCK"})
 # They leave a gap in numbers.
 _SEQUENCES = frozenset({"nextval", "setval", "lastval", "currval"})
 
@@ -45,11 +41,13 @@ def block_sql(recording: Recording, found: Sequence[str], sql: str, *, is_taken_
     """Raise `Blocked` for a statement of a dry run that no rollback takes back."""
     if not recording.dry:
         return
-    word = sql.lstrip("( \n\t").partition(" ")[0].rstrip(";").upper()
-    ends = word in _ENDS or (word == "ROLLBACK" and "TO" not in sql.upper().split())
-    if ends or (found and not is_taken_back):
-        block(recording, Kind.SQL, word if ends else "of a connection that nobody rolls back")
+    ends = ends_of(sql)
+    if ends:
+        block(recording, Kind.SQL, ends)
+    if found and not is_taken_back:
+        block(recording, Kind.SQL, "of a connection that nobody rolls back")
     for one in found:
         verb, _, name = one.partition(" ")
-        if verb in _STAYS or (verb == "CALL" and name.lower().rstrip("()") not in _SEQUENCES):
+        is_sequence = verb == "CALL" and name.lower().rstrip("()") in _SEQUENCES
+        if verb not in _TAKEN_BACK and not is_sequence:
             block(recording, Kind.SQL, one)

@@ -16,7 +16,6 @@ from django.utils.module_loading import import_string
 from moreton.strangler.agent.core.effects import Kind, general
 from moreton.strangler.agent.recording import Recording, current, explained, is_explained
 from moreton.strangler.agent.watching.blocking import block
-from moreton.strangler.agent.watching.databases import unwatch
 from moreton.strangler.agent.watching.patching import around
 from moreton.strangler.agent.watching.sql import note_sql, plain
 
@@ -43,8 +42,6 @@ def _watch(*, connection: Any, **_: Any) -> None:
     if _execute not in connection.execute_wrappers:
         # The innermost, so that what other wrappers do is seen as well.
         connection.execute_wrappers.append(_execute)
-    if connection.vendor == "sqlite" and connection.connection is not None:
-        unwatch(connection.connection)
 
 
 def _execute(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
