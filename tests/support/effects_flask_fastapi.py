@@ -151,6 +151,15 @@ def other() -> str:
     return "done"
 
 
+@app.get("/past")
+def past() -> str:
+    connection = engine.raw_connection()
+    connection.cursor().execute("INSERT INTO cart VALUES (9)")
+    connection.rollback()
+    connection.close()
+    return "done"
+
+
 @app.get("/own_name")
 def own_name() -> str:
     with closing(connect_own(FOLDER / "shop.sqlite")) as connection:
@@ -239,9 +248,9 @@ def main() -> None:
     with TestClient(api, raise_server_exceptions=False) as asking:
         for path in ("/api/read/1", "/api/sync", "/api/async", "/api/later", "/api/aio"):
             dry[path] = run_dry(asking, path)
-    for path in ("/read/1", "/read/2", "/read/3", "/buy", "/file", "/log", "/log", "/http/httpx",
-                 "/http/urllib", "/program", "/thread", "/pool", "/stream", "/stream", "/fails",
-                 "/nothing"):  # fmt: skip
+    for path in ("/read/1", "/read/2", "/read/3", "/past", "/buy", "/file", "/log", "/log",
+                 "/http/httpx", "/http/urllib", "/program", "/thread", "/pool", "/stream",
+                 "/stream", "/fails", "/nothing"):  # fmt: skip
         answer = client.get(path, headers=ASK)
         assert answer.data is not None
         told.setdefault(path, []).append(answer.headers.get("x-moreton-effects"))

@@ -36,6 +36,7 @@ class Recording:
         "lock",
         "pins",
         "taken_back",
+        "told",
         "undo",
         "writes",
     )
@@ -50,6 +51,7 @@ class Recording:
         self.taken_back: dict[int, Any] = {}  # by its id, so that nobody else gets it meanwhile
         self.lock = _LOCK
         self.pins: dict[int, Any] = {}  # connections of SQLAlchemy, by the id of their engine
+        self.told = False  # whether a statement is under way that was noted already
         self.undo: list[Callable[[], None]] = []
 
     def note(self, kind: Kind, what: str, example: str = "") -> None:

@@ -12,16 +12,17 @@ import pytest
 
 from moreton.strangler.agent import Standing, read_told
 from moreton.strangler.agent.core.packing import Writes, unpack
+from support.postgres_server import PostgresServer
 
 ROOT = Path(__file__).parents[4]
 SUPPORT = ROOT / "tests" / "support"
 SECONDS_MAX = 120
 
 
-def run(program: str, folder: Path) -> Any:
+def run(program: str, folder: Path, *more: str) -> Any:
     """What the program of `tests/support` printed: an agent can never be taken out again."""
     done = subprocess.run(
-        [sys.executable, SUPPORT / program, folder],
+        [sys.executable, SUPPORT / program, folder, *more],
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
@@ -47,6 +48,7 @@ def test_a_route_of_flask_is_safe_after_enough_reads(shops: Any) -> None:
     ("path", "endpoint", "effects"),
     [
         ("/buy", "GET /buy", ["sql INSERT cart"]),
+        ("/past", "GET /past", ["sql INSERT cart"]),
         ("/http/httpx", "GET /http/<client>", ["http POST 127.0.0.1"]),
         ("/program", "GET /program", ["process run true"]),
         ("/thread", "GET /thread", ["sql UPDATE cart"]),
@@ -229,3 +231,16 @@ def test_a_dry_run_over_sqlalchemy_does_not_do_what_stays(
     shops: Any, path: str, blocked: str
 ) -> None:
     assert shops["dry"][path]["blocked"][0].startswith(blocked)
+
+
+def test_a_dry_run_on_postgresql_is_taken_back_whatever_the_driver_commits(
+    postgres_of_session: PostgresServer, tmp_path: Path
+) -> None:
+    found = run("dry_postgres.py", tmp_path, postgres_of_session.new_database())
+    assert found == {
+        "plain": [2, 1, 0, []],
+        "again": [2, 1, 0, []],
+        "autocommit": [2, 1, 0, []],
+        "async": [1, 0, []],
+        "beside": [0, ["sql of a connection that nobody rolls back"]],
+    }

@@ -79,11 +79,10 @@ def note_unwatched(database: object) -> None:
         note(Kind.SQL, f"unseen, in {general(str(database))}")
 
 
-def unwatch(connection: Any) -> None:
-    """*connection* of sqlite3 is watched from above already."""
-    release = getattr(connection, "set_trace_callback", None)
-    if callable(release):
-        release(None)
+def watch(connection: Any) -> None:
+    """Watch a *connection* that was made as a part of something else, if it is one of sqlite3."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.set_trace_callback(_trace(connection))
 
 
 def install_loaded() -> None:
@@ -104,7 +103,7 @@ def _trace(connection: sqlite3.Connection) -> Any:
 
     def trace(sql: str) -> None:
         recording = current()
-        if recording is None or is_explained():
+        if recording is None or recording.told or is_explained():
             return
         try:
             note_sql(recording, sql)
@@ -125,7 +124,7 @@ def _psycopg(module: Any) -> None:
 
 def _execute(method: Any, cursor: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
     recording = current()
-    if recording is not None and not is_explained():
+    if recording is not None and not recording.told and not is_explained():
         note_sql(recording, query)
     return method(cursor, query, *args, **kwargs)
 

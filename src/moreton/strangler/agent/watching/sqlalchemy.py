@@ -8,7 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from moreton.strangler.agent.recording import current, explained
-from moreton.strangler.agent.watching.databases import unwatch
+from moreton.strangler.agent.watching.databases import watch
 from moreton.strangler.agent.watching.pinning import install as install_pins
 from moreton.strangler.agent.watching.pinning import is_pinned
 from moreton.strangler.agent.watching.sql import note_sql
@@ -19,8 +19,9 @@ def install() -> None:
     if not event.contains(Engine, "before_cursor_execute", _execute):
         event.listen(Engine, "before_cursor_execute", _execute)
         event.listen(Engine, "do_connect", _connect)
+        event.listen(Engine, "after_cursor_execute", _executed)
+        event.listen(Engine, "handle_error", _executed)
         event.listen(Engine, "connect", _connected)
-        event.listen(Engine, "checkout", _checked_out)
         install_pins(Engine)
 
 
@@ -28,6 +29,13 @@ def _execute(connection: Any, cursor: Any, statement: str, values: Any, *_: Any)
     recording = current()
     if recording is not None:
         note_sql(recording, statement, values, is_taken_back=is_pinned(recording, connection))
+        recording.told = True
+
+
+def _executed(*_: Any) -> None:
+    recording = current()
+    if recording is not None:
+        recording.told = False
 
 
 def _connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:  # noqa: ARG001 - as above
@@ -36,9 +44,5 @@ def _connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:  # noqa
         return dialect.connect(*args, **options)
 
 
-def _checked_out(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001 - as above
-    unwatch(connection)  # it may have been there before us
-
-
 def _connected(connection: Any, record: Any) -> None:  # noqa: ARG001 - as above
-    unwatch(connection)
+    watch(connection)  # for what is done past SQLAlchemy
