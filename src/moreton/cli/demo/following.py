@@ -16,8 +16,8 @@ from moreton.testing.load import Sample
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 90.0
 _TITLES = {
-    "started": "copies only, users notice nothing",
-    "resumed": "copies of requests again",
+    "started": "copies only",
+    "resumed": "copies only",
     "rolled back": "taken back by itself",
 }
 
@@ -72,13 +72,24 @@ class Following:
             if condition():
                 return
             await asyncio.sleep(_LOOK_SECONDS / 2)
-        found = await self._stage.get(f"/v1/migrations/{MIGRATION}")
+        found = await self._now()
         gates = [] if found is None else [each["why"] for each in found["gates"]]
         raise StoryBroken(
             f"{what} did not happen within {_PATIENCE_SECONDS:.0f} s, so the rest is not told: the "
             f"migration is {self.phase}, {'; '.join(gates) or 'its gates say nothing'}; try again "
             "on a machine with less to do"
         )
+
+    async def until_plan_differs(self) -> None:
+        """Return once the control plane read an edited plan; it counts from the next start."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not (found := await self._now()) or not found["differs"]:
+            if time.monotonic() > end:
+                raise StoryBroken(
+                    f"the edit of moreton.yaml was not read within {_PATIENCE_SECONDS:.0f} s, so "
+                    f"the rest is not told; see {self._stage.folder}/up.log, run with --stay"
+                )
+            await asyncio.sleep(_LOOK_SECONDS / 2)
 
     async def until_new_answers(self) -> None:
         """Return once the new service answered somebody in this chapter. Raises `StoryBroken`."""
@@ -87,6 +98,9 @@ class Following:
     def is_at(self, phase: str, share: float) -> bool:
         """Whether the migration is in *phase*, and the new service gets *share*."""
         return self.phase == phase and self._share == share
+
+    async def _now(self) -> Any:
+        return await self._stage.get(f"/v1/migrations/{MIGRATION}")
 
     async def _look(self) -> None:
         entries = await self._stage.get(f"/v1/migrations/{MIGRATION}/history")
@@ -100,6 +114,7 @@ class Following:
         what, stage = entry["what"], entry["stage"]
         done = stage == self._stage_name and what == "went on"
         self._stage_name = stage
+        done = done or what == "done"
         self.phase = "done" if done else "rolled-back" if what == "rolled back" else "running"
         self.reason = entry["because"]
         title = "done" if done else _TITLES.get(what) or stage.replace("%", " %")

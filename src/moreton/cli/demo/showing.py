@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import tempfile
@@ -63,6 +64,9 @@ async def show(wanted: Wanted) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with console.status("ending everything"):
             await stage.stop()
+        if wanted.report is None:
+            with contextlib.suppress(OSError):  # it has the report
+                report.rmdir()
     return STORY_BROKEN if story.faults else 0
 
 
@@ -171,14 +175,15 @@ def _as_document(story: Story, report: Path) -> dict[str, object]:
         "taken_back_seconds": None if back is None else round(back, 3),
         "report": str(report),
         "found": None if story.proof is None else asdict(story.proof),
-        "chapters": [_chapter(chapter) for chapter in story.following.chapters],
+        "chapters": [_chapter(each, story.began) for each in story.following.chapters],
     }
 
 
-def _chapter(chapter: Chapter) -> dict[str, object]:
+def _chapter(chapter: Chapter, began: float) -> dict[str, object]:
     report, moved = chapter.report, chapter.moved_ms
     return {
         "title": chapter.title,
+        "after_seconds": round(chapter.decided - began, 2),
         "requests": report.requests,
         "failures": report.failures,
         "share": round(chapter.part, 4),

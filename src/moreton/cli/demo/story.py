@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.markup import escape
+
 from moreton.cli.demo import mishaps
 from moreton.cli.demo.chapters import Failures, Span, failures, taken_back_seconds
 from moreton.cli.demo.following import Following, StoryBroken
@@ -15,13 +17,12 @@ from moreton.cli.demo.stage import MIGRATION, Stage
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
 # As many requests a second as leave the monolith some of its time, whatever machine this is.
-_RATE_MIN, _RATE_MAX, _RATE_MAX_SHORT = 10.0, 25.0, 10.0
+_RATE_MIN, _RATE_MAX, _RATE_SHORT = 15.0, 25.0, 10.0
 _BUSY = 0.8
 _CONNECTIONS = 8
 _PAGES = 16
-_ALONE_SECONDS = 2.0
 _DEAD_SECONDS = 1.5
-_DONE_SECONDS = 1.0
+_DONE_SECONDS = 0.7
 _FULL_SHARE_MIN = 0.95  # a few requests are on their way while the weights travel
 # Three seconds on a machine with nothing else to do.
 _TAKEN_BACK_SECONDS_MAX = 10.0
@@ -49,6 +50,11 @@ class Story:
         self._fault = self._kill = _NEVER
 
     @property
+    def began(self) -> float:
+        """When the load did, in seconds of `time.perf_counter`."""
+        return self.following.chapters[0].decided
+
+    @property
     def failures(self) -> Failures:
         """All requests that failed, by what the story did."""
         return failures(self._samples(), self._fault, self._kill)
@@ -63,8 +69,8 @@ class Story:
         url = f"http://{self._stage.address}/"
         pages = self._stage.pages(_PAGES)
         seconds = await self._stage.page_seconds(pages)
-        most = _RATE_MAX_SHORT if self._short else _RATE_MAX
-        rate = min(most, max(_RATE_MIN, _BUSY / seconds))
+        rate = min(_RATE_MAX, max(_RATE_MIN, _BUSY / seconds))
+        rate = _RATE_SHORT if self._short else rate
         self._say(f"a page takes it {seconds * 1000:.0f} ms: {rate:.0f} requests/s from now on")
         load = SteadyLoad(url, rate=rate, connections=_CONNECTIONS, paths=pages)
         load.on_sample = self.following.add
@@ -81,13 +87,17 @@ class Story:
         self._judge()
 
     async def _acts(self) -> None:
-        await asyncio.sleep(_ALONE_SECONDS)
+        await self._command("migrate", "effects")
+        self._say("a product page writes that it was seen: once more does no harm, so it is copied")
         await self._compare()
         await self._mend()
         await self._command("migrate", "resume", MIGRATION)
         await self._fail()
-        await self._command("migrate", "resume", MIGRATION)
-        if not self._short:
+        if self._short:
+            await self._command("migrate", "resume", MIGRATION)
+        else:
+            await self._plan_carefully()
+            await self._command("migrate", "start", MIGRATION)
             await self._until_trial()
             await self._kill_service()
             await self._kill_control_plane()
@@ -137,6 +147,14 @@ class Story:
         self._fault = Span(self._fault.begin, time.perf_counter())
         mishaps.find_database(self._stage.folder)
 
+    async def _plan_carefully(self) -> None:
+        """A smaller step first: the file is edited, and the control plane takes it."""
+        before = mishaps.plan_stages(self._stage.folder, mishaps.CAREFUL)
+        self._say("that was hasty; in moreton.yaml, which is read while it runs:")
+        self._say(escape(f"  - {before}"))
+        self._say(escape(f"  + {mishaps.CAREFUL}"))
+        await self.following.until_plan_differs()
+
     async def _kill_service(self) -> None:
         """What is in it dies with it, and its share goes to the monolith."""
         begin = time.perf_counter()
@@ -173,7 +191,7 @@ class Story:
         for line in told.splitlines():
             if until and line.startswith(until):
                 break
-            self._say(line.replace("[", r"\["))
+            self._say(escape(line))
         return told
 
     def _judge(self) -> None:
