@@ -17,7 +17,7 @@ from moreton.cli.demo.stage import MIGRATION, Stage
 from moreton.testing.load import LoadReport, Sample, SteadyLoad
 
 # As many requests a second as leave the monolith some of its time, whatever machine this is.
-_RATE_MIN, _RATE_MAX, _RATE_SHORT = 15.0, 25.0, 10.0
+_RATE_MIN, _RATE_MAX, _RATE_SHORT = 15.0, 20.0, 10.0
 _BUSY = 0.8
 _CONNECTIONS = 8
 _PAGES = 16
