@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -85,10 +86,9 @@ async def _measure(
             for node, rate in zip(nodes, phase.rates, strict=True)
             if rate
         ]
-        loop = asyncio.get_running_loop()
-        start = loop.time() + _SETTLED_SECONDS
+        start = time.perf_counter() + _SETTLED_SECONDS
         for load in loads:
-            load.on_sample = _noting(samples, loop.time)
+            load.on_sample = _noting(samples)
         async with contextlib.AsyncExitStack() as stack:
             for load in loads:
                 await stack.enter_async_context(load)
@@ -98,10 +98,12 @@ async def _measure(
     return found
 
 
-def _noting(samples: list[float], clock: Callable[[], float]) -> Callable[[Sample], None]:
+def _noting(samples: list[float]) -> Callable[[Sample], None]:
+    """Note when what passes was asked: what a halt of the machine delays, it does not move."""
+
     def note(sample: Sample) -> None:
         if sample.outcome == _PASSED:
-            samples.append(clock())
+            samples.append(sample.due)
 
     return note
 

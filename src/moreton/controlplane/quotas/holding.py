@@ -47,6 +47,10 @@ _RENEW_EVERY = timedelta(seconds=1.5)
 _ANSWER_SECONDS_MAX = 2.0
 # How often the proxy is asked how much it was asked for, while a limit is shared with others.
 SAMPLE_SECONDS = 0.25
+# Counters that took longer than this to be read are those of no known moment; but better than none
+# for so long.
+_READ_SECONDS_MAX = 0.1
+_BLIND_SECONDS_MAX = 1.0
 # So much less often where all of every limit is its own.
 _TICKS_ALONE = 8
 # How often the proxy is told that it may keep what it was lent.
@@ -99,6 +103,7 @@ class Holdings:
         self._until: Instant | None = None  # counted on
         self._gone: set[str] = set()  # holders whose reports are to be taken back
         self._news = asyncio.Event()
+        self._counted = clock.now()
 
     async def load(self) -> None:
         """Before a proxy is told of anything: begin as one that has just come.
@@ -305,8 +310,14 @@ class Holdings:
                 self._proxy.extend(name, seconds)
 
     async def _count(self) -> None:
+        began = self._clock.now()
         counters = await self._proxy.counters()
+        now = self._clock.now()
+        read_late = (now - began).total_seconds() > _READ_SECONDS_MAX
+        if read_late and (now - self._counted).total_seconds() < _BLIND_SECONDS_MAX:
+            return
         if counters is not None:
+            self._counted = now
             self._feed(
                 (gateway, Counted({each: counters.get((name, each), 0) for each in gateway.quotas}))
                 for name, gateway in self._gateways.items()

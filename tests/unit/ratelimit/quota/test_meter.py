@@ -44,6 +44,26 @@ def test_an_end_is_followed_within_half_a_second() -> None:
     assert meter.rates() == {"q": 0.0}
 
 
+@pytest.mark.parametrize("held_up", [40, 80, 100])
+def test_what_was_held_up_and_came_at_once_is_no_change(held_up: int) -> None:
+    meter = Meter()
+    counts = [100 * each for each in range(20)]
+    counts[12] -= held_up
+    found = []
+    for number, count in enumerate(counts):
+        meter.feed({"q": count}, Instant(0) + EVERY * number)
+        found.append(meter.rates().get("q", 400.0))
+    # Not that of a half second of which a part was missing, or was made up for.
+    assert min(found) > 400 * 0.9
+    assert max(found) < 400 * 1.02
+
+
+def test_what_is_held_up_at_every_look_has_its_rate() -> None:
+    meter = Meter()
+    feed(meter, [100 * each - 60 * (each % 2) for each in range(40)])
+    assert meter.rates() == {"q": pytest.approx(400.0, rel=0.05)}
+
+
 def test_what_comes_at_random_is_averaged_over_seconds() -> None:
     rng, count, counts = Random(7), 0, []
     for _ in range(80):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 
 from moreton.kernel.time import NANOSECONDS_PER_SECOND, Instant, nanos_of
 
@@ -15,13 +16,16 @@ _LONG = nanos_of(timedelta(seconds=4))
 _SAMPLES_MAX = 64
 # More than this many standard deviations off is a change, and not how requests happen to come.
 _DEVIATIONS = 3.0
+# So much of it each look within that half second has to show: what a machine holds up for a moment
+# comes with the next look.
+_PART_OF_EACH = 0.5
 
 
 class Meter:
     """Rates of the counters that it is fed, by name.
 
-    Steady traffic gives a steady rate; a jump is followed within half a second. A counter that goes
-    back began anew.
+    Steady traffic gives a steady rate; a jump is followed within half a second, and a moment in
+    which nothing was done but afterwards is none. A counter that goes back began anew.
     """
 
     __slots__ = ("_samples",)
@@ -54,13 +58,21 @@ def _trim(samples: deque[tuple[int, int]]) -> None:
     newest = samples[-1]
     while len(samples) > 2 and newest[0] - samples[1][0] >= _LONG:
         samples.popleft()
-    recent = next((each for each in reversed(samples) if newest[0] - each[0] >= _SHORT), samples[0])
+    looks = [newest]
+    for each in reversed(samples):
+        if each is not newest:
+            looks.append(each)
+        if newest[0] - each[0] >= _SHORT:
+            break
+    recent = looks[-1]
     if recent is samples[0]:
         return
-    seconds = (newest[0] - recent[0]) / NANOSECONDS_PER_SECOND
-    expected = _rate(samples[0], recent) * seconds
-    found = newest[1] - recent[1]
-    if abs(found - expected) > _DEVIATIONS * max(1.0, expected) ** 0.5:
+    before = _rate(samples[0], recent)
+    expected = before * (newest[0] - recent[0]) / NANOSECONDS_PER_SECOND
+    off = _rate(recent, newest) - before
+    if abs(newest[1] - recent[1] - expected) <= _DEVIATIONS * max(1.0, expected) ** 0.5:
+        return
+    if all((_rate(a, b) - before) / off >= _PART_OF_EACH for b, a in pairwise(looks)):
         while samples[0] is not recent:
             samples.popleft()
 
