@@ -176,7 +176,7 @@ def _waits(
         fleet(folder / "fleet", configuration) as made,
     ):
         console.print("waiting at the gateway")
-        runs, rounds = (5, 20) if quick else (15, 60)
+        runs, rounds = (3, 20) if quick else (15, 60)
         found = [asyncio.run(_measure(made.port, rounds)) for _ in range(runs)]
     _judge(result, ours, found, rounds)
 

@@ -35,11 +35,17 @@ def test_a_service_that_begins_with_a_bad_file_holds_what_was_good_last(tmp_path
 
 
 def test_one_that_never_had_good_rules_is_refused_with_a_bad_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigRefused):
-        followed(tmp_path, BAD).begin()
-    (tmp_path / "good.json").write_text("{")
-    with pytest.raises(ConfigRefused):
-        followed(tmp_path, BAD).begin()
+    for kept in (None, "{", "", "[]"):
+        if kept is not None:
+            (tmp_path / "good.json").write_text(kept)
+        with pytest.raises(ConfigRefused):
+            followed(tmp_path, BAD).begin()
+
+
+def test_good_rules_that_cannot_be_kept_are_held_and_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "good.json").mkdir()
+    assert set(followed(tmp_path, GOOD).begin().names) == {"api"}
+    assert {each.name for each in tmp_path.iterdir()} == {"good.json", "moreton.yaml"}
 
 
 def test_the_good_rules_are_for_their_owner_alone(tmp_path: Path) -> None:

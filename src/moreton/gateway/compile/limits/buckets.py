@@ -32,11 +32,3 @@ def bucket(bound: RateBound) -> token_bucket_pb2.TokenBucket:
     out.tokens_per_fill.value = min(int(count), TOKENS_MAX)
     out.fill_interval.FromTimedelta(per)
     return out
-
-
-def bottomless(like: token_bucket_pb2.TokenBucket) -> token_bucket_pb2.TokenBucket:
-    """A bucket that never refuses; Envoy wants those beside it to fill at multiples of its time."""
-    out = token_bucket_pb2.TokenBucket(max_tokens=TOKENS_MAX)
-    out.tokens_per_fill.value = TOKENS_MAX
-    out.fill_interval.CopyFrom(like.fill_interval)
-    return out

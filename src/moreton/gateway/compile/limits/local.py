@@ -17,7 +17,7 @@ from moreton.gateway.compile.limits.answers import (
     header_options,
     refusal_fields,
 )
-from moreton.gateway.compile.limits.buckets import bottomless, bucket
+from moreton.gateway.compile.limits.buckets import bucket
 from moreton.gateway.compile.limits.requests import Descriptor, descriptors
 from moreton.gateway.compile.limits.shares.filters import charge_by_share, counting
 from moreton.gateway.core.limits import is_of_routes, is_shedding
@@ -123,9 +123,8 @@ def _counting(rule: LimitRule, clients: Clients, gateway: str) -> Iterator[Typed
 def _add_descriptors(
     out: local_rate_limit_pb2.LocalRateLimit, found: list[Descriptor], bound: RateBound, cost: int
 ) -> None:
-    """Requests without a descriptor are not of the rule: the bucket of all others has no bottom."""
+    """Requests without a descriptor are not of the rule: there is no bucket for all others."""
     told = bucket(bound)
-    out.token_bucket.CopyFrom(bottomless(told))
     out.always_consume_default_token_bucket.value = False
     out.max_dynamic_descriptors.value = CLIENTS_MAX
     for one in found:

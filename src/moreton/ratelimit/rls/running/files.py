@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -123,16 +124,23 @@ class FollowedRules:
         making = self.last_good.with_name(f"{self.last_good.name}.{os.getpid()}")
         try:
             making.touch(mode=0o600)  # it may hold keys of clients
-            making.write_text(json.dumps(document.data, default=str))
+            with making.open("w") as file:
+                file.write(json.dumps(document.data, default=str))
+                file.flush()
+                os.fsync(file.fileno())  # else a machine that fails may leave an empty one
             making.replace(self.last_good)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                making.unlink(missing_ok=True)
             _log.warning("the good rules cannot be kept in %s: %s", self.last_good, error)
 
     def _kept(self) -> ExactRules | None:
         if self.last_good is None or not self.last_good.is_file():
             return None
         try:
-            return self._rules(load_document(self.last_good))
+            document = load_document(self.last_good)
+            # An empty one says of no rule that there is none.
+            return self._rules(document) if document.data else None
         except ConfigRefused:
             return None
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moreton.gateway.compile.limits.buckets import bottomless, bucket
+from moreton.gateway.compile.limits.buckets import bucket
 from moreton.kernel.quantities import Rate, parse_rate
 from moreton.ratelimit.core.rules.bounds import RateBound
 
@@ -45,4 +45,3 @@ def test_bucket_never_fills_faster_than_its_rate_nor_in_steps_that_envoy_refuses
     assert millis >= 50
     exact = Fraction(count) / Fraction(micros, 1000)
     assert Fraction(made.tokens_per_fill.value, millis) == exact
-    assert bottomless(made).fill_interval == made.fill_interval

@@ -15,7 +15,7 @@ from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb
 from envoy.type.v3 import token_bucket_pb2
 
 from moreton.envoy.messages import extension
-from moreton.gateway.compile.limits.buckets import bottomless, bucket
+from moreton.gateway.compile.limits.buckets import bucket
 from moreton.gateway.compile.limits.requests import Descriptor
 from moreton.gateway.compile.limits.shares.charges import charge_format, in_units, units_of
 from moreton.ratelimit.core.rules.bounds import RateBound
@@ -58,7 +58,6 @@ def counting(
     less = token_bucket_pb2.TokenBucket(max_tokens=1)
     less.tokens_per_fill.value = 1
     less.fill_interval.FromTimedelta(_DAY)
-    out.token_bucket.CopyFrom(bottomless(less))
     out.always_consume_default_token_bucket.value = False
     for one in found:
         asked = out.rate_limits.add()
