@@ -130,6 +130,7 @@ def _contenders(
         two_phase = TwoPhase(DecisionLog(database), *everybody)
         stack.callback(two_phase.close)
         tcc = Coordinator(TccLog(database), dict(zip(_BANKS, (giver.act, taker.act), strict=True)))
+        stack.callback(tcc.close)
 
         def one_commit() -> None:
             giver.change(giver.connection, -1)

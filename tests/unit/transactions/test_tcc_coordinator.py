@@ -207,3 +207,15 @@ def test_a_service_answers_by_its_status() -> None:
         server.server_close()
     with pytest.raises(ValueError, match="begins with http"):
         HttpParticipant("stock:8000")
+
+
+def test_a_closed_coordinator_begins_nothing_and_leaves_no_thread(log: TccLog) -> None:
+    seen, before = Seen(), set(threading.enumerate())
+    coordinator = Coordinator(log, {"a": seen, "b": Seen()})
+    assert coordinator.run({"a": 1, "b": 1})
+    coordinator.close()
+    coordinator.close()
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(RuntimeError, match="the coordinator is closed"):
+        coordinator.run({"a": 1}, transaction_id="late")
+    assert Coordinator(log, {"a": seen}).recover() == [], "nothing was begun"

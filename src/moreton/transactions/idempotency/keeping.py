@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Lock
 from typing import Protocol
@@ -41,6 +41,7 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS moreton_idempotency_expiry ON moreton_idempotency (expires_ms)",
 )
 _KEYS_MAX = 100_000
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 _claim = Failpoint("idempotency.claim")
 _claimed = Failpoint("idempotency.claimed")
@@ -208,13 +209,22 @@ class DatabaseKeeper:
 class MemoryKeeper:
     """Keeps up to *keys_max* keys in this process: for one process, and until it ends.
 
-    When it is full the ones that expire first are forgotten first, though not yet expired.
+    When it is full the ones that expire first are forgotten first, though not yet expired. Answers
+    above *answer_bytes_max* in all are forgotten, the oldest first, but not their keys: what was
+    done is not done again.
     """
 
-    def __init__(self, *, keys_max: int = _KEYS_MAX) -> None:
+    def __init__(
+        self, *, keys_max: int = _KEYS_MAX, answer_bytes_max: int = _ANSWER_BYTES_MAX
+    ) -> None:
         check_whole("keys_max", keys_max, 1)
+        check_whole("answer_bytes_max", answer_bytes_max, 0)
         self._keys_max = keys_max
+        self._answer_bytes_max = answer_bytes_max
         self._kept: dict[Slot, tuple[Kept, int]] = {}
+        # Bytes of each answer, the oldest first.
+        self._answers: dict[Slot, int] = {}
+        self._answer_bytes = 0
         self._lock = Lock()
 
     def add(self, slot: Slot, kept: Kept, expires_ms: int, now_ms: int) -> Kept | None:
@@ -223,48 +233,69 @@ class MemoryKeeper:
             found = self._kept.get(slot)
             if found is not None and found[1] > now_ms:
                 return found[0]
-            self._kept.pop(slot, None)
+            if found is not None:
+                self._forget(slot)
             while len(self._kept) >= self._keys_max:
                 # All expire after the same time, so that the first in is the first out.
-                del self._kept[next(iter(self._kept))]
+                self._forget(next(iter(self._kept)))
             self._kept[slot] = (kept, expires_ms)
             return None
 
     def take_over(self, slot: Slot, token: str, new: Kept) -> bool:
         """As `Keeper.take_over`."""
-        return self._change(slot, token, lambda _: new)
+        with self._lock:
+            return self._change_held(slot, token, lambda _: new)
 
     def answer(self, slot: Slot, token: str, status: int, stored: Stored | None) -> bool:
         """As `Keeper.answer`."""
-        return self._change(
-            slot, token, lambda one: Kept(one.fingerprint, token, 0, status, stored)
-        )
+        with self._lock:
+            done = self._change_held(
+                slot, token, lambda one: Kept(one.fingerprint, token, 0, status, stored)
+            )
+            if done and stored is not None:
+                self._answers[slot] = size = _bytes_of(stored)
+                self._answer_bytes += size
+                while self._answer_bytes > self._answer_bytes_max:
+                    self._forget_answer(next(iter(self._answers)))
+            return done
 
     def release(self, slot: Slot, token: str) -> None:
         """As `Keeper.release`."""
         with self._lock:
             found = self._kept.get(slot)
             if found is not None and found[0].token == token and not found[0].is_answered:
-                del self._kept[slot]
+                self._forget(slot)
 
     def forget_expired(self, now_ms: int) -> int:
         """As `Keeper.forget_expired`."""
         with self._lock:
             expired = [slot for slot, (_, expires) in self._kept.items() if expires <= now_ms]
             for slot in expired:
-                del self._kept[slot]
+                self._forget(slot)
             return len(expired)
 
     def close(self) -> None:
         """As `Keeper.close`: nothing."""
 
-    def _change(self, slot: Slot, token: str, change: Callable[[Kept], Kept]) -> bool:
-        with self._lock:
-            found = self._kept.get(slot)
-            if found is None or found[0].token != token or found[0].is_answered:
-                return False
-            self._kept[slot] = (change(found[0]), found[1])
-            return True
+    def _change_held(self, slot: Slot, token: str, change: Callable[[Kept], Kept]) -> bool:
+        found = self._kept.get(slot)
+        if found is None or found[0].token != token or found[0].is_answered:
+            return False
+        self._kept[slot] = (change(found[0]), found[1])
+        return True
+
+    def _forget(self, slot: Slot) -> None:
+        del self._kept[slot]
+        self._answer_bytes -= self._answers.pop(slot, 0)
+
+    def _forget_answer(self, slot: Slot) -> None:
+        kept, expires_ms = self._kept[slot]
+        self._kept[slot] = (replace(kept, stored=None), expires_ms)
+        self._answer_bytes -= self._answers.pop(slot)
+
+
+def _bytes_of(stored: Stored) -> int:
+    return len(stored.body) + sum(len(name) + len(value) for name, value in stored.fields)
 
 
 def _read(database: Session, slot: Slot) -> Kept | None:

@@ -114,6 +114,7 @@ class Coordinator:
         self._clock = clock or SystemClock()
         self._rng = system_rng()
         self._stopping = Flag()
+        self._closed = False
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE_MAX, "moreton-tcc")
 
     def run(self, payloads: Mapping[str, Any], *, transaction_id: str | None = None) -> Outcome:
@@ -156,9 +157,21 @@ class Coordinator:
         """End `serve` after the round under way."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """End `serve`, and the threads once the participants that are asked have answered.
+
+        What is under way is left as it stands, and is gone on with by who recovers it. The log
+        stays open. May be called again.
+        """
+        self._closed = True
+        self.stop()
+        self._pool.shutdown()
+
     def _begin(
         self, payloads: Mapping[str, Any], transaction_id: str | None
     ) -> Outcome | tuple[Tcc, Record]:
+        if self._closed:
+            raise RuntimeError("the coordinator is closed: nothing is tried; make another one")
         check_whole("the number of branches", len(payloads), 1, BRANCHES_MAX)
         for branch in payloads:
             self._participant(branch)
