@@ -65,23 +65,22 @@ def mark(
     `None`, and nothing said, when the fence *mine* is not ours. Without *keep* they are deleted.
     """
     source, values = dialect.table({"place": "bigint"}, [(each,) for each in positions])
-    given = "given" if dialect.is_postgres else source
-    chosen = f"WHERE position IN (SELECT place FROM {given})"
-    change = f"UPDATE {table} SET sent_at = {dialect.now} {chosen}"
+    # A join with a list, of whose length PostgreSQL knows nothing, may read all that is kept.
+    listed = "= ANY (?::bigint[])" if dialect.is_postgres else f"IN (SELECT place FROM {source})"
+    change = f"UPDATE {table} SET sent_at = {dialect.now} WHERE position {listed}"
     if not keep:
-        change = f"DELETE FROM {table} {chosen}"
+        change = f"DELETE FROM {table} WHERE position {listed}"
     if dialect.is_postgres:
         sql = (
-            f"WITH given AS (SELECT place FROM {source}), "
             # A mark that a crash undoes is an event that inboxes find to be there already.
-            f"mine AS ({mine.sql}, set_config('synchronous_commit', 'off', true)), "
+            f"WITH mine AS ({mine.sql}, set_config('synchronous_commit', 'off', true)), "
             f"done AS ({change} AND EXISTS (SELECT 1 FROM mine)) "
             # Every part of a statement sees what was there before it.
-            "SELECT next.position, next.event FROM mine LEFT JOIN (SELECT position, event "
-            f"FROM {table} WHERE sent_at IS NULL AND position NOT IN (SELECT place FROM given) "
+            f"SELECT next.position, next.event FROM mine LEFT JOIN (SELECT position, event "
+            f"FROM {table} WHERE sent_at IS NULL AND position NOT IN (SELECT place FROM {source}) "
             "ORDER BY position LIMIT ?) AS next ON true ORDER BY next.position"
         )
-        (rows,) = yield [Statement(sql, [*values, *mine.values, limit])]
+        (rows,) = yield [Statement(sql, [*mine.values, *values, *values, limit])]
         if not rows:
             return None
         return [Row(position, text) for position, text in rows if position is not None]
