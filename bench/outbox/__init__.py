@@ -31,6 +31,7 @@ from bench.report import Result, median, percentile
 THROUGHPUT_MIN, RATE, P99_MS_MAX = 10_000, 2000, 20.0
 WARM = 500
 _GROUP = 50
+_TELL_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ def _killed(
     with fleet.running():
         shopping = fleet.shop(size.killed, group=_GROUP, rate=5000)
         until = time.monotonic() + size.killed / 5000
+        tell_at = time.monotonic() + _TELL_SECONDS
         while time.monotonic() < until:
             time.sleep(rng.uniform(0.5, 1.5) * size.kill_every)
             name = "relay" if sum(kills.values()) % 2 else "nats"
@@ -169,6 +171,10 @@ def _killed(
             kills[name] += 1
             time.sleep(rng.uniform(0, 0.3))
             victims[name].start()
+            if time.monotonic() >= tell_at:
+                tell_at += _TELL_SECONDS
+                said = f"{max(0, until - time.monotonic()):.0f} s to go, killed so far: {kills}"
+                console.print(said, highlight=False)
         shopping.wait()
         fleet.wait_paid()
     lost, twice = fleet.counts()
