@@ -13,6 +13,7 @@ import pytest
 
 from moreton.kernel.quantities import Rate
 from moreton.transactions.saga import Child, Run, Saga, Sagas, Signal, Status, step
+from moreton.transactions.saga.errors import SagasFull
 from moreton.transactions.saga.queues import Queue
 from moreton.transactions.saga.queues.table import Entry, QueueTable
 from moreton.transactions.saga.schedules import Every, Schedule, firing
@@ -222,6 +223,45 @@ def test_limits_are_those_of_the_engine_that_opened_last(url: str) -> None:
     with Sagas(url, LOOK, queues=[Queue("one", per_engine=3)]) as sagas:
         entry = entry_of(sagas, "one")
         assert (entry.at_once, entry.per_engine, entry.rate, entry.paused) == (None, 3, "", 1)
+
+
+def fill(sagas: Sagas, queue: Queue) -> int:
+    """Begin sagas until that is refused; how many."""
+    for begun in range(100):
+        try:
+            sagas.start(LOOK, queue=queue)
+        except SagasFull:
+            return begun
+    raise AssertionError("nothing was refused")
+
+
+def test_child_is_begun_however_many_wait_in_its_queue(url: str) -> None:
+    queue = Queue("one", at_once=1)
+    parent = Saga("parent", Signal("go"), Child(LOOK, queue=queue))
+    with Sagas(url, parent, queues=[queue], pending_max=3) as sagas:
+        pause(sagas, "one", paused=True)
+        handle = sagas.start(parent)
+        wait_until(lambda: handle.status() is Status.WAITING)
+        begun = fill(sagas, queue)
+        assert 1 <= begun <= 3
+        sagas.signal(handle.id, "go")
+        wait_until(lambda: entry_of(sagas, "one").waiting == begun + 1)
+        pause(sagas, "one", paused=False)
+        assert handle.wait(PATIENCE)
+
+
+def test_engines_together_let_in_no_more_than_each_may(postgres_of_session: PostgresServer) -> None:
+    url, queue = postgres_of_session.new_schema(), Queue("one")
+    with (
+        Sagas(url, LOOK, queues=[queue], pending_max=5) as one,
+        Sagas(url, LOOK, pending_max=5) as other,
+    ):
+        pause(one, "one", paused=True)
+        begun = fill(one, queue) + fill(other, queue)
+        assert 5 <= begun <= 2 * 5
+        assert entry_of(one, "one").waiting == begun
+        pause(one, "one", paused=False)
+        wait_until(lambda: one.counts().get(Status.COMPLETED, 0) == begun)
 
 
 def test_queue_that_cannot_be_meant_is_refused(url: str) -> None:
