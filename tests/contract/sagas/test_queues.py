@@ -281,6 +281,11 @@ def test_queue_that_cannot_be_meant_is_refused(url: str) -> None:
         Sagas(url, LOOK, queues=[Queue("one"), Queue("one", at_once=2)])
     with pytest.raises(TypeError, match="queues is 'one'"):
         Sagas(url, LOOK, queues=["one"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="give a list of Queue"):
+        Sagas(url, LOOK, queues=Queue("one"))  # type: ignore[arg-type]
+    for name in ("a\nb", "a\0b", "a\ud800", "a" * 201):
+        with pytest.raises(ValueError, match="give up to 200 letters"):
+            Queue(name)
     with pytest.raises(TypeError, match="queue is 'one'"):
         Child(LOOK, queue="one")  # type: ignore[arg-type]
     with Sagas(url, LOOK, queues=[Queue("one")]) as sagas:

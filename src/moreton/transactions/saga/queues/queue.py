@@ -12,6 +12,7 @@ from moreton.kernel.quantities import Rate, parse_rate
 # Each beginning within the rate's period is a row; so many are counted whenever one is taken.
 RATE_COUNT_MAX = 10_000
 PLACES_MAX = 1_000_000
+NAME_CHARS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Queue:
         check_kind("name", self.name, str)
         if not self.name.strip():
             raise ValueError(f"name is {self.name!r}: a queue is found by it; give some text")
+        if not self.name.isprintable() or len(self.name) > NAME_CHARS_MAX:
+            raise ValueError(
+                f"name is {self.name[:40]!r}: no database or terminal may be able to hold or show "
+                f"it; give up to {NAME_CHARS_MAX} letters, digits and signs"
+            )
         for name, places in (("at_once", self.at_once), ("per_engine", self.per_engine)):
             if places is not None:
                 check_whole(name, places, 1, PLACES_MAX, "none would ever be taken" * (places == 0))
@@ -54,6 +60,8 @@ class Queue:
 def check_queues(queues: Iterable[Queue]) -> dict[str, Queue]:
     """*queues* by name; raises `ValueError` when two with other limits share one."""
     found: dict[str, Queue] = {}
+    if not isinstance(queues, Iterable):
+        raise TypeError(f"queues is {queues!r}: give a list of Queue")
     for queue in queues:
         check_kind("queues", queue, Queue, "a Queue in a list")
         if found.setdefault(queue.name, queue) != queue:
