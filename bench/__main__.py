@@ -24,6 +24,7 @@ NAMES = (
     "outbox",
     "propagation",
     "ratelimit",
+    "recall",
     "registry",
     "resilience",
     "rollout",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from moreton.strangler.compare import (
     Redactor,
     Verdict,
 )
-from moreton.strangler.compare.serving.collector import mark_of
+from moreton.strangler.compare.serving.keeping import mark_of
 from moreton.strangler.compare.sqlite import Pair
 from moreton.strangler.compare.written import write_answer
 
@@ -116,3 +118,53 @@ def test_replay_leaves_out_what_only_time_secrets_and_noise_change(file: Path) -
     noise = {number.shape("GET /items")}
     assert left("9.98", noise=noise) == [wrong]
     assert left("9.99", noise=noise) == []
+
+
+@pytest.mark.usefixtures("file")
+def test_without_an_address_nothing_is_asked_again() -> None:
+    result = call("--replay", "1")
+    assert result.exit_code == Exit.USAGE
+    assert "--at" in result.output
+
+
+def test_a_pair_is_asked_again_where_the_candidate_is_and_by_its_route_s_rules(file: Path) -> None:
+    body = b'{"price": 9.98}'
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.02])
+        thread.start()
+        try:
+            (file.parent.parent.parent / "moreton.yaml").write_text(_RULED % server.server_port)
+            (pair,) = said()[0]["pairs"]
+            (one,) = said("--replay", str(pair))["differences"]
+            assert (one["path"], one["candidate"]) == ("$.price", "9.98")
+            said("--accept", "$.price", "--because", "rounded", "--route", "all")
+            assert said("--replay", str(pair))["differences"] == []
+        finally:
+            server.shutdown()
+            thread.join(30)
+
+
+_RULED = """
+version: 1
+services:
+  shop: {addresses: ["127.0.0.1:1"]}
+  new: {addresses: ["127.0.0.1:%d"]}
+routes:
+  all: {path: /items, to: shop}
+  more: {path: /more, to: shop}
+compare:
+  all: {candidate: new, side_effects: none}
+  more: {candidate: new, side_effects: none, rules: [{path: $.price, because: "another's"}]}
+"""

@@ -16,7 +16,7 @@ from moreton.cli.output import AsJson, print_json, print_line, print_rows
 
 if TYPE_CHECKING:
     from moreton.strangler.compare import Differences
-    from moreton.strangler.compare.core.rules.rulebook import Rule
+    from moreton.strangler.compare.core.live import Live
     from moreton.strangler.compare.sqlite import Pair
 
 _SECONDS_MAX = 30.0
@@ -46,6 +46,9 @@ def diffs(  # noqa: PLR0913 - one option for each thing to do
         str, typer.Option(metavar="PATH", help="Treat this path so from now on; see --as.")
     ] = "",
     treatment: Annotated[str, typer.Option("--as", help="How, with --accept.")] = "ignore",
+    route: Annotated[
+        str, typer.Option(metavar="NAME", help="Of this route alone, with --accept.")
+    ] = "",
     because: Annotated[str, typer.Option(help="Why, with --accept and --judge.")] = "",
     learned: Annotated[bool, typer.Option("--learned", help="What is taken for noise.")] = False,
     judge: Annotated[
@@ -55,9 +58,11 @@ def diffs(  # noqa: PLR0913 - one option for each thing to do
         str, typer.Option(metavar="keep|noise|learned", help="So, with --judge.")
     ] = "noise",
     replay: Annotated[
-        int | None, typer.Option(metavar="ID", help="Ask again at --at, and compare.")
+        int | None, typer.Option(metavar="ID", help="Ask the candidate again, and compare.")
     ] = None,
-    at: Annotated[str, typer.Option(metavar="URL", help="The candidate, with --replay.")] = "",
+    at: Annotated[
+        str, typer.Option(metavar="URL", help="Where, with --replay; else as moreton.yaml says.")
+    ] = "",
     export: Annotated[
         int | None, typer.Option(metavar="ID", help="A pytest case of a pair; see --to.")
     ] = None,
@@ -77,7 +82,7 @@ def diffs(  # noqa: PLR0913 - one option for each thing to do
 
       moreton migrate diffs --accept '$.items[*].updated_at' --because "is now"
 
-      moreton migrate diffs --replay 17 --at http://127.0.0.1:8001
+      moreton migrate diffs --replay 17
     """
     from moreton.strangler.compare import Differences  # noqa: PLC0415 - help needs it not
 
@@ -87,13 +92,14 @@ def diffs(  # noqa: PLR0913 - one option for each thing to do
     out = _Out(as_json)
     with Differences(file) as differences:
         if accept:
-            found: Any = _accept(out, differences, accept, treatment, because)
+            rule = {"path": accept, "treatment": treatment, "because": because, "route": route}
+            found: Any = _accept(out, differences, rule)
         elif judge is not None:
             found = _judge(out, differences, judge, verdict, because)
         elif show is not None:
             found = _show(out, differences, show)
         elif replay is not None:
-            found = _replay(out, differences, replay, _place(at), config)
+            found = _replay(out, differences, replay, at, config)
         elif export is not None:
             found = _export(out, differences, export, to)
         elif learned:
@@ -135,15 +141,14 @@ def _show(out: _Out, differences: Differences, number: int) -> dict[str, Any]:
     return found
 
 
-def _accept(
-    out: _Out, differences: Differences, path: str, treatment: str, because: str
-) -> dict[str, Any]:
+def _accept(out: _Out, differences: Differences, rule: dict[str, str]) -> dict[str, str]:
     try:
-        differences.accept(path, treatment, because, datetime.now(UTC))
+        differences.accept(**rule, now=datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    out.say(f"{path}: {treatment} from now on, because {because}")
-    return {"path": path, "treatment": treatment, "because": because}
+    where = f" on {rule['route']}" if rule["route"] else ""
+    out.say(f"{rule['path']}: {rule['treatment']}{where} from now on, because {rule['because']}")
+    return rule
 
 
 def _judge(
@@ -180,23 +185,36 @@ def _learned(out: _Out, differences: Differences) -> list[dict[str, Any]]:
 
 
 def _replay(
-    out: _Out, differences: Differences, number: int, place: tuple[str, int], config: Path
+    out: _Out, differences: Differences, number: int, at: str, config: Path
 ) -> dict[str, Any]:
     from moreton.cli.migrate.replaying import left_of  # noqa: PLC0415 - as above
-    from moreton.strangler.compare import DEFAULT_RULES, Redactor, Verdict  # noqa: PLC0415 - above
+    from moreton.strangler.compare import (  # noqa: PLC0415 - as above
+        DEFAULT_RULES,
+        Redactor,
+        Rule,
+        Verdict,
+    )
     from moreton.strangler.compare.core.questions import Question  # noqa: PLC0415 - as above
     from moreton.strangler.compare.serving.asking import Asker, NoAnswer  # noqa: PLC0415 - as above
-    from moreton.strangler.compare.serving.collector import mark_of  # noqa: PLC0415 - as above
+    from moreton.strangler.compare.serving.keeping import mark_of  # noqa: PLC0415 - as above
 
     pair = differences.pair(number)
     _refuse_dry_run(pair, "asked")
+    live, fixed = _told(config, pair.route)
+    place = _place(at) if at else fixed
+    if place is None:
+        raise typer.BadParameter(
+            f"moreton.yaml has no fixed address of the candidate of the route {pair.route!r}: "
+            "not asked again; say --at http://HOST:PORT"
+        )
     method, _, target = pair.request.partition(" ")
     headers = [("host", f"{place[0]}:{place[1]}"), ("x-moreton-copy", "candidate")]
     answer = Asker().ask(place, Question(method, target, headers), _SECONDS_MAX)
     if isinstance(answer, NoAnswer):
         raise typer.BadParameter(f"{place[0]}:{place[1]} gives no answer, {answer.why}")
-    rules = [*DEFAULT_RULES, *_own_rules(config), *differences.rules()]
-    redactor = Redactor(mark_of(_file(config)))
+    own = [Rule.parse(*one) for one in live.rules] if live else []
+    rules = [*DEFAULT_RULES, *own, *differences.rules(pair.route)]
+    redactor = Redactor(mark_of(_file(config)), live.redact if live else ())
     noise = {one.shape for _, one in differences.learned() if one.verdict is Verdict.NOISE}
     found = left_of(pair, answer, redactor, rules, noise=noise, now=datetime.now(UTC))
     if not found:
@@ -233,17 +251,19 @@ def _file(config: Path) -> Path:
     return state_folder(config) / "compare" / "differences.sqlite"
 
 
-def _own_rules(config: Path) -> list[Rule]:
-    """Those of moreton.yaml; none when it cannot be read."""
+def _told(config: Path, route: str) -> tuple[Live | None, tuple[str, int] | None]:
+    """What moreton.yaml says of comparing *route*, and where its candidate answers."""
     from moreton.config import ConfigRefused  # noqa: PLC0415 - 0.2 s
     from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - as above
-    from moreton.strangler.compare import Rule  # noqa: PLC0415 - as above
 
     try:
-        comparisons = load_settings(config).comparisons.values()
+        settings = load_settings(config)
     except (ConfigRefused, OSError):
-        return []
-    return [Rule.parse(*one) for live in comparisons for one in live.rules]
+        return None, None
+    live = settings.comparisons.get(route)
+    service = settings.services.get(live.candidate) if live else None
+    address = service.addresses[0] if service and service.addresses else None
+    return live, None if address is None else (address.host, address.port)
 
 
 def _place(at: str) -> tuple[str, int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping
 
 from moreton.strangler.compare.core.differences import Kind, Shape
+from moreton.strangler.compare.core.looks import looks_document, looks_from
 from moreton.strangler.compare.core.noise import Evidence, Noise, Verdict
 
 
@@ -13,11 +15,13 @@ def load_noise(file: sqlite3.Connection, noise: Noise) -> None:
     """Let *noise* go on from all rows."""
     asked = dict(file.execute("SELECT endpoint, count FROM asked").fetchall())
     rows = file.execute(
-        "SELECT endpoint, field, kind, itself, candidate, both, proven FROM noise"
+        "SELECT endpoint, field, kind, itself, candidate, both, proven, looks FROM noise"
     ).fetchall()
     evidence = {
-        Shape(endpoint, field, Kind(kind)): Evidence(itself, candidate, both, bool(proven))
-        for endpoint, field, kind, itself, candidate, both, proven in rows
+        Shape(endpoint, field, Kind(kind)): Evidence(
+            itself, candidate, both, bool(proven), looks_from(json.loads(looks)) if looks else None
+        )
+        for endpoint, field, kind, itself, candidate, both, proven, looks in rows
     }
     noise.restore(asked, evidence)
     load_verdicts(file, noise)
@@ -46,6 +50,15 @@ def save_noise(file: sqlite3.Connection, noise: Noise) -> None:
             for shape, one in evidence.items()
         ],
     )
+    fresh = {
+        shape: one.looks for shape, one in evidence.items() if one.looks and not one.looks.saved
+    }
+    file.executemany(
+        "UPDATE noise SET looks = ? WHERE endpoint = ? AND field = ? AND kind = ?",
+        [(json.dumps(looks_document(looks)), *shape) for shape, looks in fresh.items()],
+    )
+    for looks in fresh.values():
+        looks.saved = True
 
 
 def say_verdict(

@@ -29,8 +29,9 @@ PAIRS_FIRST = 2
 PAIRS_LAST = 3
 SIDE_CHARS_MAX = 64 * 1024
 _BUSY_SECONDS = 10.0
-_VERSION = 2
-_SCHEMA = f"""
+_VERSION = 3
+_SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS shapes (
     id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,
     count INTEGER NOT NULL, first_seen REAL NOT NULL, last_seen REAL NOT NULL,
@@ -42,19 +43,24 @@ CREATE TABLE IF NOT EXISTS pairs (
     differences TEXT NOT NULL, route TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS pairs_of_shape ON pairs (shape, id);
-CREATE TABLE IF NOT EXISTS rules (
+CREATE TABLE IF NOT EXISTS rules_of_routes (
     path TEXT NOT NULL, treatment TEXT NOT NULL, because TEXT NOT NULL, made REAL NOT NULL,
-    PRIMARY KEY (path, treatment)
+    route TEXT NOT NULL, PRIMARY KEY (path, treatment, route)
 );
 CREATE TABLE IF NOT EXISTS asked (endpoint TEXT PRIMARY KEY, count INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS noise (
     id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,
     itself INTEGER NOT NULL, candidate INTEGER NOT NULL, both INTEGER NOT NULL,
     proven INTEGER NOT NULL, said TEXT NOT NULL DEFAULT '', because TEXT NOT NULL DEFAULT '',
+    looks TEXT NOT NULL DEFAULT '',
     UNIQUE (endpoint, field, kind)
 );
-PRAGMA user_version = {_VERSION};
+-- Version 2 had rules for all routes.
+CREATE TABLE IF NOT EXISTS rules (path, treatment, because, made);
+INSERT OR IGNORE INTO rules_of_routes SELECT path, treatment, because, made, '' FROM rules;
+DROP TABLE rules;
 """
+_MADE = f"PRAGMA user_version = {_VERSION}; COMMIT;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,32 +173,41 @@ class Differences:
         found = [Difference(**{**one, "kind": Kind(one["kind"])}) for one in json.loads(told)]
         return Pair(number, endpoint, _moment(seen), request, primary, candidate, found, route)
 
-    def accept(self, path: str, treatment: str, because: str, now: datetime) -> None:
-        """From now on *path* is treated so; raises `ValueError` for what cannot be meant."""
+    def accept(
+        self, path: str, treatment: str, because: str, now: datetime, *, route: str = ""
+    ) -> None:
+        """From now on *path* is treated so, on all routes or on *route*.
+
+        Raises `ValueError` for what cannot be meant.
+        """
         Rule.parse(path, treatment)
         if not because.strip():
             raise ValueError(f"nobody will know why {path!r} is accepted; say because of what")
-        if len(self.rules()) >= RULES_MAX:
+        if len(self.ruled()) >= RULES_MAX:
             raise ValueError(f"{RULES_MAX} rules were made; accept a wider path")
         with self._translated(), self._file:
             self._file.execute(
-                "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?)",
-                (path, treatment, because, now.timestamp()),
+                "INSERT OR REPLACE INTO rules_of_routes VALUES (?, ?, ?, ?, ?)",
+                (path, treatment, because, now.timestamp(), route),
             )
 
-    def rules(self) -> Sequence[Rule]:
-        """What was accepted, the oldest first."""
+    def ruled(self) -> Sequence[tuple[str, Rule]]:
+        """What was accepted, the oldest first, with the route; empty for all routes."""
         with self._translated():
             rows = self._file.execute(
-                "SELECT path, treatment, because FROM rules ORDER BY made, path"
+                "SELECT route, path, treatment, because FROM rules_of_routes ORDER BY made, path"
             ).fetchall()
-        return [Rule.parse(*row) for row in rows]
+        return [(route, Rule.parse(*rest)) for route, *rest in rows]
+
+    def rules(self, route: str | None = None) -> Sequence[Rule]:
+        """What was accepted of *route* and of all; without one, everything; the oldest first."""
+        return [rule for where, rule in self.ruled() if route is None or where in {"", route}]
 
     def accepted(self) -> Sequence[tuple[str, str, str]]:
         """What people said does not count: a path or a shape, how it is treated, and because."""
         with self._translated():
             rules = self._file.execute(
-                "SELECT path, treatment, because FROM rules ORDER BY made, path"
+                "SELECT path, treatment, because FROM rules_of_routes ORDER BY made, path"
             ).fetchall()
             judged = self._file.execute(
                 "SELECT endpoint || ' ' || field || ' ' || kind, said, because FROM noise "
@@ -241,14 +256,17 @@ class Differences:
 
     def _open(self) -> None:
         (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version not in {0, 1, _VERSION}:
+        if version not in range(_VERSION + 1):
             raise self._unreadable(f"its format is {version}, and {_VERSION} is known")
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute("PRAGMA synchronous = NORMAL")
         if version == 1:
             self._file.execute("ALTER TABLE pairs ADD COLUMN route TEXT NOT NULL DEFAULT ''")
         if version != _VERSION:
-            self._file.executescript(_SCHEMA)
+            self._file.executescript(_SCHEMA + _MADE)
+        columns = {row[1] for row in self._file.execute("PRAGMA table_info(noise)")}
+        if "looks" not in columns:  # made by version 2
+            self._file.execute("ALTER TABLE noise ADD COLUMN looks TEXT NOT NULL DEFAULT ''")
 
     def _add(self, shape: Shape, seen: float, sides: Sequence[str]) -> None:
         row = self._row(shape, seen)

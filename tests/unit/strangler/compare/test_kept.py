@@ -100,3 +100,11 @@ def test_a_file_that_is_none_of_ours_is_refused_and_left(tmp_path: Path) -> None
     assert path.read_bytes().startswith(b"no database")
     with pytest.raises(DifferencesUnreadable, match="cannot be read"):
         Differences(tmp_path)
+
+
+def test_what_is_accepted_of_a_route_holds_on_no_other(file: Differences) -> None:
+    file.accept("$.a", "ignore", "always", START)
+    file.accept("$.b", "ignore", "is now", START, route="shop")
+    assert [rule.path for rule in file.rules("shop")] == ["$.a", "$.b"]
+    assert [rule.path for rule in file.rules("other")] == ["$.a"]
+    assert len(file.rules()) == 2

@@ -155,3 +155,10 @@ def test_what_is_no_path_is_refused(path: str) -> None:
 def test_what_is_no_treatment_is_refused(treatment: str) -> None:
     with pytest.raises(ValueError, match="no treatment"):
         told(answer(), answer(), ("$.a", treatment))
+
+
+def test_noise_in_every_row_of_a_long_table_does_not_hide_what_is_wrong_below_it() -> None:
+    one = {"rows": [{"at": number} for number in range(500)], "total": 5}
+    other = {"rows": [{"at": -number - 1} for number in range(500)], "total": 6}
+    found = compare(answer(one), answer(other)).differences
+    assert (found[-1].path, len(found)) == ("$.total", DIFFERENCES_MAX + 1)

@@ -57,7 +57,7 @@ class Difference:
 class Comparison:
     """What came of comparing two answers; *unread* says why their bodies were not, or is empty.
 
-    There may be more than `DIFFERENCES_MAX` differences where there are so many of them.
+    Of more than `DIFFERENCES_MAX` differences there is the first of each further field and kind.
     """
 
     differences: Sequence[Difference] = ()

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
+from moreton.strangler.compare.core.differences import (
+    ABSENT,
+    Comparison,
+    Difference,
+    Kind,
+    Shape,
+)
+from moreton.strangler.compare.core.looks import Looks
 
 SHAPES_MAX = 10_000
 # Before an endpoint was asked twice so often, nothing is said of what it never did.
 ASKED_MIN = 20
+# What differs from itself in fewer of them is no noise: it is told of only if it is there again
+# when both are asked once more, which by chance is as seldom as the square of this.
+SELDOM_MAX = 1 / 500
 # A kept shape of noise is wrong in at most so many of them, however often evidence is looked at.
 FALSE_KEPT_MAX = 0.001
 # Older evidence counts half once there is so much, so that noise that changes is learned anew.
 _DISCORDANT_MAX = 1000
+# A candidate that was mended has to be taken for that: after so many requests to the endpoint in
+# which it did not differ alone.
+QUIET_MAX = 200
 
 
 class Verdict(StrEnum):
@@ -38,6 +51,7 @@ class Evidence:
     candidate: int = 0
     both: int = 0
     proven: bool = False  # once it was shown that the candidate differs more often
+    looks: Looks | None = None  # what the primary said where it differed from itself
 
     @property
     def strength(self) -> float:
@@ -82,13 +96,16 @@ class Noise:
     """What is noise, by endpoint, field and kind; whoever knows better can say so.
 
     A difference stays unless the primary was seen to differ from itself in the same field and kind.
-    One where it was, stays if the candidate differs there more often than chance explains.
+    One where it was, stays if the candidate differs there more often than chance explains, or says
+    what noise never does there. *mark* stands for a value that is remembered, which may be secret.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mark: Callable[[str], str] = str) -> None:
+        self._mark = mark
         self._asked: dict[str, int] = {}
         self._evidence: dict[Shape, Evidence] = {}
         self._said: dict[Shape, tuple[Verdict, str]] = {}
+        self._quiet: dict[Shape, int] = {}  # of those that are proven
         self.overlooked = 0  # shapes that there was no room for
 
     def learn(self, endpoint: str, itself: Comparison, candidate: Comparison) -> None:
@@ -107,6 +124,24 @@ class Noise:
                     continue
                 evidence = self._evidence[shape] = Evidence()
             evidence.add(itself=shape in ours, candidate=shape in theirs)
+            if evidence.proven:
+                self._quiet.setdefault(shape, 0)
+        self._forget(endpoint, theirs - ours)
+        for one in itself.differences:
+            known = self._evidence.get(one.shape(endpoint))
+            if known is not None and one.kind is not Kind.ORDER:
+                known.looks = known.looks or Looks()
+                said = one.primary, one.candidate
+                known.looks.add(*said, (self._mark(said[0]), self._mark(said[1])))
+
+    def _forget(self, endpoint: str, alone: set[Shape]) -> None:
+        """What the candidate was shown to do, and has not done for long."""
+        for shape in [shape for shape in self._quiet if shape.endpoint == endpoint]:
+            self._quiet[shape] = 0 if shape in alone else self._quiet[shape] + 1
+            if self._quiet[shape] >= QUIET_MAX:
+                del self._quiet[shape]
+                evidence = self._evidence[shape]
+                evidence.proven, evidence.itself, evidence.candidate = False, 0, 0
 
     def asked(self, endpoint: str) -> int:
         """How many requests to *endpoint* were learned from."""
@@ -116,6 +151,7 @@ class Noise:
         """Go on from what `kept` told."""
         self._asked.update(asked)
         self._evidence.update(evidence)
+        self._quiet = {shape: 0 for shape, one in self._evidence.items() if one.proven}
 
     def kept(self) -> tuple[Mapping[str, int], Mapping[Shape, Evidence]]:
         """What was learned, for `restore`: requests by endpoint, and evidence by shape."""
@@ -141,8 +177,13 @@ class Noise:
         """*differences* by what is to be done with them; in the order they were in."""
         sorted_: dict[Verdict, list[Difference]] = {verdict: [] for verdict in Verdict}
         for one in differences:
-            sorted_[self.verdict(one.shape(endpoint))].append(one)
+            sorted_[self._verdict_of(endpoint, one)].append(one)
         return sorted_
+
+    def is_proven(self, shape: Shape) -> bool:
+        """Whether the candidate was shown to differ in *shape* more often than the primary."""
+        evidence = self._evidence.get(shape)
+        return evidence is not None and evidence.proven
 
     def learned(self) -> Iterator[Learned]:
         """All that is known, and why each is judged as it is."""
@@ -150,6 +191,17 @@ class Noise:
             verdict, because = self._judged(shape)
             evidence = self._evidence.get(shape, Evidence())
             yield Learned(shape, verdict, self._asked.get(shape.endpoint, 0), evidence, because)
+
+    def _verdict_of(self, endpoint: str, one: Difference) -> Verdict:
+        shape = one.shape(endpoint)
+        verdict = self.verdict(shape)
+        if verdict is not Verdict.NOISE or shape in self._said:
+            return verdict
+        looks = self._evidence[shape].looks
+        told = one.primary if one.candidate == ABSENT else one.candidate
+        if looks is None or not looks.is_strange(one.primary, one.candidate, self._mark(told)):
+            return verdict
+        return Verdict.KEEP
 
     def _judged(self, shape: Shape) -> tuple[Verdict, str]:
         if shape in self._said:
@@ -159,11 +211,12 @@ class Noise:
         itself = evidence.itself + evidence.both
         if evidence.proven:
             return Verdict.KEEP, f"the candidate differs more often than chance explains: {asked}"
-        if itself:
+        if itself > asked * SELDOM_MAX:
             return Verdict.NOISE, f"the primary differed from itself in {itself} of {asked}"
         if shape.kind is Kind.MALFORMED or asked >= ASKED_MIN:
             # The "rule of three": with 95 % confidence, less often than in 3 of *asked*.
-            return Verdict.KEEP, f"the primary never differed from itself in {asked}"
+            often = f"in {itself}" if itself else "never"
+            return Verdict.KEEP, f"the primary differed from itself {often} of {asked}"
         return Verdict.UNDECIDED, f"the primary was asked twice {asked} of {ASKED_MIN} times"
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
-import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +18,7 @@ from moreton.strangler.compare.core.rules.rulebook import Rule
 from moreton.strangler.compare.errors import DifferencesUnreadable
 from moreton.strangler.compare.serving.asking import Asker
 from moreton.strangler.compare.serving.judging import Judge, Ready
-from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.serving.keeping import Keeper, mark_of
 
 _LOG = logging.getLogger("moreton.compare")
 # Threads wait for answers most of the time; comparing itself is of one core.
@@ -29,8 +26,6 @@ WORKERS = 8
 # What waits is old when its turn comes: a few seconds of work, and no more memory than this.
 WAITING_MAX = 512
 WAITING_BYTES_MAX = 64 * 1024 * 1024
-_KEY_BYTES = 32
-_MARK_CHARS = 10
 
 
 class Collector:
@@ -46,7 +41,7 @@ class Collector:
         )
         self._mark = mark_of(path)
         self._tasks: Mapping[str, Task] = {}
-        self._accepted: Iterable[Rule] = ()
+        self._accepted: Sequence[tuple[str, Rule]] = ()
         self._ready: Mapping[str, Ready] = {}
         self._counts: dict[str, Counts] = {}
         self._lock = threading.Lock()
@@ -82,7 +77,7 @@ class Collector:
         self._asker.cut_late()
         with suppress(DifferencesUnreadable):
             accepted = self._keeper.save()
-            if list(accepted) != list(self._accepted):
+            if accepted != self._accepted:
                 self._accepted = accepted
                 self._prepare()
 
@@ -98,7 +93,10 @@ class Collector:
 
     def _prepare(self) -> None:
         self._ready = {
-            route: Ready.of(task, self._accepted, self._mark) for route, task in self._tasks.items()
+            route: Ready.of(
+                task, [rule for where, rule in self._accepted if where in {"", route}], self._mark
+            )
+            for route, task in self._tasks.items()
         }
 
     def _work(self, shown: Shown, ready: Ready, size: int) -> None:
@@ -117,18 +115,3 @@ class Collector:
 
     def _add(self, route: str, found: Counts) -> None:
         self._counts[route] = self._counts.get(route, Counts()) + found
-
-
-def mark_of(path: Path) -> Callable[[str], str]:
-    """What stands for a secret, the same each time; its key lies beside the file *path*."""
-    key_file = path.with_suffix(".key")
-    if not key_file.exists():
-        key_file.touch(mode=0o600)
-        key_file.write_bytes(secrets.token_bytes(_KEY_BYTES))
-    key = key_file.read_bytes()
-
-    def mark(text: str) -> str:
-        made = hmac.new(key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
-        return f"<{made[:_MARK_CHARS]}>"
-
-    return mark

@@ -16,7 +16,13 @@ from moreton.strangler.compare.comparer import compare
 from moreton.strangler.compare.core.answers import Answer
 from moreton.strangler.compare.core.content import Form
 from moreton.strangler.compare.core.counts import Counts
-from moreton.strangler.compare.core.differences import ABSENT, Comparison, Difference, Kind
+from moreton.strangler.compare.core.differences import (
+    ABSENT,
+    Comparison,
+    Difference,
+    Kind,
+    Shape,
+)
 from moreton.strangler.compare.core.documents import Place, Task
 from moreton.strangler.compare.core.live import SideEffects
 from moreton.strangler.compare.core.noise import ASKED_MIN, Verdict
@@ -69,7 +75,7 @@ class Judge:
         primary = Answer(
             shown.status, shown.answer_headers, shown.answer_body, complete=shown.answer_complete
         )
-        asked = _Asked(self._asker, ready.task, shown, next(self._turns))
+        asked = _Asked(self._asker, ready, shown, next(self._turns))
         candidate = asked.candidate()
         if isinstance(candidate, NoAnswer):
             found = [Difference("status", Kind.MISSING, str(primary.status), ABSENT)]
@@ -85,7 +91,7 @@ class Judge:
             kept, unknown = kept + unknown, []
         if not kept:
             return Counts(compared=1, undecided=int(bool(unknown)))
-        kept = _lasting(asked, ready, primary, candidate, kept)
+        kept = self._lasting(endpoint, asked, primary, candidate, found=kept)
         if not kept:
             return _SAME
         side = write_answer(candidate, ready.redactor)
@@ -106,6 +112,46 @@ class Judge:
         again = asked.primary()
         if isinstance(again, Answer):
             self._keeper.learn(endpoint, compare(primary, again, ready.rules), found)
+
+    def _lasting(
+        self,
+        endpoint: str,
+        asked: _Asked,
+        *answers: Answer,
+        found: list[Difference],
+    ) -> list[Difference]:
+        """Those of *found* that are there again when both are asked once more.
+
+        What changed meanwhile, and what the primary says otherwise now, is nobody's fault. A
+        candidate that fails is told of at once: it may fail one time in ten. So is what it was
+        shown to do before; of one that says each time something else, that is learned here.
+        """
+        rules, (primary, candidate) = asked.ready.rules, answers
+        failed = candidate.status >= HTTPStatus.INTERNAL_SERVER_ERROR > primary.status
+        if failed:
+            return found
+        after = asked.primary() if asked.ready.task.live.ask_twice else primary
+        again = asked.candidate()
+        if isinstance(after, NoAnswer) or isinstance(again, NoAnswer):
+            return found
+        moved = compare(primary, after, rules)
+        if after is not primary:
+            # Were both alike, whichever of the four answers is the odd one would be by chance.
+            self._keeper.learn(endpoint, moved, compare(candidate, again, rules))
+        proven = {
+            shape
+            for shape in {one.shape(endpoint) for one in found}
+            if self._keeper.is_proven(shape)
+        }
+        gone = self._kept(endpoint, moved) - proven
+        there = self._kept(endpoint, compare(after, again, rules)) | proven
+        return [one for one in found if one.shape(endpoint) in there - gone]
+
+    def _kept(self, endpoint: str, found: Comparison) -> set[Shape]:
+        """The shapes of what is no noise."""
+        sorted_ = self._keeper.sort(endpoint, found.differences)
+        counting = (*sorted_[Verdict.KEEP], *sorted_[Verdict.UNDECIDED])
+        return {one.shape(endpoint) for one in counting}
 
     def _tell(
         self,
@@ -131,22 +177,22 @@ class Judge:
 class _Asked:
     """The services that are asked of one request; *turn* spreads questions over their places."""
 
-    def __init__(self, asker: Asker, task: Task, shown: Shown, turn: int) -> None:
+    def __init__(self, asker: Asker, ready: Ready, shown: Shown, turn: int) -> None:
         self._asker = asker
-        self._task = task
+        self.ready = ready
         self._shown = shown
         self._turn = turn
 
     def candidate(self) -> Answer | NoAnswer:
-        return self._ask(self._task.candidate, "candidate")
+        return self._ask(self.ready.task.candidate, "candidate")
 
     def primary(self) -> Answer | NoAnswer:
-        return self._ask(self._task.primary, "primary")
+        return self._ask(self.ready.task.primary, "primary")
 
     def _ask(self, places: Sequence[Place], whom: str) -> Answer | NoAnswer:
         if not places:
             return NoAnswer("it has no instance")
-        shown, how = self._shown, self._task.rewriting
+        shown, how = self._shown, self.ready.task.rewriting
         question = Question(
             shown.method,
             how.target(shown.target),
@@ -154,7 +200,7 @@ class _Asked:
             shown.body,
         )
         place = places[self._turn % len(places)]
-        return self._asker.ask(place, question, self._task.live.timeout.total_seconds())
+        return self._asker.ask(place, question, self.ready.task.live.timeout.total_seconds())
 
 
 def _permitted(shown: Shown, task: Task) -> str | None:
@@ -170,26 +216,6 @@ def _permitted(shown: Shown, task: Task) -> str | None:
         SideEffects.UNKNOWN: False,
     }[live.side_effects]
     return (told or endpoint) if permitted and fits(shown, live) else None
-
-
-def _lasting(
-    asked: _Asked, ready: Ready, primary: Answer, candidate: Answer, found: list[Difference]
-) -> list[Difference]:
-    """Those of *found* that are there again when both are asked once more.
-
-    What changed meanwhile, and what the primary says otherwise now, is nobody's fault. A candidate
-    that fails is told of at once: it may fail one time in ten.
-    """
-    failed = candidate.status >= HTTPStatus.INTERNAL_SERVER_ERROR > primary.status
-    if failed:
-        return found
-    after = asked.primary() if ready.task.live.ask_twice else primary
-    again = asked.candidate()
-    if isinstance(after, NoAnswer) or isinstance(again, NoAnswer):
-        return found
-    moved = {one.shape("") for one in compare(primary, after, ready.rules).differences}
-    there = {one.shape("") for one in compare(after, again, ready.rules).differences}
-    return [one for one in found if one.shape("") in there - moved]
 
 
 def _redacted(target: str, redactor: Redactor) -> str:

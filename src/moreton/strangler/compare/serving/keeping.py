@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from moreton.strangler.compare.core.differences import Comparison, Difference
+from moreton.strangler.compare.core.differences import Comparison, Difference, Shape
 from moreton.strangler.compare.core.noise import Noise, Verdict
 from moreton.strangler.compare.core.rules.rulebook import Rule
 from moreton.strangler.compare.sqlite import Differences
+
+_KEY_BYTES = 32
+_MARK_CHARS = 10
 
 
 class Keeper:
@@ -19,7 +25,7 @@ class Keeper:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._differences = Differences(path)
-        self._noise = Noise()
+        self._noise = Noise(mark_of(path))
         self._differences.load_noise(self._noise)
 
     def sort(
@@ -28,6 +34,11 @@ class Keeper:
         """*found* by what is to be done with them."""
         with self._lock:
             return self._noise.sort(endpoint, found)
+
+    def is_proven(self, shape: Shape) -> bool:
+        """Whether the candidate was shown to differ in *shape* more often than the primary."""
+        with self._lock:
+            return self._noise.is_proven(shape)
 
     def asked(self, endpoint: str) -> int:
         """How often the primary was asked *endpoint* twice."""
@@ -62,15 +73,30 @@ class Keeper:
                 route=route,
             )
 
-    def save(self) -> Sequence[Rule]:
-        """Write down what was learned, and take what people said: the rules they accepted."""
+    def save(self) -> Sequence[tuple[str, Rule]]:
+        """Write down what was learned, and take what people said: rules they accepted, by route."""
         with self._lock:
             self._differences.save_noise(self._noise)
             self._differences.load_verdicts(self._noise)
-            return self._differences.rules()
+            return self._differences.ruled()
 
     def close(self) -> None:
         """Write down what was learned, and let go of the file."""
         with self._lock:
             self._differences.save_noise(self._noise)
             self._differences.close()
+
+
+def mark_of(path: Path) -> Callable[[str], str]:
+    """What stands for a secret, the same each time; its key lies beside the file *path*."""
+    key_file = path.with_suffix(".key")
+    if not key_file.exists():
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(secrets.token_bytes(_KEY_BYTES))
+    key = key_file.read_bytes()
+
+    def mark(text: str) -> str:
+        made = hmac.new(key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+        return f"<{made[:_MARK_CHARS]}>"
+
+    return mark

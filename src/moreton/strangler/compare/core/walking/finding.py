@@ -9,6 +9,7 @@ from moreton.strangler.compare.core.differences import (
     DIFFERENCES_MAX,
     Difference,
     Kind,
+    Shape,
     shown,
 )
 from moreton.strangler.compare.core.paths import PATH_CHARS_MAX
@@ -19,13 +20,18 @@ _ASKED_MAX = 10_000
 
 
 class Findings:
-    """The first `DIFFERENCES_MAX` differences, in the order in which they were found."""
+    """The first `DIFFERENCES_MAX` differences, in the order in which they were found.
+
+    Beyond those, only the first of each further field and kind: noise in every row of a long table
+    does not hide what is wrong below it.
+    """
 
     def __init__(self, rules: Rulebook) -> None:
         self.rules = rules
         self.found: list[Difference] = []
         self.full = False  # whether enough was found: nobody needs to look further
         self._asked = 0
+        self._shapes: set[Shape] | None = None
 
     def add(self, path: str, kind: Kind, primary: Any, candidate: Any) -> None:
         """The two differ at *path*; `None` is a value like others, see `missing` and `surplus`."""
@@ -51,6 +57,17 @@ class Findings:
         )
 
     def _keep(self, difference: Difference) -> None:
+        if len(self.found) >= DIFFERENCES_MAX and not self._is_first(difference):
+            return
         self.found.append(difference)
-        if len(self.found) >= DIFFERENCES_MAX:
+        if len(self.found) >= 2 * DIFFERENCES_MAX:
             self.full = True
+
+    def _is_first(self, difference: Difference) -> bool:
+        """Whether none of its field and kind was found before."""
+        if self._shapes is None:
+            self._shapes = {each.shape("") for each in self.found}
+        shape = difference.shape("")
+        new = shape not in self._shapes
+        self._shapes.add(shape)
+        return new
