@@ -1,15 +1,15 @@
-"""What the last `python -m bench recall` found, as tables: `python -m bench.recall.page`."""
+"""What the last `python -m bench recall` found, for the docs: `python -m bench.recall.page`."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 KEPT = Path("build") / "recall.json"
+PAGE = Path("docs") / "concepts" / "recall-figures.md"
 
 
 def keep(figures: dict[str, Any]) -> None:
@@ -53,6 +53,7 @@ def page(kept: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
+            "# Regressions that a comparison finds\n",
             f"Measured {kept['day']} by `python -m bench recall`.\n",
             *_table(("", "learned", "the default rules alone", "nothing"), figures),
             "\nThrough Envoy and a collector:\n",
@@ -77,4 +78,4 @@ def _cell(one: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(json.loads(KEPT.read_text())))
+    PAGE.write_text(page(json.loads(KEPT.read_text())))

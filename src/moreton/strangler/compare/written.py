@@ -89,8 +89,8 @@ def _text(body: Body, redactor: Redactor) -> str | None:
             return "\n".join(json.dumps(one) for one in value)
         case Json(value):
             return json.dumps(value)
-        case Markup(root, html):
-            return _markup(root, html=html)
+        case Markup(root, html, doctype):
+            return doctype + _markup(root, html=html)
         case Form(fields):
             return urlencode(list(fields))
         case Text(text):

@@ -8,6 +8,8 @@ from lxml import etree
 
 from moreton.strangler.compare.core.content import Element, Markup
 
+# libxml2 makes one up where there is none.
+_DOCTYPE = re.compile(rb"[^<]{0,100}(?:<!--.{0,1000}?-->\s*)*<!doctype", re.IGNORECASE | re.DOTALL)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 # Their white space is shown, or is a program's.
 _EXACT = frozenset({"pre", "textarea", "script", "style"})
@@ -23,7 +25,10 @@ def read_html(data: bytes, charset: str) -> Markup | None:
         encoding=charset or None, remove_comments=True, remove_pis=True, no_network=True
     )
     root = _parsed(data, parser)
-    return None if root is None else Markup(_tree(root, html=True, exact=False), html=True)
+    if root is None:
+        return None
+    doctype = root.getroottree().docinfo.doctype if _DOCTYPE.match(data) else ""
+    return Markup(_tree(root, html=True, exact=False), html=True, doctype=doctype)
 
 
 def read_xml(data: bytes) -> Markup | str:

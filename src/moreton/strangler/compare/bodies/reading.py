@@ -47,8 +47,10 @@ def _xml(data: bytes, media: MediaType) -> Body:
 
 
 def _json(data: bytes, media: MediaType) -> Body:
+    # RFC 8259, section 8.1: nobody may write one, and not all readers bear it.
+    fault = "begins with a byte order mark" if data.startswith(codecs.BOM_UTF8) else ""
     try:
-        return Body(Json(_json_value(data)))
+        return Body(Json(_json_value(data)), fault)
     except RecursionError:
         return _plain(data, media, "not JSON that can be read: nested too deeply")
     except ValueError as error:

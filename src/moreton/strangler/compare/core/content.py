@@ -25,10 +25,14 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class Markup:
-    """A document; of *html*, white space and the order of classes do not count."""
+    """A document; of *html*, white space and the order of classes do not count.
+
+    *doctype* is what it says that it is, `<!DOCTYPE html>`: browsers draw by it.
+    """
 
     root: Element
     html: bool
+    doctype: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,10 @@ def _fields(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _cookies(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Each cookie's value by its name, and each of its attributes by `name;attribute`."""
+    """Each cookie's value by its name, and each of its attributes by `name;attribute`.
+
+    Of one that is set twice there are both values: which one holds is up to the browser.
+    """
     cookies: dict[str, str] = {}
     for field, value in headers:
         if field != "set-cookie":
@@ -68,7 +71,8 @@ def _cookies(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         first, *attributes = value.split(";")
         name, _, content = first.partition("=")
         name = name.strip()
-        cookies[name] = content.strip()
+        content = content.strip()
+        cookies[name] = f"{cookies[name]}, {content}" if name in cookies else content
         for attribute in attributes:
             key, _, setting = attribute.partition("=")
             cookies[f"{name};{key.strip().lower()}"] = setting.strip()

@@ -16,6 +16,7 @@ from moreton.strangler.compare.core.walking.sequences import aligned, rearranged
 _MARKS = ("id", "name", "property", "itemprop", "rel", "for")
 _PLAIN = re.compile(r"[\w:.-]+")
 _TEXT = "text()"
+_NO_TYPE = "no document type"
 
 
 def compare_markup(primary: Markup, candidate: Markup, found: Findings) -> None:
@@ -23,6 +24,8 @@ def compare_markup(primary: Markup, candidate: Markup, found: Findings) -> None:
 
     An element is known by its id, else by its name, else by its place among its like.
     """
+    if primary.doctype.lower() != candidate.doctype.lower():
+        found.add("body", Kind.VALUE, primary.doctype or _NO_TYPE, candidate.doctype or _NO_TYPE)
     one, other = primary.root, candidate.root
     if one.tag != other.tag:
         found.add(f"/{_local(one)}", Kind.TYPE, f"<{one.tag}>", f"<{other.tag}>")
