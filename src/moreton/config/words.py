@@ -13,6 +13,9 @@ from moreton.kernel.patterns import PathKind, PathPattern, ValueMatch, ValueMatc
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+METHODS = frozenset(
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
+)
 _VARIABLE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -56,6 +59,14 @@ def read_path(value: Any) -> PathPattern:
     if star:
         return PathPattern(PathKind.PREFIX, value, body.rstrip("/"))
     return PathPattern(PathKind.EXACT, value, value)
+
+
+def check_methods(methods: list[str], known: frozenset[str] = METHODS) -> list[str]:
+    """*methods*, in any case. Raises `ValueError` unless all are *known*."""
+    for method in methods:
+        if method.upper() not in known:
+            raise ValueError(f"{method!r} is not a method; use one of {', '.join(sorted(known))}")
+    return methods
 
 
 def read_header_name(value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +34,7 @@ from moreton.controlplane.checks import (
 from moreton.controlplane.comparing.checks import check_comparisons, comparisons_of, with_copies
 from moreton.controlplane.consul import ConsulModel
 from moreton.controlplane.dns import DnsModel
-from moreton.controlplane.migrations.checks import check_migrations
+from moreton.controlplane.migrations.checks import check_migrations, check_webhooks
 from moreton.controlplane.registered import care_of, registered_faults, sources_of
 from moreton.gateway.config import GatewayModel, RouteModel, RunModel, ServiceModel
 from moreton.gateway.config.gateways import TlsModel
@@ -56,6 +56,7 @@ from moreton.strangler.compare.config import CompareModel
 from moreton.strangler.compare.core.live import Live
 from moreton.strangler.rollout.config import MigrationModel
 from moreton.strangler.rollout.core.plan import Plan
+from moreton.strangler.rollout.core.webhooks import Webhook
 
 DEFAULT_API = Address("127.0.0.1", 7400)
 
@@ -122,6 +123,7 @@ class Settings:
     limits: Limits  # rules, how clients are told apart, where counts are kept
     comparisons: Mapping[str, Live]  # by route
     migrations: Mapping[str, Plan]
+    webhooks: Mapping[str, Sequence[Webhook]]  # by migration
     care: Mapping[str, Care]  # by the name under which the registry has the service
     sources: Mapping[str, ServiceModel]  # those whose instances are told here, as above
     controlplane: ControlPlaneModel
@@ -171,6 +173,7 @@ def load_settings(path: Path) -> Settings:
         limits=as_limits(model.limits, model.clients, model.counters, folder),
         comparisons=comparisons,
         migrations={n: m.as_value(n) for n, m in model.migrations.items()},
+        webhooks={n: m.webhooks_in(folder) for n, m in model.migrations.items() if m.webhooks},
         care=care_of(model.services),
         sources=sources_of(model.services),
         controlplane=model.controlplane,
@@ -193,6 +196,7 @@ def load_settings(path: Path) -> Settings:
     faults += check_migrations(
         settings.migrations, settings.routes, comparisons, lambda *p: document.where(p)
     )
+    faults += check_webhooks(settings.webhooks, lambda *p: document.where(p))
     faults += registered_faults(model.services, lambda *p: document.where(p))
     faults += check_tls(settings.gateways, lambda *p: document.where(p))
     faults += _check_api_tls(settings)

@@ -90,6 +90,8 @@ def status(
         print_line("moreton.yaml says something else meanwhile, which counts from the next start")
     rows = [[each["gate"], each["outcome"], each["why"]] for each in found["gates"]]
     print_rows(["gate", "says", "why"], rows, empty="no gate is judged in this stage")
+    for each in found["webhooks"]:
+        print_line(_webhook_line(each))
 
 
 def watch(name: Migration, *, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
@@ -151,3 +153,16 @@ def _entry_line(entry: dict[str, Any]) -> str:
     because = f": {entry['because']}" if entry["because"] else ""
     share = f"{entry['share'] * 100:g}%"
     return f"{entry['when']} {entry['what']}{by}, stage {entry['stage']}, share {share}{because}"
+
+
+def _webhook_line(each: dict[str, Any]) -> str:
+    line = f"webhook {each['name']} ({each['to']}): {each['delivered']} delivered"
+    if each["last"]:
+        line += f", the last at {each['last']}"
+    if each["given_up"]:
+        line += f", {each['given_up']} given up"
+    if each["waiting"]:
+        line += f", {each['waiting']} waiting"
+    if each["tries"]:
+        line += f"; {each['tries']} tries failed, again at {each['again']}"
+    return line + (f"; {each['error']}" if each["error"] else "")

@@ -104,6 +104,7 @@ class Plane:
             lambda: self.settings.migrations,
             copies=self.comparisons,
             find=self._find,
+            webhooks=lambda: self.settings.webhooks,
         )
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)

@@ -51,7 +51,9 @@ def works_of(plane: Plane) -> list[Work]:
         },
     )
     divider = Divider(plane.store, lambda: divided_by(plane))
-    return [checker.run, _caring(plane), _following(plane), divider.run, plane.migrations.drive]
+    telling = partial(plane.migrations.deliver, plane.next_edit)
+    own: list[Work] = [plane.migrations.drive, telling]
+    return [checker.run, _caring(plane), _following(plane), divider.run, *own]
 
 
 def caring_duties(plane: Plane) -> list[Duty]:

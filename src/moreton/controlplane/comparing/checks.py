@@ -82,6 +82,8 @@ def _check_sides(
         found_service = services.get(service)
         place = where("compare", name, key)
         if service and found_service is None:
+            if service in {to.service for to in route.to}:
+                continue  # it is told of the route
             what = f"compare {name!r} asks the service {service!r}, which no one defines"
             todo = f"define it, or {meant(service, services, 'remove the comparison')}"
             yield Fault(what, todo, place, _PREVENTS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from moreton.config import Fault, Location
 from moreton.controlplane.checks import meant
+from moreton.controlplane.migrations.hooks.posting import read_secret
 from moreton.gateway.core.model import Route
 from moreton.strangler.compare.core.live import Live
 from moreton.strangler.rollout.core.plan import Plan
+from moreton.strangler.rollout.core.webhooks import Webhook
 
 _PREVENTS = "the migration cannot be started"
 Where = Callable[..., Location | None]
@@ -47,6 +49,22 @@ def check_migrations(
             yield Fault(what, todo, place, _PREVENTS)
         elif any(stage.copies for stage in plan.stages):
             yield from _check_copies(name, plan, comparisons.get(plan.route), place)
+
+
+def check_webhooks(webhooks: Mapping[str, Sequence[Webhook]], where: Where) -> Iterator[Fault]:
+    """Secrets that cannot be read, or that anybody can guess."""
+    for migration, of_migration in webhooks.items():
+        for each in of_migration:
+            place = where("migrations", migration, "webhooks", each.name, "secret_file")
+            try:
+                read_secret(each)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                what = f"secret_file {each.secret_file!r} cannot be read, {reason}"
+                yield Fault(what, "put the secret there", place, "nothing could be signed")
+            except ValueError as error:
+                what, _, todo = str(error).partition("; ")
+                yield Fault(what, todo, place, "nothing could be signed")
 
 
 def _check_copies(

@@ -47,7 +47,8 @@ class Driven:
 class Driver:
     """Looks at every migration of *store* that is under way by *looker*, and writes what follows.
 
-    *unfit* says why a plan cannot be followed now, if it cannot.
+    *unfit* says why a plan cannot be followed now, if it cannot; *told* which webhooks are told
+    of a migration.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Driver:
         *,
         clock: Clock,
         unfit: Callable[[Plan], str],
+        told: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> None:
         self.driven: dict[str, Driven] = {}
         self._store = store
@@ -65,6 +67,7 @@ class Driver:
         self._copies = copies
         self._clock = clock
         self._unfit = unfit
+        self._told = told
         self._recorder = Recorder(store, clock)
 
     async def run(self, write: FencedWrite) -> None:
@@ -141,7 +144,9 @@ class Driver:
         name = each.record.plan.name
         for effect in effects:
             assert not isinstance(effect, Refuse), "nobody ordered anything here"
-            after, operations = written(each.record, effect, self._clock.wall(), self._copies)
+            after, operations = written(
+                each.record, effect, self._clock.wall(), self._copies, self._told(name)
+            )
             unchanged = Compare.mod(state_key(name), "=", each.revision)
             done = await write(operations, compare=[unchanged])
             if not done.succeeded:

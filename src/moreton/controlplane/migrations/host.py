@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moreton.controlplane.core.desired import Desired
@@ -16,6 +16,8 @@ from moreton.controlplane.migrations.errors import (
     MigrationRefuses,
     UnknownMigration,
 )
+from moreton.controlplane.migrations.hooks.delivering import Deliverer
+from moreton.controlplane.migrations.hooks.views import webhook_document
 from moreton.controlplane.migrations.looking import Counting, Looker, Sides
 from moreton.controlplane.migrations.records import (
     STATES,
@@ -38,6 +40,7 @@ from moreton.strangler.reporting import Report, tell
 from moreton.strangler.rollout.core.machine import Migration
 from moreton.strangler.rollout.core.plan import Plan
 from moreton.strangler.rollout.core.progress import Commit, Order, Ordered, Progress, Refuse
+from moreton.strangler.rollout.core.webhooks import Webhook
 
 # The driver writes every ten seconds: so many losses are no chance.
 _ATTEMPTS_MAX = 16
@@ -46,7 +49,7 @@ _ATTEMPTS_MAX = 16
 class Migrations:
     """The migrations of *store*, and those that *plans* says could be started.
 
-    *find* tells what was found in comparing a route.
+    *find* tells what was found in comparing a route, *webhooks* whom to tell of which migration.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Migrations:
         copies: Copies | None = None,
         clock: Clock | None = None,
         find: Callable[[str], Findings] = lambda _: Findings(),
+        webhooks: Callable[[], Mapping[str, Sequence[Webhook]]] = dict,
     ) -> None:
         self._store = store
         self._desired = desired
@@ -65,6 +69,7 @@ class Migrations:
         self._clock = clock or SystemClock()
         self._copies = copies or NoCopies()
         self._find = find
+        self._webhooks = webhooks
         self._counting: Counting | None = None
         self._teller: Teller | None = None
         self._driver: Driver | None = None
@@ -84,9 +89,21 @@ class Migrations:
         assert self._counting is not None, "nobody counts"
         looker = Looker(self._counting, self._told, self._copies, self._clock)
         self._driver = Driver(
-            self._store, looker, self._copies, clock=self._clock, unfit=self._unfit
+            self._store,
+            looker,
+            self._copies,
+            clock=self._clock,
+            unfit=self._unfit,
+            told=self._webhooks_of,
         )
         await self._driver.run(write)
+
+    async def deliver(self, edited: Callable[[], asyncio.Event], write: FencedWrite) -> None:
+        """Tell the webhooks, which may be others when *edited* is set; until cancelled."""
+        await Deliverer(self._store, self._webhooks, edited, clock=self._clock).run(write)
+
+    def _webhooks_of(self, name: str) -> Sequence[str]:
+        return [each.name for each in self._webhooks().get(name, ())]
 
     async def _told(self, name: str) -> Mapping[str, Sides]:
         return {} if self._teller is None else await self._teller.others(name)
@@ -105,7 +122,9 @@ class Migrations:
             if isinstance(effect, Refuse):
                 raise MigrationRefuses(what=effect.what, todo=effect.todo)
             assert isinstance(effect, Commit)
-            after, operations = written(record, effect, self._clock.wall(), self._copies)
+            after, operations = written(
+                record, effect, self._clock.wall(), self._copies, self._webhooks_of(name)
+            )
             unchanged = [Compare.mod(state_key(name), "=", revision)]
             done = await self._store.txn(unchanged, operations)
             if done.succeeded:
@@ -113,8 +132,13 @@ class Migrations:
         raise MigrationContended(name=name)
 
     async def show(self, name: str) -> dict[str, Any]:
-        """How far *name* is. Raises `UnknownMigration`."""
-        return self._document(*await self._read(name))
+        """How far *name* is, and its webhooks. Raises `UnknownMigration`."""
+        found = self._document(*await self._read(name))
+        told = [
+            await webhook_document(self._store, name, each)
+            for each in self._webhooks().get(name, ())
+        ]
+        return {**found, "webhooks": told}
 
     async def all(self) -> list[dict[str, Any]]:
         """Every migration by name, also those that nobody started yet."""

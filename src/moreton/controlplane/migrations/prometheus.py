@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
+import importlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 from moreton.strangler.rollout.core.sides import Reading
 
-_SECONDS_MAX = 3.0
+# For all of it: a server that dribbles is as good as none.
+_SECONDS_MAX = 5.0
 _BODY_BYTES_MAX = 1024 * 1024
 _SHOWN_CHARS = 120
+_RANGES = "a range of moments, not one value: use avg_over_time(), or rate() of a counter"
 
 
-async def ask(url: str, query: str) -> Reading:
+async def ask(url: str, query: str, *, seconds: float = _SECONDS_MAX) -> Reading:
     """What *query* says now at the Prometheus at *url*; never raises for its troubles."""
+    place = _place(url)
+    # Loaded with the first metric: most migrations have none.
+    httpx: Any = await asyncio.to_thread(importlib.import_module, "httpx")
     try:
-        async with asyncio.timeout(2 * _SECONDS_MAX):
-            status, body = await asyncio.to_thread(_get, url, query)
-    except (OSError, TimeoutError, http.client.HTTPException, ValueError) as error:
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncClient(trust_env=False, timeout=None) as client,
+            # By POST, so that no query is too long for a URL.
+            client.stream("POST", f"{url}/api/v1/query", data={"query": query}) as answer,
+        ):
+            return read(answer.status_code, await _body(answer))
+    except TimeoutError:
+        return Reading(why=f"{place} does not answer within {seconds:g} s")
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = (str(error) or type(error).__name__).lower()
-        return Reading(why=f"{url} does not answer: {reason}")
-    return read(status, body)
+        return Reading(why=f"{place} does not answer: {reason}")
 
 
 def read(status: int, body: bytes) -> Reading:
-    """The one value in an answer of `/api/v1/query`, or why there is none."""
+    """The one value in an answer of `/api/v1/query`, or why there is none.
+
+    Source: Prometheus, "HTTP API", sections "Format overview" and "Instant queries".
+    """
     try:
         document = json.loads(body)
         if document["status"] != "success":
@@ -40,10 +53,15 @@ def read(status: int, body: bytes) -> Reading:
         return Reading(why=f"status {status}, and not what Prometheus answers: {said}")
 
 
-def _value(data: Any) -> Reading:
-    if data["resultType"] == "scalar":
-        return _number(data["result"][1])
+def _value(data: Mapping[str, Any]) -> Reading:
     found = data["result"]
+    match data["resultType"]:
+        case "scalar":
+            return _number(found[1])
+        case "matrix":
+            return Reading(why=f"the query finds {_RANGES}")
+        case "string":
+            return Reading(why="the query finds a text, not a number")
     if not found:
         return Reading(why="the query finds nothing: there is no such metric, or none lately")
     if len(found) > 1:
@@ -55,14 +73,21 @@ def _value(data: Any) -> Reading:
 
 def _number(text: str) -> Reading:
     value = float(text)
-    return Reading(why=f"it is {text}") if math.isnan(value) else Reading(value)
+    if math.isnan(value):
+        return Reading(why="the query finds NaN, such as of 0 / 0: was there no traffic?")
+    return Reading(value)
 
 
-def _get(url: str, query: str) -> tuple[int, bytes]:
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS_MAX)
-    with contextlib.closing(connection):
-        connection.request("GET", f"{parts.path}/api/v1/query?{urlencode({'query': query})}")
-        answer = connection.getresponse()
-        return answer.status, answer.read(_BODY_BYTES_MAX)
+def _place(url: str) -> str:
+    """*url* without the password that may be in it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+async def _body(answer: Any) -> bytes:
+    found = b""
+    async for chunk in answer.aiter_bytes():
+        found += chunk
+        if len(found) > _BODY_BYTES_MAX:
+            break
+    return found

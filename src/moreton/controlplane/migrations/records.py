@@ -7,6 +7,7 @@ whatever crash, finds the weights that the stage allows, and who may go where be
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ from moreton.strangler.rollout.core.progress import (
 
 PREFIX = b"/moreton/migrations/"
 STATES = PREFIX + b"state/"
-_HISTORY = PREFIX + b"history/"
+HISTORY = PREFIX + b"history/"
 # Older entries of a migration's history are dropped.
 ENTRIES_MAX = 500
 UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.FROZEN})
@@ -69,7 +70,7 @@ def state_key(name: str) -> bytes:
 
 def history_prefix(name: str) -> bytes:
     """Where its history lies, an entry a key."""
-    return _HISTORY + name.encode() + b"/"
+    return HISTORY + name.encode() + b"/"
 
 
 def weights_of(plan: Plan, share: float) -> dict[str, int]:
@@ -99,9 +100,16 @@ def share_in(plan: Plan, weights: Mapping[str, Any]) -> float:
 
 
 def written(
-    record: Record, effect: Commit | Save, now: datetime, copies: Copies
+    record: Record,
+    effect: Commit | Save,
+    now: datetime,
+    copies: Copies,
+    webhooks: Sequence[str] = (),
 ) -> tuple[Record, Sequence[Op]]:
-    """The record after *effect*, and how it is written, with what *copies* needs for it."""
+    """The record after *effect*, and how it is written, with what *copies* needs for it.
+
+    *webhooks* are to be told of it, by their names.
+    """
     if isinstance(effect, Save):
         after = replace(record, progress=effect.progress)
         return after, [Put(state_key(record.plan.name), encode_record(after))]
@@ -111,10 +119,12 @@ def written(
     name, share = record.plan.name, share_of(record.plan, effect.progress)
     entry = {
         "number": number,
+        "id": uuid.uuid4().hex,
         "when": when,
         "kind": happened(record.progress, effect.progress).value,
         "try": effect.progress.tries,
         **entry_document(effect.entry),
+        "webhooks": list(webhooks),
     }
     operations: list[Op] = [
         Put(state_key(name), encode_record(after)),

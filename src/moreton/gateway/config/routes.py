@@ -11,6 +11,7 @@ from moreton.config.words import (
     Condition,
     HostText,
     PathText,
+    check_methods,
     read_header_name,
     read_header_value,
 )
@@ -26,9 +27,6 @@ from moreton.gateway.core.model import (
 )
 from moreton.kernel.patterns import PathKind
 
-_METHODS = frozenset(
-    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
-)
 _RETRY_WORDS = frozenset(
     [
         "connect-failure",
@@ -180,11 +178,7 @@ class RouteModel(Section):
     @field_validator("methods")
     @classmethod
     def _methods(cls, methods: list[str]) -> list[str]:
-        for method in methods:
-            if method.upper() not in _METHODS:
-                known = ", ".join(sorted(_METHODS))
-                raise ValueError(f"{method!r} is not a method; use one of {known}")
-        return methods
+        return check_methods(methods)
 
     @field_validator("headers")
     @classmethod

@@ -9,11 +9,12 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from moreton.config import Duration, Name, Percentage, Section
+from moreton.config.words import METHODS, check_methods
 from moreton.strangler.compare.core.live import SAFE_METHODS, Live, SideEffects, only_other
 from moreton.strangler.compare.core.paths import compile_pattern
 from moreton.strangler.compare.core.rules.rulebook import RULES_MAX, Rule
 
-_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+_METHODS = METHODS - {"CONNECT", "TRACE"}
 _PATHS_MAX = 200
 _TIMEOUT_MAX = timedelta(minutes=1)
 
@@ -66,11 +67,7 @@ class CompareModel(Section):
     @field_validator("methods")
     @classmethod
     def _methods(cls, methods: list[str]) -> list[str]:
-        for method in methods:
-            if method.upper() not in _METHODS:
-                known = ", ".join(sorted(_METHODS))
-                raise ValueError(f"{method!r} is not a method; use one of {known}")
-        return methods
+        return check_methods(methods, _METHODS)
 
     @field_validator("timeout")
     @classmethod

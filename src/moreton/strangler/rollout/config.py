@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -21,10 +22,13 @@ from moreton.strangler.rollout.core.plan import (
     Plan,
     Stage,
 )
+from moreton.strangler.rollout.core.webhooks import Webhook
+from moreton.strangler.rollout.webhooks import WebhookModel
 
 _STAGES_MAX = 50
 _METRICS_MAX = 20
 _VALUES_MAX = 100
+_WEBHOOKS_MAX = 20
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 SHADOW = "shadow"
 _REQUESTS_MAX = 1_000_000_000
@@ -49,6 +53,14 @@ class TraitModel(Section):
         """The core's value."""
         (kind,) = self.model_fields_set
         return _trait(kind, getattr(self, kind))
+
+
+def _sticky(value: Any) -> Any:
+    """`false` is a trait of nobody: as a type of its own, each fault would be told twice."""
+    return TraitModel.model_construct() if value is False else value
+
+
+_Sticky = BeforeValidator(_sticky, json_schema_input_type=TraitModel | Literal[False] | None)
 
 
 class CohortModel(Section):
@@ -227,9 +239,10 @@ class MigrationModel(Section):
     requests: Annotated[int, Field(ge=0, le=_REQUESTS_MAX)] = 100
     soak: Duration = timedelta(minutes=10)
     copies: Percentage = 0.1
-    sticky: TraitModel | Literal[False] | None = None  # the gateway's own cookie
+    sticky: Annotated[TraitModel | None, _Sticky] = None  # the gateway's own cookie
     gates: GatesModel = GatesModel()
     confidence: Percentage = 0.99
+    webhooks: Annotated[dict[Name, WebhookModel], Field(max_length=_WEBHOOKS_MAX)] = {}
 
     @field_validator("stages")
     @classmethod
@@ -292,14 +305,18 @@ class MigrationModel(Section):
             self._sticky(),
         )
 
+    def webhooks_in(self, folder: Path) -> tuple[Webhook, ...]:
+        """Whom to tell what happens; files lie in *folder*."""
+        return tuple(each.as_value(name, folder) for name, each in self.webhooks.items())
+
     def _compares(self) -> bool:
         asked = any(each.copies for each in self.stages)
         return asked or any(_is_shadow(each) for each in self.stages)
 
     def _sticky(self) -> Trait | None:
-        if self.sticky is False:
-            return None
-        return OWN_COOKIE if self.sticky is None else self.sticky.as_value()
+        if self.sticky is None:
+            return OWN_COOKIE
+        return self.sticky.as_value() if self.sticky.model_fields_set else None
 
     def _as_stage(self, model: StageModel) -> Stage:
         copies = self.copies if model.copies is None and _is_shadow(model) else model.copies

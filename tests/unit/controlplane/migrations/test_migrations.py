@@ -177,7 +177,7 @@ def vector(*values: str) -> bytes:
         ),
         (
             b'{"status": "success", "data": {"resultType": "scalar", "result": [1, "NaN"]}}',
-            Reading(why="it is NaN"),
+            Reading(why="the query finds NaN, such as of 0 / 0: was there no traffic?"),
         ),
         (
             b'{"status": "error", "error": "parse error"}',

@@ -1,0 +1,1 @@
+"""Webhooks of migrations: what happened is told to programs elsewhere, at least once."""
