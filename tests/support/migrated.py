@@ -149,7 +149,7 @@ class Migrated:
         failed = sum(self._rng.random() < errors for _ in range(requests))
         drawn = (
             max(1, int(self._rng.lognormvariate(math.log(median), 0.4)))
-            for _ in range(10 * requests if telling else 0)
+            for _ in range(5 * requests if telling else 0)
         )
         times = Counter(Bin(ms, 1) for ms in drawn)
         return Side(requests, failed, times)

@@ -183,22 +183,20 @@ def load_settings(path: Path) -> Settings:
         consul=model.consul,
         document=document,
     )
-    faults = check_objects(
-        settings.gateways, settings.services, settings.routes, lambda *p: document.where(p)
-    )
+
+    def where(*pointer: str | int) -> Location | None:
+        return document.where(pointer)
+
+    faults = check_objects(settings.gateways, settings.services, settings.routes, where)
     faults += _check_policies(model, document)
     defined = Defined(frozenset(model.gateways), frozenset(model.services), frozenset(model.routes))
     of_limits = check_limits(settings.limits, defined, document.where)
     faults += of_limits or check_proxy_limits(settings.limits.rules, document.where)
-    faults += check_comparisons(
-        comparisons, settings.routes, settings.services, lambda *p: document.where(p)
-    )
-    faults += check_migrations(
-        settings.migrations, settings.routes, comparisons, lambda *p: document.where(p)
-    )
-    faults += check_webhooks(settings.webhooks, lambda *p: document.where(p))
-    faults += registered_faults(model.services, lambda *p: document.where(p))
-    faults += check_tls(settings.gateways, lambda *p: document.where(p))
+    faults += check_comparisons(comparisons, settings.routes, settings.services, where)
+    faults += check_migrations(settings.migrations, settings.routes, comparisons, where)
+    faults += check_webhooks(settings.webhooks, where)
+    faults += registered_faults(model.services, where)
+    faults += check_tls(settings.gateways, where)
     faults += _check_api_tls(settings)
     if faults:
         raise ConfigRefused(faults)

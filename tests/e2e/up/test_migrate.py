@@ -10,14 +10,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from standardwebhooks.webhooks import Webhook as Verifier
 
 from e2e.up.world import World, wait_until
 from moreton.testing.load import SteadyLoad
+from support.ports import free_port
+from support.receiver import Receiver
 
+SECRET = "a secret of the test that is long"
 pytestmark = pytest.mark.e2e
 
 
@@ -65,7 +70,9 @@ def candidate() -> Iterator[Candidate]:
     made.stop()
 
 
-def prepare(world: World, candidate: Candidate, *stages: Any, tolerance: str = "20%") -> None:
+def prepare(
+    world: World, candidate: Candidate, *stages: Any, tolerance: str = "20%", **more: Any
+) -> None:
     """Route everything from a to the candidate, in *stages*, with a gate on errors."""
     services = {
         "a": {"addresses": [world.backend("a")]},
@@ -80,6 +87,7 @@ def prepare(world: World, candidate: Candidate, *stages: Any, tolerance: str = "
         "requests": 0,
         "soak": "0",
         "gates": {"errors": {"tolerance": tolerance}, "latency": None},
+        **more,
     }
     world.write(world.configuration(services=services, migrations={"move": migration}))
     world.start()
@@ -112,7 +120,14 @@ def load_on(world: World, rate: float) -> SteadyLoad:
 async def test_migration_goes_on_after_kill_and_takes_itself_back_while_a_gate_waits(
     world: World, candidate: Candidate
 ) -> None:
-    prepare(world, candidate, {"share": "50%", "manual": True}, "100%")
+    port = free_port()
+    hook = {
+        "url": f"http://127.0.0.1:{port}/hook",
+        "secret": SECRET,
+        "backoff": {"initial": "50ms", "cap": "100ms"},
+    }
+    stages = {"share": "50%", "manual": True}, "100%"
+    prepare(world, candidate, *stages, webhooks={"chat": hook})
     async with load_on(world, 50.0):
         started = await asyncio.to_thread(world.run, "migrate", "start", "move", "--json")
         assert started.returncode == 0, started.stderr
@@ -134,6 +149,40 @@ async def test_migration_goes_on_after_kill_and_takes_itself_back_while_a_gate_w
     assert "rolled back by gates, stage 50%, share 0%: errors: " in watched.stdout
     refused = world.run("migrate", "rollback", "move")
     assert 'migration "move" is rolled-back: nothing was done' in refused.stderr
+    webhook_was_told(world, port)
+    report_tells_it(world)
+
+
+def webhook_was_told(world: World, port: int) -> None:
+    """Its receiver is up only now: what happened before the kill is told as well."""
+    waits = shown(world)["webhooks"][0]
+    assert (waits["delivered"], waits["waiting"]) == (0, 2)
+    receiver = Receiver(port=port)
+    try:
+        wait_until(lambda: receiver.kinds() == ["started", "rolled-back"], "it is told")
+        for each in receiver.received:
+            assert Verifier(SECRET.encode()).verify(each.body, each.headers) == each.event
+        wait_until(lambda: not shown(world)["webhooks"][0]["waiting"], "it is known")
+    finally:
+        receiver.stop()
+    said = world.run("migrate", "status", "move").stdout
+    assert f"webhook chat (http://127.0.0.1:{port}): 2 delivered, the last at " in said
+
+
+def report_tells_it(world: World) -> None:
+    """By order in every format, and by itself in the state folder."""
+    assert world.run("migrate", "report", "move", "--out", "r.html").returncode == 0
+    page = (world.folder / "r.html").read_text()
+    assert "Taken back: a answers all of everything." in page
+    assert '<polyline class="new"' in page, "what was seen is gone with the control plane"
+    found = world.api.get("/v1/migrations/move/report")
+    assert [each["kind"] for each in found["incidents"]] == ["rolled-back"]
+    assert found["candidate"]["requests"] > 20
+    assert world.run("migrate", "report", "move", "--out", "r.md").returncode == 0
+    assert "![move over time](r.svg)" in (world.folder / "r.md").read_text()
+    assert (world.folder / "r.svg").read_text().startswith("<svg ")
+    file = wait_until(lambda: shown(world)["report"], "it is written")
+    assert "Taken back: a answers all" in Path(file).read_text()
 
 
 def quiet(candidate: Candidate) -> bool:

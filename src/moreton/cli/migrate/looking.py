@@ -92,6 +92,8 @@ def status(
     print_rows(["gate", "says", "why"], rows, empty="no gate is judged in this stage")
     for each in found["webhooks"]:
         print_line(_webhook_line(each))
+    if found["report"]:
+        print_line(f"report: {found['report']}")
 
 
 def watch(name: Migration, *, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

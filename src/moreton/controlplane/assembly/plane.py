@@ -20,6 +20,7 @@ from moreton.controlplane.development import DevelopmentProcesses
 from moreton.controlplane.drains import Drains
 from moreton.controlplane.life.asking import asked_socket
 from moreton.controlplane.life.collecting import copies_socket, differences_file
+from moreton.controlplane.life.places import state_of
 from moreton.controlplane.limits.keeping import BanKeeper
 from moreton.controlplane.limits.orders import LimitOrders
 from moreton.controlplane.migrations.host import Migrations
@@ -105,6 +106,7 @@ class Plane:
             copies=self.comparisons,
             find=self._find,
             webhooks=lambda: self.settings.webhooks,
+            folder=lambda: state_of(self.settings) / "reports",
         )
         self.history = History(self.store)
         self.limit_orders = LimitOrders(self.store)

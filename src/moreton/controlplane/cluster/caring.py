@@ -52,7 +52,7 @@ def works_of(plane: Plane) -> list[Work]:
     )
     divider = Divider(plane.store, lambda: divided_by(plane))
     telling = partial(plane.migrations.deliver, plane.next_edit)
-    own: list[Work] = [plane.migrations.drive, telling]
+    own: list[Work] = [plane.migrations.drive, telling, plane.migrations.write_reports]
     return [checker.run, _caring(plane), _following(plane), divider.run, *own]
 
 

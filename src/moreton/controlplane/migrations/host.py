@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from moreton.controlplane.core.desired import Desired
@@ -27,6 +28,7 @@ from moreton.controlplane.migrations.records import (
     state_key,
     written,
 )
+from moreton.controlplane.migrations.reports.files import ReportFiles, report_file
 from moreton.controlplane.migrations.reports.findings import Findings
 from moreton.controlplane.migrations.reports.recording import read_samples
 from moreton.controlplane.migrations.telling import Teller
@@ -49,7 +51,8 @@ _ATTEMPTS_MAX = 16
 class Migrations:
     """The migrations of *store*, and those that *plans* says could be started.
 
-    *find* tells what was found in comparing a route, *webhooks* whom to tell of which migration.
+    *find* tells what was found in comparing a route, *webhooks* whom to tell of which migration;
+    into *folder* go reports.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Migrations:
         clock: Clock | None = None,
         find: Callable[[str], Findings] = lambda _: Findings(),
         webhooks: Callable[[], Mapping[str, Sequence[Webhook]]] = dict,
+        folder: Callable[[], Path | None] = lambda: None,
     ) -> None:
         self._store = store
         self._desired = desired
@@ -70,6 +74,7 @@ class Migrations:
         self._copies = copies or NoCopies()
         self._find = find
         self._webhooks = webhooks
+        self._folder = folder
         self._counting: Counting | None = None
         self._teller: Teller | None = None
         self._driver: Driver | None = None
@@ -101,6 +106,12 @@ class Migrations:
     async def deliver(self, edited: Callable[[], asyncio.Event], write: FencedWrite) -> None:
         """Tell the webhooks, which may be others when *edited* is set; until cancelled."""
         await Deliverer(self._store, self._webhooks, edited, clock=self._clock).run(write)
+
+    async def write_reports(self, _: FencedWrite) -> None:
+        """Put reports of what is over into the folder; until cancelled."""
+        folder = self._folder()
+        assert folder is not None, "there is no folder for reports"
+        await ReportFiles(self._store, folder, self.report).run()
 
     def _webhooks_of(self, name: str) -> Sequence[str]:
         return [each.name for each in self._webhooks().get(name, ())]
@@ -138,7 +149,9 @@ class Migrations:
             await webhook_document(self._store, name, each)
             for each in self._webhooks().get(name, ())
         ]
-        return {**found, "webhooks": told}
+        file = None if (folder := self._folder()) is None else report_file(folder, name)
+        report = str(file) if file is not None and file.exists() else None
+        return {**found, "webhooks": told, "report": report}
 
     async def all(self) -> list[dict[str, Any]]:
         """Every migration by name, also those that nobody started yet."""

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from moreton.config import Duration, Name, Percentage, Section
 from moreton.config.words import HostText, read_header_name
@@ -55,12 +62,12 @@ class TraitModel(Section):
         return _trait(kind, getattr(self, kind))
 
 
-def _sticky(value: Any) -> Any:
+def _sticky(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     """`false` is a trait of nobody: as a type of its own, each fault would be told twice."""
-    return TraitModel.model_construct() if value is False else value
+    return TraitModel.model_construct() if value is False else read(value)
 
 
-_Sticky = BeforeValidator(_sticky, json_schema_input_type=TraitModel | Literal[False] | None)
+_Sticky = WrapValidator(_sticky, json_schema_input_type=TraitModel | Literal[False] | None)
 
 
 class CohortModel(Section):

@@ -30,7 +30,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 async def told_twice() -> Report:
     """Of a migration that is taken back once, and ends the second time."""
-    migrated = Migrated(rate=100.0)
+    migrated = Migrated(rate=60.0)
     await migrated.order(Order.START)
     await migrated.watch(400, until="25%")
     assert migrated.stage == "25%"
