@@ -52,7 +52,7 @@ PLAN = Plan(
         *(Stage(f"{s:.0%}", s, timedelta(seconds=20), 100) for s in (0.05, 0.25, 0.5, 1.0)),
         Stage("soak", 1.0, timedelta(seconds=30), 100),
     ),
-    (ErrorGate(0.02), LatencyGate(0.95, 0.5), DifferenceGate(0.05)),
+    (ErrorGate(0.05), LatencyGate(0.95, 0.5), DifferenceGate(0.05)),
 )
 
 
@@ -95,6 +95,12 @@ class Migrated:
     @property
     def stage(self) -> str:
         return self._machine.stage.name
+
+    def edit(self, plan: Plan) -> None:
+        """What is started next goes by *plan*."""
+        self.plan = plan
+        self._record = replace(self._record, plan=plan)
+        self._machine = Migration(plan, self._record.progress)
 
     async def order(self, order: Order, because: str = "", *, force: bool = False) -> None:
         """Somebody gives an order."""

@@ -6,7 +6,9 @@ import asyncio
 import importlib
 import json
 import math
+import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from moreton.strangler.rollout.core.sides import Reading
@@ -26,7 +28,7 @@ async def ask(url: str, query: str, *, seconds: float = _SECONDS_MAX) -> Reading
     try:
         async with (
             asyncio.timeout(seconds),
-            httpx.AsyncClient(trust_env=False, timeout=None) as client,
+            httpx.AsyncClient(trust_env=False, timeout=None, verify=trust_for(url)) as client,
             # By POST, so that no query is too long for a URL.
             client.stream("POST", f"{url}/api/v1/query", data={"query": query}) as answer,
         ):
@@ -36,6 +38,16 @@ async def ask(url: str, query: str, *, seconds: float = _SECONDS_MAX) -> Reading
     except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = (str(error) or type(error).__name__).lower()
         return Reading(why=f"{place} does not answer: {reason}")
+
+
+def trust_for(url: str) -> ssl.SSLContext | bool:
+    """Whom to believe at *url*: the system's certificates, among which a company's own are."""
+    return _trust() if url.startswith("https:") else False
+
+
+@lru_cache(maxsize=1)
+def _trust() -> ssl.SSLContext:
+    return ssl.create_default_context()  # 20 ms each time
 
 
 def read(status: int, body: bytes) -> Reading:

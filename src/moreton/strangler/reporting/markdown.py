@@ -75,7 +75,7 @@ def _differences(report: Report) -> str:
     rows = [
         (
             _plain(each.endpoint),
-            f"`{each.field}`",
+            _code(each.field),
             each.kind,
             f"{each.count:,}",
             words.moment(each.first_seen),
@@ -89,7 +89,7 @@ def _differences(report: Report) -> str:
 
 def _accepted(report: Report) -> str:
     rows = [
-        (f"`{each.what}`", _plain(each.treatment), _plain(each.because), each.where)
+        (_code(each.what), _plain(each.treatment), _plain(each.because), each.where)
         for each in report.accepted
     ]
     return _table(("what", "how", "because", "where"), rows)
@@ -160,6 +160,12 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return ""
     lines = [columns, ["---"] * len(columns), *listed]
     return "\n".join(f"| {' | '.join(each)} |" for each in lines)
+
+
+def _code(text: str) -> str:
+    """*text* as it is, in a cell of a table."""
+    line = " ".join(text.split()).replace("`", "'").replace("|", "\\|")
+    return f"`{line}`"
 
 
 def _plain(text: str) -> str:

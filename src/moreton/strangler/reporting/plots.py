@@ -255,9 +255,8 @@ def _traced(
 
 def _bands(report: Report, time: Timeline, bottom: float) -> Iterator[str]:
     """The stages, each second one shaded, with their names as far as there is room."""
-    names = [stage.name for stage in report.plan.stages]
     for number, (sample, left, right) in enumerate(time.bands()):
-        name = names[sample.stage] if sample.stage < len(names) else f"{sample.share:.0%}"
+        name = report.stage_of(sample)
         if number % 2 == 0:
             yield (
                 f'<rect class="band" x="{left:.1f}" y="0" width="{right - left:.1f}" '

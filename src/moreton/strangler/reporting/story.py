@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,6 +147,13 @@ class Report:
         ends = [each.when for each in self.entries if each.kind in _ENDS]
         return ends[-1] if self.is_over and ends else None
 
+    def stage_of(self, sample: Sample) -> str:
+        """The name that the stage of *sample* had when it was taken; its share if it had none."""
+        for visit in self.visits:
+            if _is_within(sample, visit.attempt, visit.entered, visit.left):
+                return visit.stage
+        return f"{sample.share:.0%}"
+
     @property
     def totals(self) -> tuple[Numbers, Numbers]:
         """What the baseline and the candidate answered in all."""
@@ -198,7 +206,7 @@ def _visits(
         begins = entry.kind in {Happening.STARTED, Happening.WENT_ON}
         ends = entry.kind in _ENDS
         if entered is not None and (begins or ends):
-            found.append(_visit(plan, entered, entry, samples, entry.verdicts))
+            found.append(_visit(entered, entry, samples, entry.verdicts))
         if begins:
             entered = entry
         elif ends:
@@ -207,25 +215,17 @@ def _visits(
         stage = plan.stages[progress.stage]
         now = judge(plan, stage, progress.evidence, progress.past)
         verdicts = [verdict_document(each) for each in now]
-        found.append(_visit(plan, entered, None, samples, verdicts))
+        found.append(_visit(entered, None, samples, verdicts))
     return found
 
 
 def _visit(
-    plan: Plan,
     entered: Entry,
     left: Entry | None,
     samples: Sequence[Sample],
     verdicts: Sequence[Mapping[str, Any]],
 ) -> Visit:
-    names = [stage.name for stage in plan.stages]
-    mine = [
-        each
-        for each in samples
-        if each.tries == entered.attempt
-        and each.stage < len(names)
-        and names[each.stage] == entered.stage
-    ]
+    mine = [s for s in samples if _is_within(s, entered.attempt, entered.when, left)]
     return Visit(
         entered.attempt,
         entered.stage,
@@ -238,6 +238,13 @@ def _visit(
         sum(each.different for each in mine),
         verdicts,
     )
+
+
+def _is_within(sample: Sample, attempt: int, entered: datetime, left: Entry | None) -> bool:
+    # By time: a stage's number in a sample is of a plan that may have been another then.
+    middle = sample.since + sample.seconds / 2
+    until = math.inf if left is None else left.when.timestamp()
+    return sample.tries == attempt and entered.timestamp() <= middle < until
 
 
 def _numbers(samples: Sequence[Sample], side: str) -> Numbers:

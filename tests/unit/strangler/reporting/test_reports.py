@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,10 +20,10 @@ from moreton.strangler.reporting import (
     report_document,
 )
 from moreton.strangler.rollout.core.progress import Order
-from support.migrated import BEGAN, Migrated
+from support.migrated import BEGAN, PLAN, Migrated
 
 FOUND = Findings(
-    (Found("GET /catalogue/<b>", "$.items[*].price", "value", 41, BEGAN, BEGAN, (1, 2)),),
+    (Found("GET /catalogue/<b>", "$.items[*].`a|b`", "value", 41, BEGAN, BEGAN, (1, 2)),),
     (Accepted("$.updated_at", "ignore", "it is | now", "moreton.yaml"),),
 )
 SVG = "{http://www.w3.org/2000/svg}"
@@ -66,6 +67,24 @@ async def test_report_of_what_nobody_started_has_nothing_to_tell() -> None:
     assert "Not begun: shop answers all of products." in as_markdown(found)
     assert "No stage has begun." in as_page(found)
     assert as_picture(found) == ""
+
+
+async def test_stages_keep_the_names_they_had_before_the_plan_was_edited() -> None:
+    migrated = Migrated(rate=60.0)
+    await migrated.order(Order.START)
+    await migrated.watch(400, until="25%")
+    await migrated.watch(5)
+    await migrated.order(Order.ROLLBACK)
+    before = await migrated.report()
+    first = PLAN.stages[0]
+    migrated.edit(replace(PLAN, stages=(first, replace(first, name="2%"), *PLAN.stages[1:])))
+    await migrated.order(Order.START)
+    found = await migrated.report()
+    assert found.plan == migrated.plan
+    assert [each.stage for each in found.visits] == ["shadow", "5%", "25%", "shadow"]
+    assert [each.candidate for each in found.visits[:3]] == [v.candidate for v in before.visits]
+    assert found.visits[1].candidate.requests > 0
+    assert {found.stage_of(each) for each in found.samples} == {"shadow", "5%", "25%"}
 
 
 def test_each_stage_of_each_try_is_told_with_what_ended_it(report: Report) -> None:
@@ -123,6 +142,7 @@ def test_what_others_wrote_cannot_become_markup(report: Report) -> None:
     assert "GET /catalogue/&lt;b&gt;" in page
     assert "<b>$" not in page
     assert "it is \\| now" in text
+    assert "| `$.items[*].'a\\|b'` |" in text
 
 
 def test_picture_has_a_panel_for_each_measure_and_a_mark_for_each_incident(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http
 import importlib
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from moreton import __version__
+from moreton.controlplane.migrations.prometheus import trust_for
 from moreton.resilience.core.retry_after import parse_retry_after
 from moreton.strangler.rollout.core.webhooks import Webhook, body_of, headers_of
 from moreton.strangler.rollout.webhooks import check_secret
@@ -55,7 +55,7 @@ async def post(webhook: Webhook, document: Mapping[str, Any], now: datetime) -> 
     try:
         async with (
             asyncio.timeout(webhook.timeout.total_seconds()),
-            httpx.AsyncClient(verify=_trust(webhook), timeout=None) as client,
+            httpx.AsyncClient(verify=trust_for(webhook.url), timeout=None) as client,
             client.stream("POST", webhook.url, content=body, headers=headers) as answer,
         ):
             return await _read(answer, now)
@@ -96,11 +96,6 @@ async def _read(answer: Any, now: datetime) -> Said:
     said = " ".join(text[:_SAID_BYTES_MAX].decode(errors="replace").split())[:_SAID_CHARS_MAX]
     error = f"it answers {status}" + (f": {said}" if said else "")
     return Said(error, min(asked, RETRY_AFTER_MAX), status == http.HTTPStatus.GONE)
-
-
-def _trust(webhook: Webhook) -> ssl.SSLContext | bool:
-    # The system's certificates, among which a company's own are. It takes 20 ms to load them.
-    return ssl.create_default_context() if webhook.url.startswith("https:") else False
 
 
 def _reason(error: Exception) -> str:
