@@ -13,7 +13,10 @@ from moreton.controlplane.comparing.records import (
     counts_key,
     counts_prefix,
     decode_counts,
+    decode_heard,
     encode_counts,
+    encode_heard,
+    heard_key,
     sampling,
     share_from,
 )
@@ -68,8 +71,9 @@ class Comparisons:
         self._shares: dict[str, float] = {}
         self._heard: Instant | None = None
         self._run = ""
-        self._told: dict[str, Counts] = {}  # by this collector, since it began
-        self._added: dict[str, Counts] = {}  # by all of this node, ever
+        self._is_resumed = False  # whether it is known what was counted before this process
+        self._told: Mapping[str, Counts] = {}  # by this collector, since it began
+        self._added: dict[str, Counts] = {}  # by those this process heard
         self._written: dict[str, Counts] = {}
         self._published: dict[str, float] = {}
 
@@ -112,12 +116,17 @@ class Comparisons:
             told = counts_from(counts)
         except (AttributeError, TypeError) as error:
             raise ValueError(f"counts: {error}") from error
+        self._heard = self._clock.now()
+        if self._is_resumed:
+            self._count(run, told)
+        return [task_document(task) for task in self.tasks()]
+
+    def _count(self, run: str, told: Mapping[str, Counts]) -> None:
         before = self._told if run == self._run else {}
         for route, now in told.items():
             more = now.since(before.get(route, Counts()))
             self._added[route] = self._added.get(route, Counts()) + more
-        self._run, self._told, self._heard = run, told, self._clock.now()
-        return [task_document(task) for task in self.tasks()]
+        self._run, self._told = run, told
 
     def tasks(self) -> list[Task]:
         """What there is to compare, with where both services answer."""
@@ -182,6 +191,7 @@ class Comparisons:
 
     async def run(self, proxy: Proxy, publish: Callable[[], None]) -> None:
         """Tell *proxy* the shares as they change, and write down what was counted."""
+        await self.write()  # there is nothing yet, but it takes up what was counted before
         wrote = self._clock.now()
         while True:
             self.publish(proxy, publish)
@@ -203,22 +213,41 @@ class Comparisons:
         if changed:
             publish()
 
+    async def resume(self) -> None:
+        """Take up what a process before this one counted: its collector may be alive, and go on.
+
+        What is told before is counted afterwards, as collectors tell what they counted in all.
+        """
+        found = await self._store.range(heard_key(self.node))
+        if found.kvs:
+            self._run, self._told = decode_heard(found.kvs[0].value)
+        self._is_resumed = True
+
     async def write(self) -> None:
         """Put what came on top into the store; what cannot be is put there later."""
         try:
-            for route, total in list(self._added.items()):
-                if total != self._written.get(route, Counts()):
-                    await self._write_one(route, total)
+            if not self._is_resumed:
+                await self.resume()
+            await self._write()
         except StoreError as error:
             _LOG.warning("what was compared is not written down yet: %s", error)
 
-    async def _write_one(self, route: str, total: Counts) -> None:
-        key = counts_key(route, self.node)
-        found = await self._store.range(key)
-        kept = decode_counts(found.kvs[0].value) if found.kvs else Counts()
-        more = total.since(self._written.get(route, Counts()))
-        await self._store.txn(then=[Put(key, encode_counts(kept + more))])
-        self._written[route] = total
+    async def _write(self) -> None:
+        new = {
+            route: (total, total.since(self._written.get(route, Counts())))
+            for route, total in self._added.items()
+            if total != self._written.get(route, Counts())
+        }
+        if not new:
+            return
+        puts: list[Op] = [Put(heard_key(self.node), encode_heard(self._run, self._told))]
+        for route, (_, more) in new.items():
+            key = counts_key(route, self.node)
+            found = await self._store.range(key)
+            kept = decode_counts(found.kvs[0].value) if found.kvs else Counts()
+            puts.append(Put(key, encode_counts(kept + more)))
+        await self._store.txn(then=puts)
+        self._written.update({route: total for route, (total, _) in new.items()})
 
     def _take(self, key: bytes, value: bytes | None) -> None:
         route = key.removeprefix(SHARES).decode(errors="replace")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from moreton.store import Delete, Put
 from moreton.store.core.model import Op
 from moreton.strangler.compare.core.counts import Counts
+from moreton.strangler.compare.core.documents import counts_document, counts_from
 
 PREFIX = b"/moreton/comparisons/"
 SHARES = PREFIX + b"share/"
 COUNTS = PREFIX + b"counts/"
+HEARD = PREFIX + b"heard/"
 
 
 def sampling(route: str, share: float | None) -> Op:
@@ -46,6 +49,25 @@ def counts_key(route: str, node: str) -> bytes:
 def encode_counts(counts: Counts) -> bytes:
     """The value in the store."""
     return json.dumps(asdict(counts), separators=(",", ":")).encode()
+
+
+def heard_key(node: str) -> bytes:
+    """Where it lies what of the collector of *node* is among its counts."""
+    return HEARD + node.encode()
+
+
+def encode_heard(run: str, told: Mapping[str, Counts]) -> bytes:
+    """That what the collector's process *run* *told* so far is counted."""
+    return json.dumps({"run": run, "told": counts_document(told)}).encode()
+
+
+def decode_heard(value: bytes) -> tuple[str, dict[str, Counts]]:
+    """What `encode_heard` wrote; nobody who told nothing for anything else."""
+    try:
+        found = json.loads(value)
+        return str(found["run"]), counts_from(found["told"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", {}
 
 
 def decode_counts(value: bytes) -> Counts:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from moreton.controlplane.comparing.host import SILENT, Comparisons
+from moreton.controlplane.comparing.records import decode_heard
 from moreton.gateway.core.model import Address, Endpoint
 from moreton.store import Store, open_store
 from moreton.strangler.compare.core.counts import Counts
@@ -81,6 +82,7 @@ async def test_a_collector_is_told_where_both_answer() -> None:
 async def test_counts_grow_over_restarts_of_collectors_and_nodes() -> None:
     clock, store = VirtualClock(), open_store("memory:")
     first = comparisons(clock, store=store)
+    await first.resume()
     first.hear("one", {"all": {"compared": 5}})
     first.hear("one", {"all": {"compared": 7, "different": 1}})
     first.hear("two", {"all": {"compared": 2}})
@@ -88,10 +90,33 @@ async def test_counts_grow_over_restarts_of_collectors_and_nodes() -> None:
     await first.write()
     assert await first.counts("all") == Counts(compared=9, different=1)
     later = comparisons(clock, store=store)
+    await later.resume()
     later.hear("three", {"all": {"compared": 1}})
     await later.write()
     assert await later.counts("all") == Counts(compared=10, different=1)
     await store.close()
+
+
+async def test_collector_that_outlives_its_node_is_counted_once() -> None:
+    clock, store = VirtualClock(), open_store("memory:")
+    killed = comparisons(clock, store=store)
+    await killed.resume()
+    killed.hear("one", {"all": {"compared": 50, "different": 20}})
+    await killed.write()
+    killed.hear("one", {"all": {"compared": 51, "different": 20}})  # and it is killed
+    later = comparisons(clock, store=store)
+    later.hear("one", {"all": {"compared": 53, "different": 20}})  # too early to be counted
+    await later.write()
+    assert await later.counts("all") == Counts(compared=50, different=20)
+    later.hear("one", {"all": {"compared": 54, "different": 21}})
+    await later.write()
+    assert await later.counts("all") == Counts(compared=54, different=21)
+    await store.close()
+
+
+async def test_what_is_known_of_a_collector_and_is_no_such_thing_is_nothing() -> None:
+    for value in (b"", b"[]", b'{"run": "one"}', b'{"run": "one", "told": {"all": {"x": 1}}}'):
+        assert decode_heard(value) == ("", {})
 
 
 async def test_what_a_migration_says_counts_before_what_the_file_says() -> None:
