@@ -163,10 +163,10 @@ VALUES = (
     ),
     Regression("the stock of yesterday", "stale data", "/api/products/3/availability/", _Stale()),
     Regression(
-        "sold out, and still to be bought",
+        "to be bought or not, the wrong way round",
         "off by one",
         STOCK,
-        member("is_available_to_buy", lambda _: True),
+        member("is_available_to_buy", lambda was: not was),
         step=9,
     ),
     Regression(
