@@ -10,7 +10,8 @@ from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from envoy.config.route.v3 import route_pb2
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
-from moreton.envoy.wire import content_hash, delimited, header
+from moreton.envoy.wire import content_hash, delimited, header, serialize
+from moreton.gateway.compile.copies.filters import nobody_asks
 from moreton.gateway.compile.policies import DEFAULT_RETRIES, retry_policy
 from moreton.gateway.compile.table import Entry, Table
 from moreton.gateway.core.routing import host_rank
@@ -20,9 +21,7 @@ _CONFIG = route_pb2.RouteConfiguration
 _HOST = routes_pb2.VirtualHost
 _HOST_DEFAULTS = delimited(_HOST.RETRY_POLICY_FIELD_NUMBER, retry_policy(DEFAULT_RETRIES))
 # The port of the Host header plays no part, and applications still get to see it.
-_IGNORE_PORT = bytes(
-    _CONFIG(ignore_port_in_host_matching=True).SerializeToString(deterministic=True)
-)
+_ALWAYS = serialize(_CONFIG(ignore_port_in_host_matching=True)) + nobody_asks()
 
 Needs = Callable[[str], Iterable[ResourceKey]]
 
@@ -94,7 +93,7 @@ class RouteTable:
             if len(table.leaves):
                 groups.setdefault(table.leaves.digest(), []).append(host)
         name = delimited(_CONFIG.NAME_FIELD_NUMBER, self.name.encode())
-        parts = [name, _IGNORE_PORT, self._filters]
+        parts = [name, _ALWAYS, self._filters]
         hashes = list(parts)
         for hashed, hosts in sorted(groups.items(), key=lambda item: item[1]):
             leaves = self._tables[hosts[0]].leaves

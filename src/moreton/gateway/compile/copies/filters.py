@@ -16,6 +16,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2, processing_mode_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -44,20 +45,27 @@ _BUFFER_BYTES = 64 * 1024
 
 
 def copy_slots() -> list[manager_pb2.HttpFilter]:
-    """The last filters of a listener before the router; routes that are copied turn on the second.
+    """The last filters of a listener before the router; routes that are copied turn them on.
 
-    The first sees answers last: it takes out what the application said to the second. Nobody from
-    outside is told, or asks.
+    The first sees answers last: it takes out what the application said to the second.
     """
     strip = header_mutation_pb2.HeaderMutation()
     strip.mutations.response_mutations.add(remove=EFFECTS_HEADER)
-    for name in (EFFECTS_HEADER, DRY_RUN_HEADER):
-        strip.mutations.request_mutations.add(remove=name)
-    first = manager_pb2.HttpFilter(name=STRIP)
+    first = manager_pb2.HttpFilter(name=STRIP, disabled=True)
     first.typed_config.CopyFrom(any_of(strip))
     second = manager_pb2.HttpFilter(name=COPIES, disabled=True)
     second.typed_config.CopyFrom(any_of(_showing()))
     return [first, second]
+
+
+def nobody_asks() -> bytes:
+    """The part of a `RouteConfiguration` that takes out what someone outside asks an agent.
+
+    It comes before what a route adds: the route that asks is the only one who does.
+    """
+    out = route_pb2.RouteConfiguration(most_specific_header_mutations_wins=True)
+    out.request_headers_to_remove.extend((EFFECTS_HEADER, DRY_RUN_HEADER))
+    return serialize(out)
 
 
 def copies_cluster(socket: str) -> Resource:

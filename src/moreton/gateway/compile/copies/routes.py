@@ -16,7 +16,7 @@ from moreton.envoy.core.copies import (
 )
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import serialize
-from moreton.gateway.compile.copies.filters import COPIES, processing_mode
+from moreton.gateway.compile.copies.filters import COPIES, STRIP, processing_mode
 from moreton.gateway.compile.matches import one_of
 from moreton.gateway.core.model import Copies
 
@@ -50,6 +50,9 @@ def copied_extras(route: str, copies: Copies) -> bytes:
         ask = out.request_headers_to_add.add()
         ask.header.key, ask.header.value = EFFECTS_HEADER, _asked(copies)
         ask.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+        on = routes_pb2.FilterConfig()
+        on.config.SetInParent()
+        out.typed_per_filter_config[STRIP].CopyFrom(any_of(on))
     return serialize(out)
 
 
