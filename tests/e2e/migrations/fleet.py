@@ -19,6 +19,7 @@ from support.waits import SECONDS, join_all
 
 COPY_HEADER = "x-moreton-copy"
 _CHUNK = bytes(1024 * 1024)
+_LATE_SECONDS = 0.02
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -77,6 +78,21 @@ class Side:
     def hang(self, to: BaseHTTPRequestHandler) -> None:
         """Answer once it is let go."""
         self.let_go.wait(SECONDS)
+        self.answer(to)
+
+    def trickle(self, to: BaseHTTPRequestHandler) -> None:
+        """Begin to answer, and end once it is let go."""
+        to.send_response(200)
+        to.send_header("content-length", "2")
+        to.send_header("x-side", self.label)
+        to.end_headers()
+        to.wfile.flush()
+        self.let_go.wait(SECONDS)
+        to.wfile.write(b"{}")
+
+    def dawdle(self, to: BaseHTTPRequestHandler) -> None:
+        """Answer well, and late."""
+        self.let_go.wait(_LATE_SECONDS)
         self.answer(to)
 
     def flood(self, to: BaseHTTPRequestHandler) -> None:
@@ -202,6 +218,7 @@ _PLAN: Mapping[str, Any] = {
     "hold": "1h",
     "requests": 0,
     "soak": "0",
+    "answer_within": "0",
     "gates": {
         "errors": {"tolerance": "20%"},
         "latency": None,

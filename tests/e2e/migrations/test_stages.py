@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +14,17 @@ from e2e.migrations.fleet import Fleet, Visitor, fleet_in
 from e2e.migrations.watching import Watcher
 from e2e.up.world import wait_until
 from moreton.cli.client import ApiRefused
+from support.waits import SECONDS
 
 pytestmark = pytest.mark.e2e
 
-FIRST = {"x-beta": "yes", "cookie": "moreton_user=first; beta=yes", "x-tenant": "big corp (1)"}
+BETA = "beta.shop.example"
+FIRST = {
+    "x-beta": "yes",
+    "cookie": "moreton_user=first; beta=yes",
+    "x-tenant": "big corp (1)",
+    "host": BETA,
+}
 OTHERS = [{"cookie": f"moreton_user=u{n}", "x-tenant": f"t{n}"} for n in range(3)]
 # By route: how it is to move, the orders that bring it where it is killed, and what it is then.
 STAGES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...], str, float]] = {
@@ -28,6 +38,12 @@ STAGES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...], str, float]] = {
     ),
     "cookie": (
         {"stages": [{"users": {"cookie": "beta", "is": "yes"}}, "100%"]},
+        ("start",),
+        "running",
+        0.0,
+    ),
+    "host": (
+        {"stages": [{"users": {"hosts": [BETA]}}, "100%"]},
         ("start",),
         "running",
         0.0,
@@ -73,13 +89,17 @@ STAGES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...], str, float]] = {
 STORIES: Mapping[str, Mapping[str, Any]] = {
     "broken": {"stages": ["40%", "100%"]},
     "gone": {"stages": ["40%", "100%"], "to": "gone"},
+    "hangs": {"stages": ["40%", "100%"], "answer_within": "50ms"},
+    "streams": {"stages": [{"users": {"hosts": [BETA]}}, "100%"], "answer_within": "1s"},
+    "slow": {"stages": ["40%", "100%"], "gates": {"latency": {}}},
+    "twice": {"stages": ["40%", "100%"]},
     "lossy": {"stages": [{"share": "40%", "no_return": True}, "100%"]},
     "silent": {"stages": ["40%", "100%"], "hold": "0"},
     "same": {"stages": ["shadow", "40%", "100%"], "copies": "100%", "hold": "0"},
     "lies": {"stages": ["shadow", "40%", "100%"], "copies": "100%", "hold": "0"},
     "floods": {"stages": ["shadow", "40%", "100%"], "copies": "100%", "hold": "0"},
 }
-GO_FIRST = ("header", "cookie", "tenant", "all", "soak", "done")
+GO_FIRST = ("header", "cookie", "host", "tenant", "all", "soak", "done")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +133,7 @@ def test_every_stage_is_there_after_a_kill_and_nobody_changed_sides(fleet: Fleet
     for name in STAGES:
         first, *others = (each.sides[0] for each in visitors if each.route == name)
         assert first == ("new" if name in GO_FIRST else first), name
-        if name in {"planned", "shadow", "header", "cookie", "back"}:
+        if name in {"planned", "shadow", "header", "cookie", "host", "back"}:
             assert others == ["old"] * 3, name
     # The one that waited for somebody goes on where it was, by proof.
     assert fleet.order("waiting", "advance")["approved"]
@@ -157,6 +177,39 @@ def test_candidate_that_is_down_is_taken_back(fleet: Fleet) -> None:
     fleet.order("gone", "start")
     assert fleet.wait_phase("gone", "rolled-back", *users)["reason"].startswith("errors: ")
     wait_until(lambda: all_answered(users), "all are answered again")
+
+
+def test_candidate_that_hangs_is_taken_back_and_its_users_are_let_go(fleet: Fleet) -> None:
+    users = users_of(fleet, "hangs")
+    fleet.new.behaviours["hangs"] = fleet.new.hang
+    fleet.order("hangs", "start")
+    reason = fleet.wait_phase("hangs", "rolled-back", *users)["reason"]
+    assert re.match(r"errors: 100.00% of \d+ failed \(\d+ for want of an answer, 504\)", reason)
+    assert not fleet.new.let_go.is_set(), "it answered"
+    wait_until(lambda: all_answered(users), "all are answered again")
+
+
+def test_stream_may_last_longer_than_an_answer_may_be_waited_for(fleet: Fleet) -> None:
+    side, world = fleet.new, fleet.world
+    side.behaviours["streams"] = lambda to: (side.hang if "silent" in to.path else side.trickle)(to)
+    fleet.order("streams", "start")
+
+    def begun() -> tuple[http.client.HTTPConnection, http.client.HTTPResponse] | None:
+        connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=SECONDS)
+        connection.request("GET", "/streams/", headers={"host": BETA})
+        answer = connection.getresponse()
+        if answer.status == 200:
+            return connection, answer
+        connection.close()
+        return None
+
+    connection, answer = wait_until(begun, "it begins to answer in time")
+    with contextlib.closing(connection):
+        silent = Visitor(fleet, "streams/silent", {"host": BETA})
+        assert silent.ask() == 504, "who asks later is not let go"
+        side.let_go.set()
+        assert answer.read() == b"{}"
+    side.let_go.clear()
 
 
 def test_past_the_point_of_no_return_users_stay_until_somebody_forces_it(fleet: Fleet) -> None:

@@ -86,6 +86,7 @@ def prepare(
         "hold": "0",
         "requests": 0,
         "soak": "0",
+        "answer_within": "0",
         "gates": {"errors": {"tolerance": tolerance}, "latency": None},
         **more,
     }

@@ -55,6 +55,9 @@ def plan(name: Migration, *, config: Config = DEFAULT_CONFIG, as_json: AsJson = 
         f"in {least} at least, sure to {document['confidence'] * 100:g}%"
     )
     print_rows(["stage", "share", "at least", "requests", ""], _stage_rows(document), empty="")
+    if (within := document["answer_within"]) is not None:
+        shown = format_duration(timedelta(seconds=within))
+        print_line(f"what {document['candidate']} does not begin to answer within {shown} failed")
     for gate in document["gates"]:
         kind = gate.pop("kind")
         print_line(f"gate {kind}: " + ", ".join(f"{k} {v}" for k, v in gate.items() if v != ""))

@@ -38,7 +38,7 @@ class Counting:
     async def sides(self, plan: Plan) -> Sides:
         """What both sides of *plan* answered to its route. Raises `EnvoyDoesNotAnswer`."""
         names = counted_pattern((plan.baseline, plan.candidate), plan.route)
-        counts = await self._admin.stats(f"{names}(completed|5xx)$", only_counters=True)
+        counts = await self._admin.stats(f"{names}(completed|5xx|504)$", only_counters=True)
         times: Mapping[str, dict[Bin, int]] = {}
         if any(isinstance(gate, LatencyGate) for gate in plan.gates):
             times = await self._times(f"{names}time$")
@@ -158,4 +158,5 @@ def _side(name: str, counts: Mapping[str, int], times: Mapping[str, dict[Bin, in
         counts.get(f"{name}completed", 0),
         counts.get(f"{name}5xx", 0),
         times.get(f"{name}time", {}),
+        counts.get(f"{name}504", 0),
     )

@@ -16,7 +16,7 @@ from moreton.strangler.rollout.core.verdicts import Outcome, Verdict, enough, ju
 def to_document(record: Record, progress: Progress, planned: Plan | None) -> dict[str, Any]:
     """How far a migration is by *progress*; *planned* is what moreton.yaml says now."""
     plan = record.plan
-    stage = plan.stages[progress.stage]
+    stage, within = plan.stages[progress.stage], plan.answer_within
     verdicts = judge(plan, stage, progress.evidence, progress.past)
     return {
         "name": plan.name,
@@ -38,6 +38,7 @@ def to_document(record: Record, progress: Progress, planned: Plan | None) -> dic
         "no_return": progress.no_return,
         "tries": progress.tries,
         "changed": record.changed,
+        "answer_within": None if within is None else within.total_seconds(),
         "differs": planned is not None and planned != plan,
     }
 

@@ -15,7 +15,11 @@ from moreton.envoy.messages import any_of
 from moreton.envoy.wire import delimited, serialize
 from moreton.gateway.compile.copies.routes import copied_extras, copied_match
 from moreton.gateway.compile.matches import conditions, preflight_conditions
-from moreton.gateway.compile.moving.counting import COUNT_FILTER, count_route
+from moreton.gateway.compile.moving.counting import (
+    COUNT_FILTER,
+    bound_silence,
+    count_route,
+)
 from moreton.gateway.compile.moving.users import hash_policies, is_known, is_of, set_cookie
 from moreton.gateway.compile.paths import PathPlan, canonical
 from moreton.gateway.compile.policies import (
@@ -159,8 +163,20 @@ def _weighted(route: Route) -> bytes:
         out.use_hash_policy.value = True
     for destination in route.to:
         weight = wrappers_pb2.UInt32Value(value=destination.weight)
-        out.clusters.add(name=destination.service, weight=weight)
+        added = out.clusters.add(name=destination.service, weight=weight)
+        if (within := _silence_of(route, destination.service)) is not None:
+            bound = any_of(bound_silence(within))
+            added.typed_per_filter_config[COUNT_FILTER].CopyFrom(bound)
     return serialize(out)
+
+
+def _silence_of(route: Route, service: str) -> timedelta | None:
+    """How long *service* may be silent; what the route's retries say of a try holds as well."""
+    move = route.move
+    if move is None or move.answer_within is None or move.to != service:
+        return None
+    own = None if route.retries is None else route.retries.per_try_timeout
+    return move.answer_within if own is None else min(own, move.answer_within)
 
 
 @lru_cache(maxsize=_ACTIONS_REMEMBERED)

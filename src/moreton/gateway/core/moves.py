@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -61,11 +62,14 @@ class Move:
     user has of *sticky* decides by the weights where all requests of that user go, so that a higher
     weight takes more along and sends nobody back; with `None` each request is drawn anew. Who lacks
     it is told apart by `OWN_COOKIE`, which the gateway sets.
+
+    Whom *to* does not begin to answer in *answer_within* is answered 504; `None`: waits for ever.
     """
 
     to: str
     cohorts: tuple[Cohort, ...] = ()
     sticky: Trait | None = OWN_COOKIE
+    answer_within: timedelta | None = None
 
     @property
     def gives_cookies(self) -> bool:
@@ -75,20 +79,23 @@ class Move:
 
 def move_document(move: Move) -> dict[str, Any]:
     """*move* as JSON values."""
+    within = move.answer_within
     return {
         "to": move.to,
         "cohorts": [cohort_document(each) for each in move.cohorts],
         "sticky": None if move.sticky is None else trait_document(move.sticky),
+        **({} if within is None else {"answer_within": within.total_seconds()}),
     }
 
 
 def move_from(document: Mapping[str, Any]) -> Move:
     """What `move_document` made. Raises `KeyError`, `TypeError`, `ValueError`."""
-    sticky = document["sticky"]
+    sticky, within = document["sticky"], document.get("answer_within")
     return Move(
         str(document["to"]),
         tuple(cohort_from(each) for each in document["cohorts"]),
         None if sticky is None else trait_from(sticky),
+        None if within is None else timedelta(seconds=within),
     )
 
 

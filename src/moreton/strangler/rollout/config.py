@@ -246,6 +246,7 @@ class MigrationModel(Section):
     requests: Annotated[int, Field(ge=0, le=_REQUESTS_MAX)] = 100
     soak: Duration = timedelta(minutes=10)
     copies: Percentage = 0.1
+    answer_within: Duration = timedelta(seconds=30)
     sticky: Annotated[TraitModel | None, _Sticky] = None  # the gateway's own cookie
     gates: GatesModel = GatesModel()
     confidence: Percentage = 0.99
@@ -299,7 +300,8 @@ class MigrationModel(Section):
         """The core's value."""
         stages = [self._as_stage(each) for each in self.stages]
         if self.soak:
-            stages.append(Stage("soak", 1.0, self.soak, self.requests))
+            hold = max(self.soak, self.answer_within)
+            stages.append(Stage("soak", 1.0, hold, self.requests))
         gates = self.gates.as_values(compares=self._compares())
         return Plan(
             name,
@@ -310,6 +312,7 @@ class MigrationModel(Section):
             gates,
             self.confidence,
             self._sticky(),
+            self.answer_within or None,
         )
 
     def webhooks_in(self, folder: Path) -> tuple[Webhook, ...]:
@@ -328,10 +331,13 @@ class MigrationModel(Section):
     def _as_stage(self, model: StageModel) -> Stage:
         copies = self.copies if model.copies is None and _is_shadow(model) else model.copies
         cohort = None if model.users is None else model.users.as_value()
+        hold = self.hold if model.hold is None else model.hold
+        if not _is_shadow(model):
+            hold = max(hold, self.answer_within)  # what is silent must have had time to fail
         return Stage(
             name=_name(model, cohort),
             share=model.share,
-            hold=self.hold if model.hold is None else model.hold,
+            hold=hold,
             requests=self.requests if model.requests is None else model.requests,
             manual=model.manual,
             no_return=model.no_return,

@@ -32,10 +32,12 @@ _KINDS = {kind: word for word, kind in _GATES.items()}
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """*plan* as JSON values."""
+    within = plan.answer_within
     return {
         **{name: getattr(plan, name) for name in ("name", "route", "baseline", "candidate")},
         "confidence": plan.confidence,
         "sticky": None if plan.sticky is None else trait_document(plan.sticky),
+        "answer_within": None if within is None else within.total_seconds(),
         "stages": [_stage_document(each) for each in plan.stages],
         "gates": [{"kind": _KINDS[type(each)], **asdict(each)} for each in plan.gates],
     }
@@ -48,9 +50,14 @@ def plan_from(document: Mapping[str, Any]) -> Plan:
         _GATES[each["kind"]](**{name: each[name] for name in each if name != "kind"})
         for each in document["gates"]
     ]
-    sticky = document.get("sticky")
-    read = {"stages": tuple(stages), "gates": tuple(gates)}
-    return Plan(**{**document, **read, "sticky": None if sticky is None else trait_from(sticky)})
+    sticky, within = document.get("sticky"), document.get("answer_within")
+    read = {
+        "stages": tuple(stages),
+        "gates": tuple(gates),
+        "sticky": None if sticky is None else trait_from(sticky),
+        "answer_within": None if within is None else timedelta(seconds=within),
+    }
+    return Plan(**{**document, **read})
 
 
 def _stage_document(stage: Stage) -> dict[str, Any]:
@@ -143,10 +150,12 @@ def _evidence_from(document: Mapping[str, Any]) -> Evidence:
 def side_document(side: Side) -> dict[str, Any]:
     """*side* as JSON values."""
     times = [[each.lower, each.width, count] for each, count in sorted(side.times.items())]
-    return {"requests": side.requests, "errors": side.errors, "times": times}
+    counts = {"requests": side.requests, "errors": side.errors, "silent": side.silent}
+    return {**counts, "times": times}
 
 
 def side_from(document: Mapping[str, Any]) -> Side:
     """What `side_document` made. Raises `KeyError`, `TypeError`, `ValueError`."""
     times = {Bin(lower, width): count for lower, width, count in document["times"]}
-    return Side(document["requests"], document["errors"], times)
+    silent = document.get("silent", 0)
+    return Side(document["requests"], document["errors"], times, silent)

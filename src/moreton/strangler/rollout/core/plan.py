@@ -108,7 +108,8 @@ class Plan:
 
     An equal candidate is taken back by chance in at most `1 - confidence` of all migrations,
     and one that is worse than a gate tolerates passes that gate in at most as many. A user, told
-    by *sticky*, changes sides once at most; without it each request is drawn anew.
+    by *sticky*, changes sides once at most; without it each request is drawn anew. What the
+    candidate does not begin to answer in *answer_within* has failed; `None`: it is waited for.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Plan:
     gates: tuple[Gate, ...]
     confidence: float = 0.99
     sticky: Trait | None = None
+    answer_within: timedelta | None = None
 
     def __post_init__(self) -> None:
         shares = [stage.share for stage in self.stages]

@@ -55,7 +55,7 @@ def move_of(plan: Plan, progress: Progress) -> Move | None:
         return None
     begun = plan.stages[: progress.stage + 1]
     cohorts = tuple(each.cohort for each in begun if each.cohort is not None)
-    return Move(plan.candidate, cohorts, plan.sticky)
+    return Move(plan.candidate, cohorts, plan.sticky, plan.answer_within)
 
 
 def copies_of(plan: Plan, progress: Progress) -> float | None:

@@ -20,17 +20,19 @@ Times = Mapping[Bin, int]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one service answered."""
+    """What one service answered; of the *errors*, those that were *silent* came too late (504)."""
 
     requests: int = 0
     errors: int = 0
     times: Times = field(default_factory=dict)
+    silent: int = 0
 
     def __add__(self, more: Side) -> Side:
         return Side(
             self.requests + more.requests,
             self.errors + more.errors,
             _added(self.times, more.times.items()),
+            self.silent + more.silent,
         )
 
     def since(self, before: Side) -> Side:
@@ -41,7 +43,12 @@ class Side:
         times = _added(self.times, fewer)
         anew = any(count < 0 for count in times.values())
         kept = {each: count for each, count in (self.times if anew else times).items() if count}
-        return Side(self.requests - before.requests, self.errors - before.errors, kept)
+        return Side(
+            self.requests - before.requests,
+            self.errors - before.errors,
+            kept,
+            max(0, self.silent - before.silent),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,8 +146,9 @@ def _judge(gate: Gate, evidence: Evidence, baseline: Side, bars: _Bars) -> Verdi
 
 def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Verdict:
     new = Counts(candidate.errors, candidate.requests)
+    late = f" ({candidate.silent:,} for want of an answer, 504)" if candidate.silent else ""
     if not baseline.requests and log_evidence_above(new, _ALONE_MAX) >= bars.fail:
-        why = f"{new.share:.2%} of {new.total:,} failed, and the baseline answered nothing"
+        why = f"{new.share:.2%} of {new.total:,} failed{late}, and the baseline answered nothing"
         return Verdict(gate.name, Outcome.FAIL, why)
     if not (candidate.requests and baseline.requests):
         return _silent(gate, candidate)
@@ -155,8 +156,8 @@ def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Ve
     worse = log_evidence_more(new, base, gate.tolerance)
     fine = log_evidence_less(new, base, gate.tolerance)
     why = (
-        f"{new.share:.2%} of {new.total:,} failed, beside {base.share:.2%} of {base.total:,}; "
-        f"up to {gate.tolerance:.2%} more is tolerated"
+        f"{new.share:.2%} of {new.total:,} failed{late}, "
+        f"beside {base.share:.2%} of {base.total:,}; up to {gate.tolerance:.2%} more is tolerated"
     )
     proof = Proof(candidate.requests, baseline.requests)
     return _told(worse, fine, bars, Verdict(gate.name, Outcome.INCONCLUSIVE, why, proof))
