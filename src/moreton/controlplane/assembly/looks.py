@@ -15,7 +15,7 @@ from moreton import __version__
 from moreton.controlplane.api.app import STATUSES, create_app
 from moreton.controlplane.api.metrics import Metrics
 from moreton.controlplane.api.parts import ApiParts, Document, Health, Request
-from moreton.controlplane.api.serving.renewals import Renewals
+from moreton.controlplane.api.serving.plain import PlainDesk
 from moreton.controlplane.assembly.explaining import explanation
 from moreton.controlplane.assembly.nodes import Nodes
 from moreton.controlplane.assembly.plane import Plane
@@ -75,11 +75,17 @@ def application(
     return create_app(parts, token=token)
 
 
-def renewals(plane: Plane, token: str) -> Renewals:
+def desk(plane: Plane, token: str) -> PlainDesk:
     """The part of the API that is asked most."""
-    return Renewals(
+
+    async def weigh(route: str, weights: dict[str, int]) -> Document:
+        await plane.control.put_weights(route, weights)
+        return plane.views.weights(route)
+
+    return PlainDesk(
         token=token,
         renew=plane.registry.renew,
+        weigh=weigh,
         refuse=lambda error: error_response(error, STATUSES),
     )
 

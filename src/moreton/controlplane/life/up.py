@@ -230,11 +230,11 @@ async def _serve_api(
     app = await asyncio.to_thread(module.application, plane, envoy, token, nodes=nodes)
     server = importlib.import_module("moreton.controlplane.api.serving.server")
     certificate, key = plane.settings.api_tls or (None, None)
-    renewals = module.renewals(plane, token)
+    desk = module.desk(plane, token)
     if isinstance(nodes, Alone):
         # Leases that were left over began anew with the store, and nobody could renew them yet.
         await plane.registry.give_time()
-    serving = server.serving(app, listening, certificate=certificate, key=key, desk=renewals)
+    serving = server.serving(app, listening, certificate=certificate, key=key, desk=desk)
     await stack.enter_async_context(serving)
     # Open streams and polls end, so that the server need not wait for them.
     for each in (plane.events, plane.notices, plane.instructions):

@@ -1,13 +1,14 @@
-"""Renewals answered before the application, held to what the application answers."""
+"""What is answered before the application, held to what the application answers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -15,10 +16,12 @@ from starlette.types import Receive, Scope, Send
 
 from moreton.controlplane.api.app import STATUSES
 from moreton.controlplane.api.auth import BearerAuth
+from moreton.controlplane.api.changes import Weights
 from moreton.controlplane.api.serving import front
-from moreton.controlplane.api.serving.renewals import Renew, Renewals
+from moreton.controlplane.api.serving.plain import PlainDesk, Renew
 from moreton.controlplane.api.serving.server import serving
 from moreton.controlplane.api_instances import instances_router
+from moreton.controlplane.errors import UnknownObject
 from moreton.controlplane.problems import error_response, install_problems
 from moreton.registry import Instance, InstanceId, Registry
 from moreton.store.errors import StoreFailing
@@ -36,6 +39,16 @@ REGISTRATION = (
 )
 
 
+def move(body: str, route: str = "shop", media: str = "application/json") -> str:
+    return (
+        f"PUT /v1/routes/{route}/weights HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n"
+        f"content-type: {media}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    )
+
+
+MOVE = move('{"old": 90, "new": 10}')
+
+
 class Counted:
     """The application, and how often it was asked."""
 
@@ -43,8 +56,19 @@ class Counted:
         app = FastAPI()
         install_problems(app, statuses=STATUSES)
         app.include_router(instances_router(registry))
+
+        @app.put("/v1/routes/{name}/weights")
+        async def put(name: str, weights: Weights) -> dict[str, Any]:
+            return await self.weigh(name, weights)
+
         self.requests = 0
         self._app = BearerAuth(app, token=TOKEN)
+
+    async def weigh(self, route: str, weights: Mapping[str, int]) -> dict[str, Any]:
+        """What a control plane does, as far as a desk sees of it."""
+        if route != "shop":
+            raise UnknownObject(what=f"route {route}", similar="")
+        return {"route": route, "weights": dict(weights), "name": "caf\xe9"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
@@ -57,9 +81,10 @@ class House:
     def __init__(self, renew: Renew, app: Counted) -> None:
         self.renew = renew
         self.app = app
-        self.renewals = Renewals(
+        self.desk = PlainDesk(
             token=TOKEN,
             renew=lambda *place: self.renew(*place),  # noqa: PLW0108 - tests change it
+            weigh=app.weigh,
             refuse=lambda error: error_response(error, STATUSES),
         )
         self.port = 0
@@ -113,7 +138,7 @@ async def house() -> AsyncIterator[House]:
     house = House(registry.renew, Counted(registry))
     await registry.register(Instance(InstanceId("a-1"), "catalogue", "10.0.0.1", 80))
     bound = listening()
-    async with serving(house.app, bound, desk=house.renewals):
+    async with serving(house.app, bound, desk=house.desk):
         house.port = bound.getsockname()[1]
         yield house
         for client in house.clients:
@@ -160,6 +185,17 @@ REQUESTS = [
     REGISTRATION,
     REGISTRATION.replace("10.0.0.1", "10.0.0.2"),
     LIST,
+    MOVE,
+    MOVE.replace("shop", "nobody"),
+    MOVE.replace(TOKEN, "wrong"),
+    move('{"old": 90.0}'),
+    move('{"old": true}'),
+    move("[" * 4000),
+    move('{"old": '),
+    move("[]"),
+    move(""),
+    move('{"old": 1}', media="text/plain"),
+    move('{"old": 1, "old": 2}'),
     "nonsense\r\n\r\n",
 ]
 
@@ -267,7 +303,7 @@ async def test_client_that_sends_without_end_is_not_read_without_end(house: Hous
     house.renew = renew
     bound = listening()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    async with serving(house.app, bound, desk=house.renewals):
+    async with serving(house.app, bound, desk=house.desk):
         client = await house.connect(bound.getsockname()[1])
         client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.writer.write(RENEWAL.encode())
@@ -295,18 +331,50 @@ async def test_idle_connection_is_closed_like_any_other(
     monkeypatch.setattr(front, "_SWEEP_SECONDS", 0.01)
     monkeypatch.setattr("moreton.controlplane.api.serving.server._KEEP_ALIVE_SECONDS", 0)
     bound = listening()
-    async with serving(house.app, bound, desk=house.renewals):
+    async with serving(house.app, bound, desk=house.desk):
         client = await house.connect(bound.getsockname()[1])
         assert await client.ended()
 
 
 async def test_server_stops_while_connections_are_open(house: House) -> None:
     bound = listening()
-    async with serving(house.app, bound, desk=house.renewals):
+    async with serving(house.app, bound, desk=house.desk):
         clients = [await house.connect(bound.getsockname()[1]) for _ in range(3)]
         await clients[0].ask(RENEWAL)
         await clients[1].ask(LIST)
         await clients[2].ask(LIST)
         await clients[2].ask(RENEWAL)
     for client in clients:
+        assert await client.ended()
+
+
+async def test_weights_are_answered_without_the_application(house: House) -> None:
+    client = await house.connect()
+    head, blank, body = MOVE.partition("\r\n\r\n")
+    for parts in ([MOVE], [head + blank, body], [head + blank, body[:5], body[5:]]):
+        status, _, told = await client.ask(*parts)
+        assert (status, told[:16]) == ("HTTP/1.1 200 OK", '{"route":"shop",')
+    assert house.app.requests == 0
+
+
+async def test_weights_and_everything_else_in_a_row_are_answered_in_order(house: House) -> None:
+    client = await house.connect()
+    head, blank, body = MOVE.partition("\r\n\r\n")
+    for part in (head + blank, body + LIST, MOVE, RENEWAL):
+        client.writer.write(part.encode())
+        await client.writer.drain()
+        await asyncio.sleep(0)
+    bodies = [(await client.answer())[2] for _ in range(4)]
+    assert [each[:6] for each in bodies] == ['{"rout', '[{"id"', '{"rout', '{"ttl"']
+
+
+async def test_weights_that_never_end_are_let_go(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "_SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("moreton.controlplane.api.serving.server._KEEP_ALIVE_SECONDS", 0)
+    bound = listening()
+    async with serving(house.app, bound, desk=house.desk):
+        client = await house.connect(bound.getsockname()[1])
+        client.writer.write(MOVE[:-3].encode())
         assert await client.ended()

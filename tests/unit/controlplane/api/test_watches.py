@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from moreton.controlplane.api.serving.server import serving
-from moreton.controlplane.assembly.looks import application, renewals
+from moreton.controlplane.assembly.looks import application, desk
 from moreton.controlplane.assembly.plane import Plane
 from moreton.envoy.binary import find_envoy
 from moreton.envoy.supervisor import EnvoySupervisor
@@ -75,7 +75,7 @@ async def house(plane: Plane, tmp_path: Path) -> AsyncIterator[House]:
     bound.bind(("127.0.0.1", 0))
     envoy = EnvoySupervisor(tmp_path / "envoy", binary=find_envoy(None), group="moreton")
     app = application(plane, envoy, TOKEN)
-    async with serving(app, bound, desk=renewals(plane, TOKEN)):
+    async with serving(app, bound, desk=desk(plane, TOKEN)):
         house = House(plane, bound.getsockname()[1])
         yield house
         for watcher in house.watchers:

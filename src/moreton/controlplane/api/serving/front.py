@@ -1,30 +1,35 @@
 """A server's connections: what is plain is answered at once, all else by the application.
 
-What a web framework does for a request costs ten times what a renewal or a look-up is. So a *desk*
-reads and answers the plainest form of these; whatever differs in anything goes to the application,
-which answers the same. Between requests such a connection keeps a few hundred bytes.
+What a web framework does for a request costs ten times what a renewal, a look-up or a change of
+weights is. So a *desk* reads and answers the plainest form of these; whatever differs in anything
+goes to the application, which answers the same. Between requests such a connection keeps a few
+hundred bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from moreton.controlplane.core.plain import Part
+
 # What a client sends before it was answered, beyond which it is not read further.
 _HELD_BYTES_MAX = 64 * 1024
 _SWEEP_SECONDS = 15.0
+
+Said: TypeAlias = tuple[bytes, ...] | Coroutine[Any, Any, bytes] | Part
 
 
 class Desk(Protocol):
     """Answers what it can in place of the application."""
 
-    def answer(self, data: bytes) -> tuple[bytes, ...] | Coroutine[Any, Any, bytes] | None:
-        """The whole response to *data*, or what will have it.
+    def answer(self, data: bytes) -> Said | None:
+        """The whole response to *data*, or what will have it; `Part.MORE` asks for what follows.
 
         `None` leaves *data* to the application; it is not one whole request, or not a plain one.
         """
@@ -172,9 +177,11 @@ class _Front(asyncio.Protocol):
             return
         application = self._application
         if application is None:
+            if self._held:
+                data, self._held = self._held + data, b""
             found = self._lobby.desk.answer(data)
             if found is not None:
-                self._answer(found)
+                self._answer(found, data)
                 return
             application = self._application = self._lobby.application()
             application.front = self
@@ -182,8 +189,10 @@ class _Front(asyncio.Protocol):
         application.data_received(data)
         self.settle()
 
-    def _answer(self, found: tuple[bytes, ...] | Coroutine[Any, Any, bytes]) -> None:
-        if not isinstance(found, tuple):
+    def _answer(self, found: Said, data: bytes) -> None:
+        if isinstance(found, Part):
+            self._held = data
+        elif not isinstance(found, tuple):
             self._is_busy = True
             self._lobby.run(self, found)
         elif not self._transport.is_closing():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from moreton.controlplane.core.renewals import RenewalReader
+from moreton.controlplane.core.plain import Part, RenewalReader, WeightsReader
 
 LINE = "PUT /v1/services/catalogue/instances/a-1/lease HTTP/1.1\r\n"
 # What http.client sends for the SDK.
@@ -109,4 +109,76 @@ def test_headers_that_are_never_the_same_take_no_room() -> None:
     for number in range(5000):
         head = HEAD.replace("moreton", f"m{number}")
         assert reader.read((LINE + head).encode()) == ("catalogue", "a-1")
-    assert len(reader._good) <= 1024
+    assert len(reader._heads._good) <= 1024
+
+
+MOVE = "PUT /v1/routes/shop.v2/weights HTTP/1.1\r\n"
+
+
+def weights(
+    body: str, line: str = MOVE, *, say: int | None = None, media: str = "application/json"
+) -> tuple[str, dict[str, int]] | Part | None:
+    length = len(body.encode()) if say is None else say
+    head = HEAD.replace("Length: 0", f"Length: {length}")
+    head = head.replace("accept: application/json", f"content-type: {media}")
+    reader = WeightsReader(lambda given: given == b"Bearer t")
+    return reader.read((line + head + body).encode())
+
+
+def test_weights_are_read() -> None:
+    assert weights('{"old": 90, "new": 10}') == ("shop.v2", {"old": 90, "new": 10})
+
+
+@pytest.mark.parametrize("body", ["", "{", '{"old": 90'])
+def test_weights_whose_end_is_on_its_way_are_waited_for(body: str) -> None:
+    assert weights(body, say=20) is Part.MORE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "null",
+        "",
+        '{"old": 90.0}',
+        '{"old": true}',
+        '{"old": "90"}',
+        '{"old": 2147483648}',
+        '{"old": {"new": 1}}',
+        '{"old": NaN}',
+        '{"old": 90',
+        "[" * 4000,
+        '{"old": ' + "1" * 4080 + "}",
+        '{"' + "o" * 4096 + '": 1}',
+    ],
+)
+def test_other_bodies_are_left_to_others(body: str) -> None:
+    assert weights(body) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        MOVE.replace("PUT", "DELETE"),
+        MOVE.replace("/weights", "/weights?wait=applied"),
+        MOVE.replace("shop", "sh%6Fp"),
+        MOVE.replace("shop.v2", ""),
+        MOVE.replace("1.1", "1.0"),
+    ],
+)
+def test_other_lines_than_of_weights_are_left_to_others(line: str) -> None:
+    assert weights('{"old": 1}', line) is None
+
+
+def test_weights_with_more_behind_them_are_left_to_others() -> None:
+    assert weights('{"old": 1}{"new": 1}', say=10) is None
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/json; charset=utf-8"])
+def test_other_types_of_weights_are_left_to_others(media: str) -> None:
+    assert weights('{"old": 1}', media=media) is None
+
+
+def test_weights_without_a_head_of_their_own_are_left_to_others() -> None:
+    assert WeightsReader(lambda _: True).read(f"{MOVE}\r\n".encode()) is None
+    assert WeightsReader(lambda _: True).read(MOVE.encode()) is None
