@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin, Value
 from moreton.gateway.core.model import Destination, Gateway, Route, Service
 from moreton.gateway.core.moves import Move
+
+_Said: TypeAlias = tuple[Route, Mapping[str, int] | None, Move | None]
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class Desired:
     _api: dict[ObjectKey, Definition] = field(default_factory=dict)
     _weights: dict[str, Mapping[str, int]] = field(default_factory=dict)
     _moves: dict[str, Move] = field(default_factory=dict)
+    # What the parts of a route said when it was made of them, and the route.
+    _made: dict[str, tuple[_Said, Route]] = field(default_factory=dict)
     _users: dict[str, set[str]] = field(
         default_factory=dict
     )  # service -> routes that name or named it
@@ -99,14 +104,25 @@ class Desired:
     def weighted(self, key: ObjectKey) -> Value | None:
         """The value as defined, with the API's weights and the move under way where they count."""
         definition = self.definition(key)
-        if definition is None:
-            return None
-        value = definition.value
+        value = None if definition is None else definition.value
         if not isinstance(value, Route):
+            if key.kind is Kind.ROUTE:
+                self._made.pop(key.name, None)
             return value
-        weights, move = self.weights_set(key.name), self._moves.get(key.name)
+        said = (value, self._weights.get(key.name), self._moves.get(key.name))
+        if said[1] is None and said[2] is None:
+            self._made.pop(key.name, None)
+            return value
+        made = self._made.get(key.name)
+        # It is asked for many times between two changes.
+        if made is None or any(one is not other for one, other in zip(made[0], said, strict=True)):
+            made = self._made[key.name] = (said, self._moved(value, said[2]))
+        return made[1]
+
+    def _moved(self, value: Route, move: Move | None) -> Route:
         if move is not None and len(value.to) > 1 and move.to in {d.service for d in value.to}:
             value = replace(value, move=move)
+        weights = self.weights_set(value.name)
         if weights is None:
             return value
         return replace(
