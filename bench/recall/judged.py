@@ -120,7 +120,8 @@ class Judged:
 def judged(pair: Pair, path: Path, learned: Path | None = None) -> Iterator[Judged]:
     """Judging that goes on from what another file has *learned*, and leaves that file as it is."""
     if learned is not None:
-        shutil.copy(learned, path)
+        for ending in (".sqlite", ".key"):  # values are kept as marks, by that key
+            shutil.copy(learned.with_suffix(ending), path.with_suffix(ending))
     made = Judged(pair, path)
     try:
         yield made

@@ -30,7 +30,7 @@ from moreton.gateway.core.model import (
 from moreton.strangler.compare import Differences
 from moreton.strangler.compare.core.documents import Task
 from moreton.strangler.compare.core.live import Live, SideEffects
-from moreton.strangler.compare.core.noise import ASKED_MIN
+from moreton.strangler.compare.core.noise.learning import ASKED_MIN
 from moreton.strangler.compare.serving.collector import Collector
 from support.static_envoy import static_envoy
 from support.waits import ANSWER_SECONDS, end_at_once, line_of

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from moreton.strangler.compare.comparer import compare
     from moreton.strangler.compare.core.answers import Answer
     from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
-    from moreton.strangler.compare.core.noise import Noise, Verdict
+    from moreton.strangler.compare.core.noise.learning import Noise, Verdict
     from moreton.strangler.compare.core.redaction import Redactor
     from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
     from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
@@ -52,7 +52,7 @@ __getattr__ = on_demand(
         "comparer": ["compare"],
         "core.answers": ["Answer"],
         "core.differences": ["Comparison", "Difference", "Kind", "Shape"],
-        "core.noise": ["Noise", "Verdict"],
+        "core.noise.learning": ["Noise", "Verdict"],
         "core.redaction": ["Redactor"],
         "core.rules.defaults": ["DEFAULT_RULES"],
         "core.rules.rulebook": ["Rule", "Rulebook"],

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Mapping
 
 from moreton.strangler.compare.core.differences import Kind, Shape
-from moreton.strangler.compare.core.looks import looks_document, looks_from
-from moreton.strangler.compare.core.noise import Evidence, Noise, Verdict
+from moreton.strangler.compare.core.noise.learning import Evidence, Noise, Verdict
+from moreton.strangler.compare.core.noise.looks import looks_document, looks_from
 
 
 def load_noise(file: sqlite3.Connection, noise: Noise) -> None:
@@ -19,7 +19,11 @@ def load_noise(file: sqlite3.Connection, noise: Noise) -> None:
     ).fetchall()
     evidence = {
         Shape(endpoint, field, Kind(kind)): Evidence(
-            itself, candidate, both, bool(proven), looks_from(json.loads(looks)) if looks else None
+            itself,
+            candidate,
+            both,
+            bool(proven),
+            looks_from(json.loads(looks), noise.marks) if looks else None,
         )
         for endpoint, field, kind, itself, candidate, both, proven, looks in rows
     }
@@ -55,7 +59,10 @@ def save_noise(file: sqlite3.Connection, noise: Noise) -> None:
     }
     file.executemany(
         "UPDATE noise SET looks = ? WHERE endpoint = ? AND field = ? AND kind = ?",
-        [(json.dumps(looks_document(looks)), *shape) for shape, looks in fresh.items()],
+        [
+            (json.dumps(looks_document(looks, noise.marks)), *shape)
+            for shape, looks in fresh.items()
+        ],
     )
     for looks in fresh.values():
         looks.saved = True

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from moreton.strangler.compare.core.differences import Difference, Kind, Shape
-from moreton.strangler.compare.core.noise import Learned, Noise, Verdict
+from moreton.strangler.compare.core.noise.learning import Learned, Noise, Verdict
 from moreton.strangler.compare.core.rules.rulebook import RULES_MAX, Rule
 from moreton.strangler.compare.errors import DifferencesUnreadable, NoSuchPair
 from moreton.strangler.compare.noise_rows import (

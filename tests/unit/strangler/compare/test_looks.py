@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from moreton.strangler.compare.core.differences import ABSENT, Comparison, Difference, Kind, Shape
-from moreton.strangler.compare.core.looks import (
+from moreton.strangler.compare.core.noise.looks import (
     Looks,
     Sorts,
     form_of,
     looks_document,
     looks_from,
 )
-from moreton.strangler.compare.core.noise import QUIET_MAX, Noise, Verdict
+from moreton.strangler.compare.core.noise.learning import QUIET_MAX, Noise, Verdict
 from moreton.strangler.compare.sqlite import Differences
 
 PAGE = "GET /page"

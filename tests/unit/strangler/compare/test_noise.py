@@ -7,7 +7,7 @@ import random
 import pytest
 
 from moreton.strangler.compare.core.differences import Comparison, Difference, Kind, Shape
-from moreton.strangler.compare.core.noise import (
+from moreton.strangler.compare.core.noise.learning import (
     ASKED_MIN,
     FALSE_KEPT_MAX,
     SHAPES_MAX,

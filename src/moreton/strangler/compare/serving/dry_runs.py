@@ -31,7 +31,7 @@ from moreton.strangler.compare.comparer import compare
 from moreton.strangler.compare.core.answers import Answer
 from moreton.strangler.compare.core.counts import Counts
 from moreton.strangler.compare.core.differences import ABSENT, Comparison, Difference, Kind
-from moreton.strangler.compare.core.noise import ASKED_MIN, Verdict
+from moreton.strangler.compare.core.noise.learning import ASKED_MIN, Verdict
 from moreton.strangler.compare.core.questions import Question, rewritten
 from moreton.strangler.compare.core.rules.rulebook import Rulebook
 from moreton.strangler.compare.serving.asking import Asker, NoAnswer

@@ -25,7 +25,7 @@ from moreton.strangler.compare.core.differences import (
 )
 from moreton.strangler.compare.core.documents import Place, Task
 from moreton.strangler.compare.core.live import SideEffects
-from moreton.strangler.compare.core.noise import ASKED_MIN, Verdict
+from moreton.strangler.compare.core.noise.learning import ASKED_MIN, Verdict
 from moreton.strangler.compare.core.questions import Question, endpoint_of, rewritten
 from moreton.strangler.compare.core.redaction import Mark, Redactor
 from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
@@ -85,6 +85,7 @@ class Judge:
         self._learn(endpoint, ready, asked, primary, difference)
         if not difference:
             return _SAME
+        self._keeper.watch(endpoint, difference)
         sorted_ = self._keeper.sort(endpoint, difference.differences)
         kept, unknown = sorted_[Verdict.KEEP], sorted_[Verdict.UNDECIDED]
         if not ready.task.live.ask_twice:  # nobody will ever know more

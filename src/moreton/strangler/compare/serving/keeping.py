@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from moreton.strangler.compare.core.differences import Comparison, Difference, Shape
-from moreton.strangler.compare.core.noise import Noise, Verdict
+from moreton.strangler.compare.core.noise.learning import Noise, Verdict
 from moreton.strangler.compare.core.rules.rulebook import Rule
 from moreton.strangler.compare.sqlite import Differences
 
@@ -49,6 +49,11 @@ class Keeper:
         """One request of which the primary was asked twice."""
         with self._lock:
             self._noise.learn(endpoint, itself, candidate)
+
+    def watch(self, endpoint: str, candidate: Comparison) -> None:
+        """One request, before its differences are sorted."""
+        with self._lock:
+            self._noise.watch(endpoint, candidate)
 
     def add(
         self,

@@ -14,7 +14,7 @@ from moreton.strangler.compare.core.differences import (
     Kind,
     Shape,
 )
-from moreton.strangler.compare.core.looks import Looks
+from moreton.strangler.compare.core.noise.looks import Looks
 
 SHAPES_MAX = 10_000
 # Before an endpoint was asked twice so often, nothing is said of what it never did.
@@ -134,6 +134,22 @@ class Noise:
                 said = one.primary, one.candidate
                 known.looks.add(*said, (self._mark(said[0]), self._mark(said[1])))
 
+    def watch(self, endpoint: str, candidate: Comparison) -> None:
+        """One request: the primary's answer compared with the candidate's, before it is sorted.
+
+        Of each shape of noise the first is taken, to see whether both say such things as often.
+        """
+        seen: set[Shape] = set()
+        for one in candidate.differences:
+            if one.kind is not Kind.VALUE:
+                continue
+            shape = one.shape(endpoint)
+            known = self._evidence.get(shape)
+            if known is None or known.looks is None or shape in seen:
+                continue
+            seen.add(shape)
+            known.looks.watch(one.primary, one.candidate, self._mark)
+
     def _forget(self, endpoint: str, alone: set[Shape]) -> None:
         """What the candidate was shown to do, and has not done for long."""
         for shape in [shape for shape in self._quiet if shape.endpoint == endpoint]:
@@ -142,6 +158,11 @@ class Noise:
                 del self._quiet[shape]
                 evidence = self._evidence[shape]
                 evidence.proven, evidence.itself, evidence.candidate = False, 0, 0
+
+    @property
+    def marks(self) -> str:
+        """Known by it are the marks that stand for values: another key makes others."""
+        return self._mark("")
 
     def asked(self, endpoint: str) -> int:
         """How many requests to *endpoint* were learned from."""
@@ -212,7 +233,9 @@ class Noise:
         if evidence.proven:
             return Verdict.KEEP, f"the candidate differs more often than chance explains: {asked}"
         if itself > asked * SELDOM_MAX:
-            return Verdict.NOISE, f"the primary differed from itself in {itself} of {asked}"
+            odd = evidence.looks.odd() if evidence.looks else ()
+            told = f"; what the candidate says is too often {', '.join(odd)}" if odd else ""
+            return Verdict.NOISE, f"the primary differed from itself in {itself} of {asked}{told}"
         if shape.kind is Kind.MALFORMED or asked >= ASKED_MIN:
             # The "rule of three": with 95 % confidence, less often than in 3 of *asked*.
             often = f"in {itself}" if itself else "never"

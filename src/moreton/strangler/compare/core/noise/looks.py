@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from moreton.strangler.compare.core.differences import ABSENT
+from moreton.strangler.compare.core.noise.numbers import (
+    Numbers,
+    number_of,
+    numbers_document,
+    numbers_from,
+)
+from moreton.strangler.compare.core.noise.wagers import Wager
 
 # More sorts of values than these, and which there are says nothing.
 FORMS_MAX = 32
@@ -60,14 +67,19 @@ class Sorts:
 
 @dataclass(slots=True)
 class Looks:
-    """Of one shape of noise: the forms and the values that the primary gave, and how far apart.
+    """Of one shape of noise: the forms, values and numbers that the primary gave, how far apart.
 
-    *saved* is false while there is something that was not written down yet.
+    Of the candidate there is whether it is *stuck*: says what it said *before*, where the primary
+    does not. *saved* is false while there is something that was not written down yet.
     """
 
     forms: Sorts = field(default_factory=lambda: Sorts(FORMS_MAX))
     values: Sorts = field(default_factory=lambda: Sorts(VALUES_MAX))
     apart: timedelta | None = None
+    numbers: Numbers = field(default_factory=Numbers)
+    stuck: Wager = field(default_factory=Wager)
+    before: str = ""  # as a mark, and so is what it said last
+    last: str = ""
     saved: bool = False
 
     def add(self, one: str, other: str, marks: tuple[str, str]) -> None:
@@ -79,24 +91,47 @@ class Looks:
         apart = _apart(one, other)
         if apart is not None:
             self.apart = max(apart, self.apart or timedelta(0))
+        self.numbers.add(one, other)
+        self.saved = False
+
+    def watch(self, primary: str, candidate: str, mark: Callable[[str], str]) -> None:
+        """The two said this in answer to one request; *mark* makes what stands for a value."""
+        marks = mark(primary), mark(candidate)
+        self.before, self.last = self.last, marks[1]
+        if self.before in marks:  # one of the two, as they differ
+            self.stuck.add(candidate=self.before == marks[1])
+        self.numbers.watch(primary, candidate)
         self.saved = False
 
     def is_strange(self, primary: str, candidate: str, mark: str) -> bool:
         """Whether noise does not explain that one says *primary* and the other *candidate*.
 
         The place is not the noisy one if the primary's value has a form that noise never had; else
-        it is what the candidate says: its form, its value (*mark*) where there are few, its clock.
+        it is what the candidate says: its form, its value (*mark*) where there are few, its size,
+        that it says it each time, its clock.
         """
         if any(
             self.forms.is_strange(form_of(text)) for text in (primary, candidate) if text != ABSENT
         ):
             return True
-        if self.values.is_strange(mark):
+        if self.values.is_strange(mark) or self.numbers.is_strange(primary, candidate):
+            return True
+        if self.stuck.is_won and mark == self.before and not self._stands(candidate):
             return True
         apart = _apart(primary, candidate)
         if apart is None or self.apart is None:
             return False
         return apart > max(MOMENTS_APART_MIN, self.apart * FURTHER_MIN)
+
+    def odd(self) -> list[str]:
+        """What the candidate is, and the primary is not, more often than chance explains."""
+        return sorted(self.numbers.odd()) + ["the same"] * self.stuck.is_won
+
+    def _stands(self, text: str) -> bool:
+        """Whether *text* may stand while the primary's goes on: what no one writes to does."""
+        if number_of(text) is not None:
+            return not self.numbers.goes_either_way
+        return _moment(text) is not None
 
 
 def form_of(text: str) -> str:
@@ -119,22 +154,32 @@ def _word_form(found: re.Match[str]) -> str:
     return "a" if word.replace(" ", "").isalpha() else "x"
 
 
-def looks_document(looks: Looks) -> dict[str, Any]:
-    """*looks* as JSON."""
+def looks_document(looks: Looks, by: str = "") -> dict[str, Any]:
+    """*looks* as JSON; *by* says whose marks stand for values."""
     return {
+        "by": by,
         "forms": None if looks.forms.open else looks.forms.counts,
         "values": None if looks.values.open else looks.values.counts,
         "apart": None if looks.apart is None else looks.apart.total_seconds(),
+        "numbers": numbers_document(looks.numbers),
+        "stuck": looks.stuck.wealth,
     }
 
 
-def looks_from(found: Mapping[str, Any]) -> Looks:
-    """What `looks_document` made."""
-    apart = found["apart"]
+def looks_from(found: Mapping[str, Any], by: str = "") -> Looks:
+    """What `looks_document` made; without its values if their marks are not *by* the same.
+
+    Every value would be a strange one then.
+    """
+    apart, values = found["apart"], found["values"]
+    if found.get("by", by) != by and values is not None:
+        values = {}
     return Looks(
         _sorts_from(FORMS_MAX, found["forms"]),
-        _sorts_from(VALUES_MAX, found["values"]),
+        _sorts_from(VALUES_MAX, values),
         None if apart is None else timedelta(seconds=apart),
+        numbers_from(found["numbers"]) if "numbers" in found else Numbers(),
+        Wager(list(found["stuck"])) if "stuck" in found else Wager(),
         saved=True,
     )
 

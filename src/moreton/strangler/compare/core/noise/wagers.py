@@ -1,0 +1,43 @@
+"""Bets that a candidate is the odd one: what is won says how little chance explains that it is.
+
+Two answers that are made alike could be exchanged. So where just one of them is odd, whatever was
+called odd before it was looked at, it is either with probability one half, and no bet on it wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Answers in which one was odd, on average, until chance alone makes an oddity systematic.
+CHANCE_LOOKS_MIN = 1e7
+# What is staked on the candidate: the first wins soonest where all speak against it, the second
+# where three of four do.
+_STAKES = (0.9, 0.4)
+# Beyond it no more is won, so that one that was mended is soon taken for that.
+_WEALTH_MAX = 4 * CHANCE_LOOKS_MIN
+
+
+@dataclass(slots=True)
+class Wager:
+    """What was won by betting that the candidate is the odd one, begun anew at each answer.
+
+    While it is either by chance, `is_won` comes true after `CHANCE_LOOKS_MIN` bets or more on
+    average. One that always is the odd one is known after 26 bets, of nine in ten after about 50,
+    of three in four after about 150, however long all was well before.
+
+    Source: Shin, Ramdas and Rinaldo, "E-detectors", NEJSDS 2 (2024), section 2: the Shiryaev-
+    Roberts e-detector.
+    """
+
+    wealth: list[float] = field(default_factory=lambda: [0.0 for _ in _STAKES])
+
+    def add(self, *, candidate: bool) -> None:
+        """One answer more in which one was odd: the *candidate*'s, or the primary's."""
+        for index, stake in enumerate(_STAKES):
+            won = (self.wealth[index] + 1.0) * (1.0 + stake if candidate else 1.0 - stake)
+            self.wealth[index] = min(won, _WEALTH_MAX)
+
+    @property
+    def is_won(self) -> bool:
+        """Whether chance does not explain it."""
+        return sum(self.wealth) >= CHANCE_LOOKS_MIN * len(_STAKES)
