@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from moreton.strangler.compare.core.differences import ABSENT, Comparison, Difference, Kind, Shape
+from moreton.strangler.compare.core.noise.learning import QUIET_MAX, Noise, Verdict
 from moreton.strangler.compare.core.noise.looks import (
     Looks,
     Sorts,
@@ -19,7 +20,6 @@ from moreton.strangler.compare.core.noise.looks import (
     looks_document,
     looks_from,
 )
-from moreton.strangler.compare.core.noise.learning import QUIET_MAX, Noise, Verdict
 from moreton.strangler.compare.sqlite import Differences
 
 PAGE = "GET /page"
@@ -53,6 +53,7 @@ def tokens(count: int) -> list[tuple[str, str]]:
     [
         ("£12.50", "£9.9"),
         ("-3", "-9"),
+        ("0.4717822911936534", "9.9"),
         ("f288d745ee5e52c4", "x16"),
         ("7513694436207587", "x16"),
         ("b7", "x"),

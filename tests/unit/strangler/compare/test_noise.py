@@ -97,3 +97,46 @@ def test_what_is_learned_is_bounded_and_what_was_left_out_is_counted() -> None:
         noise.learn(PAGE, at(f"$.m{number}"), NOTHING)
     assert sum(1 for _ in noise.learned()) == SHAPES_MAX
     assert noise.overlooked == 5
+
+
+def rarely(seed: int, share: float) -> Noise:
+    """What differs from itself in a *share* of 200 requests, at least once; a healthy candidate."""
+    rng = random.Random(seed)
+    noise = Noise()
+    for number in range(200):
+        itself = number == 0 or rng.random() < share
+        found = at("$.v") if rng.random() < share else NOTHING
+        noise.learn(PAGE, at("$.v") if itself else NOTHING, found)
+        noise.watch(PAGE, found)
+    return noise
+
+
+def test_a_candidate_that_always_differs_where_the_primary_seldom_does_is_soon_known() -> None:
+    noise = rarely(1, 0.005)
+    assert noise.verdict(shape("$.v")) is Verdict.NOISE
+    for _ in range(8):
+        noise.watch(PAGE, at("$.v"))
+    assert noise.verdict(shape("$.v")) is Verdict.KEEP
+    for _ in range(12):
+        noise.watch(PAGE, NOTHING)
+    noise.watch(PAGE, at("$.v"))
+    assert noise.verdict(shape("$.v")) is Verdict.NOISE, "it was mended"
+
+
+def test_a_primary_that_differs_from_itself_meanwhile_ends_a_streak() -> None:
+    noise = rarely(1, 0.005)
+    for _ in range(8):
+        noise.watch(PAGE, at("$.v"))
+    noise.learn(PAGE, at("$.v"), NOTHING)
+    assert noise.verdict(shape("$.v")) is Verdict.NOISE
+
+
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.04])
+def test_what_seldom_differs_on_both_sides_stays_noise(share: float) -> None:
+    rng = random.Random(9)
+    for seed in range(5):
+        noise = rarely(seed, share)
+        for _ in range(1000):
+            found = at("$.v") if rng.random() < share else NOTHING
+            noise.watch(PAGE, found)
+            assert noise.verdict(shape("$.v")) is Verdict.NOISE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from moreton.strangler.compare.core.differences import (
@@ -15,6 +15,7 @@ from moreton.strangler.compare.core.differences import (
     Shape,
 )
 from moreton.strangler.compare.core.noise.looks import Looks
+from moreton.strangler.compare.core.noise.wagers import Streak
 
 SHAPES_MAX = 10_000
 # Before an endpoint was asked twice so often, nothing is said of what it never did.
@@ -22,6 +23,9 @@ ASKED_MIN = 20
 # What differs from itself in fewer of them is no noise: it is told of only if it is there again
 # when both are asked once more, which by chance is as seldom as the square of this.
 SELDOM_MAX = 1 / 500
+# Where the primary surely differs from itself in fewer, it is not waited for until both were
+# asked twice so often that it shows whether the candidate does more often.
+RARE_MAX = 1 / 20
 # A kept shape of noise is wrong in at most so many of them, however often evidence is looked at.
 FALSE_KEPT_MAX = 0.001
 # Older evidence counts half once there is so much, so that noise that changes is learned anew.
@@ -52,6 +56,7 @@ class Evidence:
     both: int = 0
     proven: bool = False  # once it was shown that the candidate differs more often
     looks: Looks | None = None  # what the primary said where it differed from itself
+    streak: Streak = field(default_factory=Streak)  # of requests in which the candidate differs
 
     @property
     def strength(self) -> float:
@@ -106,6 +111,7 @@ class Noise:
         self._evidence: dict[Shape, Evidence] = {}
         self._said: dict[Shape, tuple[Verdict, str]] = {}
         self._quiet: dict[Shape, int] = {}  # of those that are proven
+        self._watched: dict[str, int] = {}  # requests by endpoint
         self.overlooked = 0  # shapes that there was no room for
 
     def learn(self, endpoint: str, itself: Comparison, candidate: Comparison) -> None:
@@ -124,6 +130,8 @@ class Noise:
                     continue
                 evidence = self._evidence[shape] = Evidence()
             evidence.add(itself=shape in ours, candidate=shape in theirs)
+            if shape in ours:
+                evidence.streak = Streak()
             if evidence.proven:
                 self._quiet.setdefault(shape, 0)
         self._forget(endpoint, theirs - ours)
@@ -139,16 +147,20 @@ class Noise:
 
         Of each shape of noise the first is taken, to see whether both say such things as often.
         """
-        seen: set[Shape] = set()
-        for one in candidate.differences:
-            if one.kind is not Kind.VALUE:
-                continue
-            shape = one.shape(endpoint)
+        asked = self._asked.get(endpoint)
+        if asked is None:
+            return
+        number = self._watched[endpoint] = self._watched.get(endpoint, 0) + 1
+        for shape, one in {one.shape(endpoint): one for one in candidate.differences[::-1]}.items():
             known = self._evidence.get(shape)
-            if known is None or known.looks is None or shape in seen:
+            if known is None:
                 continue
-            seen.add(shape)
-            known.looks.watch(one.primary, one.candidate, self._mark)
+            # With 95 % confidence; the "rule of three", and what was seen.
+            share = (known.itself + known.both + 3) / asked
+            if share <= RARE_MAX:
+                known.streak.add(number, share)
+            if known.looks is not None and one.kind is Kind.VALUE:
+                known.looks.watch(one.primary, one.candidate, self._mark)
 
     def _forget(self, endpoint: str, alone: set[Shape]) -> None:
         """What the candidate was shown to do, and has not done for long."""
@@ -232,6 +244,8 @@ class Noise:
         itself = evidence.itself + evidence.both
         if evidence.proven:
             return Verdict.KEEP, f"the candidate differs more often than chance explains: {asked}"
+        if evidence.streak.is_won:
+            return Verdict.KEEP, f"the primary differed from itself in {itself} of {asked} alone"
         if itself > asked * SELDOM_MAX:
             odd = evidence.looks.odd() if evidence.looks else ()
             told = f"; what the candidate says is too often {', '.join(odd)}" if odd else ""

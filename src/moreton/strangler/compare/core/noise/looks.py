@@ -33,6 +33,7 @@ FURTHER_MIN = 3
 _FORM_CHARS_MAX = 80
 # A long token of hexadecimal digits has no letter now and then.
 _TOKEN_CHARS_MIN = 12
+_FRACTION = re.compile(r"(?<=[0-9])\.[0-9]+(?![\w.])")
 _WORDS = re.compile(r"[^\W_]+(?: [^\W_]+)*")
 
 
@@ -110,9 +111,7 @@ class Looks:
         it is what the candidate says: its form, its value (*mark*) where there are few, its size,
         that it says it each time, its clock.
         """
-        if any(
-            self.forms.is_strange(form_of(text)) for text in (primary, candidate) if text != ABSENT
-        ):
+        if self._has_strange_form(primary, candidate):
             return True
         if self.values.is_strange(mark) or self.numbers.is_strange(primary, candidate):
             return True
@@ -122,6 +121,12 @@ class Looks:
         if apart is None or self.apart is None:
             return False
         return apart > max(MOMENTS_APART_MIN, self.apart * FURTHER_MIN)
+
+    def _has_strange_form(self, primary: str, candidate: str) -> bool:
+        if primary.isdigit() and candidate.isdigit():  # how many digits is a matter of size
+            return False
+        said = [text for text in (primary, candidate) if text != ABSENT]
+        return any(self.forms.is_strange(form_of(text)) for text in said)
 
     def odd(self) -> list[str]:
         """What the candidate is, and the primary is not, more often than chance explains."""
@@ -137,9 +142,9 @@ class Looks:
 def form_of(text: str) -> str:
     """*text* without what it says: `£12.50` is `£9.9`, a token `x16`, some words `a`, `-3` `-9`.
 
-    A moment is one whatever its fraction.
+    A moment is one whatever its fraction, and a number too.
     """
-    text = text[:_FORM_CHARS_MAX]
+    text = _FRACTION.sub(".9", text[:_FORM_CHARS_MAX])
     if _moment(text) is not None:
         return "moment"
     return _WORDS.sub(_word_form, text)
