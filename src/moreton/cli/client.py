@@ -10,6 +10,8 @@ import contextlib
 import http.client
 import json
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -19,12 +21,17 @@ import typer
 
 from moreton.controlplane.cluster.home import Home
 from moreton.controlplane.errors import NotRunning
-from moreton.controlplane.state_folder import find_running, read_token
+from moreton.controlplane.state_folder import Announcement, find_running, read_token
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.places import Place, as_url, connect
 
 _TIMEOUT_SECONDS = 30.0
 _BODY_CHARS_SHOWN = 200
+# `moreton up` loads for half a second before it holds its folder, and answers a second later; on a
+# busy machine both take longer.
+_BEGIN_SECONDS, _START_SECONDS = 1.0, 10.0
+_SAY_AFTER_SECONDS = 1.0
+_AGAIN_SECONDS = 0.05
 
 Config: TypeAlias = Annotated[
     Path,
@@ -70,11 +77,13 @@ class Api:
         self._token = token
 
     @classmethod
-    def find(cls, config: Path) -> Api:
+    def find(cls, config: Path, *, waits: bool = True) -> Api:
         """The control plane of `MORETON_API` and `MORETON_TOKEN`, else of *config*.
 
         `MORETON_API` may name several nodes, with commas. For a configuration whose own control
-        plane does not run, the other nodes of its cluster are asked. Raises `NotRunning`.
+        plane does not run, the other nodes of its cluster are asked; without any, one that only
+        starts is *waited* for, for ten seconds, and one of which nothing is seen for one, as a
+        script has it that says `moreton up &` before. Raises `NotRunning`.
         """
         urls = [each.strip() for each in os.environ.get("MORETON_API", "").split(",")]
         if any(urls):
@@ -83,7 +92,7 @@ class Api:
         folder = state_folder(config)
         others = [Place(each.api, certificate=each.certificate) for each in Home.read(folder).peers]
         try:
-            found = find_running(folder)
+            found = _running(folder, waits=waits and not others, may_begin=config.exists())
         except NotRunning:
             if not others:
                 raise
@@ -236,6 +245,23 @@ def _ask(
             return answer.status, answer.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _NoAnswer(str(error) or type(error).__name__, sent=sent) from error
+
+
+def _running(folder: Path, *, waits: bool, may_begin: bool) -> Announcement:
+    """The control plane of *folder*, waited for while it starts, or a moment if it *may begin*."""
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            return find_running(folder)
+        except NotRunning as error:
+            passed = time.monotonic() - began
+            patience = _START_SECONDS if error.starts else _BEGIN_SECONDS * may_begin
+            if not waits or passed >= patience:
+                raise
+            if error.starts and not told and passed >= _SAY_AFTER_SECONDS:
+                print("the control plane starts: waiting for it", file=sys.stderr)  # noqa: T201
+                told = True
+        time.sleep(_AGAIN_SECONDS)
 
 
 def _content(certificate: Path | None) -> str:

@@ -119,13 +119,21 @@ def find_running(path: Path) -> Announcement:
         )
     except FileNotFoundError as error:
         holder = holder_of(path)
-        reason = "nothing is announced there" if holder is None else f"process {holder} only starts"
-        raise NotRunning(folder=path, reason=reason) from error
+        if holder is not None:
+            raise _starting(path, holder) from error
+        raise NotRunning(folder=path, reason="nothing is announced there") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotRunning(folder=path, reason="its announcement cannot be read") from error
-    if holder_of(path) is None:
+    holder = holder_of(path)
+    if holder is None:
         raise NotRunning(folder=path, reason=f"process {found.pid} has ended")
+    if holder not in {0, found.pid}:  # what is announced is of one before it, which was killed
+        raise _starting(path, holder)
     return found
+
+
+def _starting(path: Path, holder: int) -> NotRunning:
+    return NotRunning(folder=path, reason=f"process {holder} only starts", starts=True)
 
 
 def read_token(path: Path) -> str:

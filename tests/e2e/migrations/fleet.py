@@ -19,7 +19,7 @@ from support.waits import SECONDS, join_all
 
 COPY_HEADER = "x-moreton-copy"
 _CHUNK = bytes(1024 * 1024)
-_LATE_SECONDS = 0.02
+_LATE_SECONDS = 0.05
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -198,6 +198,16 @@ class Fleet:
         found = wait_until(there, f"{name} is {phase}: it is {self.shown(name)}")
         assert isinstance(found, dict)
         return found
+
+    def edit(self, migrations: Mapping[str, Any]) -> None:
+        """Write other *migrations* into moreton.yaml, and wait until they are known."""
+        self.world.write(self.world.configuration(**{**self.sections, "migrations": migrations}))
+
+        def known() -> bool:
+            planned = self.world.api.get("/v1/migrations")
+            return migrations.keys() <= {each["name"] for each in planned}
+
+        wait_until(known, f"{list(migrations)} are known: {self.world.log()[-2000:]}")
 
     def kill(self) -> None:
         """SIGKILL to the control plane; Envoy goes on."""

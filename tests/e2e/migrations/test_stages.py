@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -91,7 +93,11 @@ STORIES: Mapping[str, Mapping[str, Any]] = {
     "gone": {"stages": ["40%", "100%"], "to": "gone"},
     "hangs": {"stages": ["40%", "100%"], "answer_within": "50ms"},
     "streams": {"stages": [{"users": {"hosts": [BETA]}}, "100%"], "answer_within": "1s"},
-    "slow": {"stages": ["40%", "100%"], "gates": {"latency": {}}},
+    "slow": {
+        "stages": ["40%", "100%"],
+        "gates": {"errors": None, "latency": {"quantile": "80%"}},
+        "confidence": "90%",
+    },
     "twice": {"stages": ["40%", "100%"]},
     "lossy": {"stages": [{"share": "40%", "no_return": True}, "100%"]},
     "silent": {"stages": ["40%", "100%"], "hold": "0"},
@@ -120,7 +126,10 @@ def test_every_stage_is_there_after_a_kill_and_nobody_changed_sides(fleet: Fleet
     with Watcher(fleet, visitors) as watcher:
         fleet.kill()
         watcher.wait_round()
-        fleet.world.start()
+        fleet.world.spawn()
+        said = fleet.world.run("migrate", "status", "percent")  # as a script does, at once
+        assert (said.returncode, said.stdout[:16]) == (0, "percent: running")
+        fleet.world.wait_ready()
         watcher.wait_round()
         for name, (_, _, phase, share) in STAGES.items():
             found = fleet.shown(name)
@@ -187,6 +196,41 @@ def test_candidate_that_hangs_is_taken_back_and_its_users_are_let_go(fleet: Flee
     assert re.match(r"errors: 100.00% of \d+ failed \(\d+ for want of an answer, 504\)", reason)
     assert not fleet.new.let_go.is_set(), "it answered"
     wait_until(lambda: all_answered(users), "all are answered again")
+
+
+def test_candidate_that_is_slow_is_taken_back_by_its_times(fleet: Fleet) -> None:
+    users, pause = users_of(fleet, "slow"), threading.Event()
+    fleet.new.behaviours["slow"] = fleet.new.dawdle
+    fleet.order("slow", "start")
+
+    def ended() -> dict[str, Any] | None:
+        assert set(pool.map(Visitor.ask, users)) == {200}
+        pause.wait(0.1)  # Envoy tells its times every five seconds
+        found = fleet.shown("slow")
+        return found if found["phase"] != "running" else None
+
+    with ThreadPoolExecutor(len(users)) as pool:
+        found = wait_until(ended, "it is taken back")
+    assert (found["phase"], found["share"]) == ("rolled-back", 0.0)
+    assert re.match(r"latency: (in the last seconds )?p80 is ", found["reason"])
+    assert {"old", "new"} == {side for user in users for side in user.sides}
+
+
+def test_second_migration_of_a_route_is_refused_until_the_first_is_over(fleet: Fleet) -> None:
+    plans = fleet.sections["migrations"]
+    fleet.order("twice", "start")
+    both = {**plans, "again": plans["twice"]}
+    fleet.world.write(fleet.world.configuration(**{**fleet.sections, "migrations": both}))
+    refused = "migration 'twice' moves the route 'twice', as 'again' does"
+    wait_until(lambda: refused in fleet.world.log(), "the edit is refused")
+    fleet.edit({("again" if name == "twice" else name): it for name, it in plans.items()})
+    with pytest.raises(ApiRefused, match=r'migration "again": .*"twice" moves route "twice" now'):
+        fleet.order("again", "start")
+    assert fleet.shown("twice")["share"] == 0.4
+    fleet.order("twice", "rollback")
+    assert fleet.order("again", "start")["share"] == 0.4
+    fleet.order("again", "rollback")
+    fleet.edit(plans)
 
 
 def test_stream_may_last_longer_than_an_answer_may_be_waited_for(fleet: Fleet) -> None:

@@ -16,6 +16,7 @@ import pytest
 from moreton.cli.client import Api, ApiRefused, ApiUnreachable, state_folder
 from moreton.controlplane.cluster.home import Home, Peer
 from moreton.controlplane.errors import NotRunning
+from moreton.controlplane.state_folder import StateFolder
 from moreton.kernel.places import Place
 from support.certificates import make_certificate
 from support.waits import join_all
@@ -196,3 +197,44 @@ def test_state_folder_is_the_usual_one_when_the_file_does_not_say(
     config = tmp_path / "moreton.yaml"
     config.write_bytes(content)
     assert state_folder(config) == tmp_path / ".moreton"
+
+
+def test_control_plane_that_starts_is_waited_for_and_somebody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MORETON_API", raising=False)
+    folder = StateFolder.hold(tmp_path / ".moreton")
+    folder.token()
+    # Of the one before it, which was killed.
+    (tmp_path / ".moreton" / "controlplane.json").write_text('{"pid": 1, "api": "http://gone"}')
+    with pytest.raises(NotRunning, match="only starts"):
+        Api.find(tmp_path / "moreton.yaml", waits=False)
+    found: list[Api] = []
+    thread = threading.Thread(target=lambda: found.append(Api.find(tmp_path / "moreton.yaml")))
+    thread.start()
+    told = ""
+    while thread.is_alive() and "waiting for it" not in told:
+        told += capsys.readouterr().err
+        thread.join(0.01)
+    folder.announce("http://127.0.0.1:7400")
+    join_all([thread])
+    folder.release()
+    assert told == "the control plane starts: waiting for it\n"
+    assert [each.url for each in found] == ["http://127.0.0.1:7400"]
+
+
+def test_control_plane_that_may_begin_is_waited_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MORETON_API", raising=False)
+    config = tmp_path / "moreton.yaml"
+    config.write_text("version: 1")
+    found: list[Api] = []
+    thread = threading.Thread(target=lambda: found.append(Api.find(config)))
+    thread.start()
+    folder = StateFolder.hold(tmp_path / ".moreton")
+    folder.token()
+    folder.announce("http://127.0.0.1:7400")
+    join_all([thread])
+    folder.release()
+    assert [each.url for each in found] == ["http://127.0.0.1:7400"]

@@ -137,5 +137,6 @@ def test_simulate_says_what_is_wrong_with_a_log() -> None:
 
 
 def test_what_needs_a_control_plane_says_so() -> None:
+    Path("moreton.yaml").unlink()  # with it, one that may begin is waited for
     for words in (["ban", "192.0.2.7"], ["bans"], ["unban", "192.0.2.7"], ["top"], ["reset", "a"]):
         assert isinstance(call(*words).exception, NotRunning), words

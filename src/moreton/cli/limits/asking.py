@@ -17,7 +17,7 @@ def running(config: Path, *, offline: bool = False) -> Api | None:
     if offline:
         return None
     try:
-        return Api.find(config)
+        return Api.find(config, waits=False)
     except NotRunning:
         return None
 

@@ -64,7 +64,7 @@ def explain(
 
 def _ask(config: Any, method: str, url: str, headers: list[str]) -> Any:
     try:
-        api = Api.find(config)
+        api = Api.find(config, waits=False)
     except NotRunning:
         return None
     return api.get("/v1/explain", method=method, url=url, header=headers)

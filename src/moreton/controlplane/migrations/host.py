@@ -193,7 +193,7 @@ class Migrations:
             raise MigrationRefuses(what=unfit, todo="mend moreton.yaml")
         for other, (held, _) in (await self._stored()).items():
             if other != name and held.is_under_way and held.plan.route == plan.route:
-                what = f'migration "{other}" moves route "{plan.route}" now'
+                what = f'migration "{name}": "{other}" moves route "{plan.route}" now'
                 raise MigrationRefuses(what=what, todo=f"roll {other} back or let it end first")
         progress = record.progress if plan.sides == record.plan.sides else Progress()
         return Record(plan, progress, record.entries, record.changed)

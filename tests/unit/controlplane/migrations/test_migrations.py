@@ -114,7 +114,7 @@ async def test_second_migration_of_a_route_is_refused_while_the_first_moves_it()
     store = open_store("memory:")
     second = Plan("again", "everything", "old", "new", STAGES, (ErrorGate(),))
     await migrations(store, PLAN).order("move", Ordered(Order.START))
-    with pytest.raises(MigrationRefuses, match='"move" moves route "everything" now'):
+    with pytest.raises(MigrationRefuses, match='"again": "move" moves route "everything" now'):
         await migrations(store, second).order("again", Ordered(Order.START))
 
 
