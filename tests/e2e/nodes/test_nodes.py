@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -27,6 +28,17 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 WEIGHTS = "/v1/routes/everything/weights"
 # Python's `re` takes a lookahead, RE2 does not: only Envoy can say so.
 LOOKAHEAD = {"path": "/beta/*", "headers": {"x-beta": {"regex": "(?=a)b"}}, "to": "b"}
+MOVE = {
+    "route": "everything",
+    "from": "a",
+    "to": "b",
+    "stages": [{"share": "10%", "hold": "1h"}, "50%", "100%"],
+    "hold": "0",
+    "requests": 0,
+    "soak": "0",
+    "answer_within": "0",
+    "gates": {"errors": {"tolerance": "20%"}, "latency": None},
+}
 APPLIED = {"wait": "applied", "timeout": "30"}
 
 
@@ -224,6 +236,46 @@ def test_outage_of_the_store_fails_no_request_and_ends_by_itself(living: Living)
     moved = world.run("weights", "everything", "a=0", "b=1")
     assert moved.returncode == 0, moved.stderr
     assert {each.ask() for each in nodes.worlds.values()} == {(200, "b")}
+
+
+def test_rollout_goes_on_where_it_was_when_its_leader_is_killed(living: Living) -> None:
+    nodes = living.nodes
+    nodes.write(migrations={"move": MOVE})
+    for name in NAMES:
+        wait_until(partial(plans, nodes, name, "move"), f"{name} knows the migration")
+    dead, token = nodes.leader("a"), nodes.document("a")["token"]
+    assert dead is not None
+    others = nodes.survivors(dead)
+    api = nodes.api(others[0])
+    api.call("POST", "/v1/migrations/move/start")
+    api.call("POST", "/v1/migrations/move/advance", {"force": True}, query=APPLIED)
+    before = api.get("/v1/migrations/move/history")
+    assert nodes.worlds[dead].stop(signal.SIGKILL) == -signal.SIGKILL
+    for name in others:
+        wait_until(lead_by_another(nodes, name, token), f"{name} has another leader")
+        assert is_at(nodes, name, "running", 0.5), "what it did before counts"
+    assert nodes.api(others[1]).get("/v1/migrations/move/history") == before
+
+    def is_done() -> bool:
+        for name, number in itertools.product(others, range(10)):
+            assert nodes.worlds[name].ask(cookie=f"moreton_user=u{number}")[0] == 200
+        return all(is_at(nodes, name, "done", 1.0) for name in others)
+
+    wait_until(is_done, f"it goes on: {api.get('/v1/migrations/move')}")
+    after = api.get("/v1/migrations/move/history")
+    assert after[: len(before)] == before
+    assert [(e["what"], e["share"], e["by"]) for e in after[2:]] == [("went on", 1.0, "gates")] * 2
+    nodes.write()
+
+
+def plans(nodes: Nodes, name: str, migration: str) -> bool:
+    found = nodes.api(name).get("/v1/migrations")
+    return migration in {each["name"] for each in found}
+
+
+def is_at(nodes: Nodes, name: str, phase: str, share: float) -> bool:
+    found = nodes.api(name).get("/v1/migrations/move")
+    return (found["phase"], found["share"]) == (phase, share)
 
 
 def test_node_that_starts_without_its_store_serves_the_last_good_and_then_takes_over(
