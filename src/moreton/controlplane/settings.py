@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -243,13 +243,39 @@ def _faults_of_the_rest(document: Document, folder: Path) -> list[Fault]:
     """What else is wrong, among the objects whose shape is right."""
     valid = _valid(document, "gateways", GatewayModel)
     gateways = {name: _absolute(gateway, folder) for name, gateway in valid.items()}
+    routes = _valid(document, "routes", RouteModel)
+
+    def where(*pointer: str | int) -> Location | None:
+        return document.where(pointer)
+
     faults = check_objects(
         {**dict.fromkeys(_section(document, "gateways")), **gateways},
         dict.fromkeys(_section(document, "services")),
-        _valid(document, "routes", RouteModel),
-        lambda *p: document.where(p),
+        routes,
+        where,
     )
-    return faults + check_tls(gateways, lambda *p: document.where(p))
+    faults += check_tls(gateways, where)
+    return [*faults, *_faults_of_moves(document, routes, where)]
+
+
+def _faults_of_moves(
+    document: Document, routes: Mapping[str, Route], where: Callable[..., Location | None]
+) -> Iterator[Fault]:
+    """What is wrong with comparisons and migrations that rest on nothing of the wrong shape."""
+    services = _valid(document, "services", ServiceModel)
+    spoilt = _section(document, "routes").keys() - routes.keys()
+    bad_services = _section(document, "services").keys() - services.keys()
+    models = {
+        name: model
+        for name, model in _models(document, "compare", CompareModel).items()
+        if name not in spoilt and not bad_services & {model.candidate, model.primary}
+    }
+    comparisons = comparisons_of(models, routes)
+    yield from check_comparisons(comparisons, routes, services, where)
+    spoilt |= _section(document, "compare").keys() - comparisons.keys()
+    plans = _valid(document, "migrations", MigrationModel)
+    fit = {name: plan for name, plan in plans.items() if plan.route not in spoilt}
+    yield from check_migrations(fit, routes, comparisons, where)
 
 
 def _section(document: Document, section: str) -> Mapping[str, Any]:
@@ -258,10 +284,14 @@ def _section(document: Document, section: str) -> Mapping[str, Any]:
 
 
 def _valid(document: Document, section: str, model: type[Any]) -> dict[str, Any]:
+    return {name: one.as_value(name) for name, one in _models(document, section, model).items()}
+
+
+def _models(document: Document, section: str, model: type[Any]) -> dict[str, Any]:
     found = {}
     for name, body in _section(document, section).items():
         with contextlib.suppress(ValidationError):
-            found[name] = model.model_validate(body).as_value(name)
+            found[name] = model.model_validate(body)
     return found
 
 

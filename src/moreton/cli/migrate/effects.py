@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,14 +82,25 @@ def effects(
 
 
 def _what(endpoint: Endpoint) -> str:
-    named = [str(one.effect) for one in endpoint.effects if not one.harmless]
+    named = [_near(str(one.effect)) for one in endpoint.effects if not one.harmless]
     more = len(named) - _SHOWN_MAX
     return ", ".join(named[:_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _row(seen: Seen) -> list[str]:
     because = f" (harmless: {seen.harmless})" if seen.harmless else ""
-    return [f"{seen.effect}{because}", str(seen.count), seen.example]
+    return [f"{_near(str(seen.effect))}{because}", str(seen.count), _near(seen.example)]
+
+
+def _near(text: str) -> str:
+    """*text* with files below the current directory as they are called from there."""
+    from moreton.strangler.agent.core.effects import general  # noqa: PLC0415 - help needs it not
+
+    here = f"{Path.cwd()}/"
+    for folder in (here, general(here)):
+        if folder != "/":
+            text = re.sub(rf"(?<!\S){re.escape(folder)}(?=.)", "", text)
+    return text
 
 
 def _document(endpoint: Endpoint, seen_min: int) -> dict[str, Any]:
