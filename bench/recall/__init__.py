@@ -48,6 +48,7 @@ class Outcome:
     false: int
     found: Found
     naive_false: int
+    false_shapes: Sequence[str] = ()
 
     @property
     def is_found(self) -> bool:
@@ -107,6 +108,7 @@ def _seeded(
         len(found.different - affected),
         found,
         len(found.naive - affected),
+        [shape for number in found.different - affected for shape in found.told[number]],
     )
 
 
@@ -169,7 +171,12 @@ def _result(healthy: Found, outcomes: Sequence[Outcome], through: LiveFigures) -
         },
         notes=[
             *(_line(one) for one in outcomes if not one.is_found),
-            *(f"false alarm: {shape}" for shape in healthy.shapes),
+            *(f"false alarm: {shape}" for told in healthy.told.values() for shape in told),
+            *(
+                f"false alarm: {one.regression.name}: {shape}"
+                for one in outcomes
+                for shape in one.false_shapes
+            ),
         ],
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ class Found:
     different: set[int] = field(default_factory=set)
     ruled: set[int] = field(default_factory=set)
     naive: set[int] = field(default_factory=set)
-    shapes: Counter[str] = field(default_factory=Counter)
+    told: dict[int, list[str]] = field(default_factory=dict)  # the shapes, by request
 
     def __add__(self, more: Found) -> Found:
         return Found(
@@ -54,7 +53,7 @@ class Found:
             self.different | more.different,
             self.ruled | more.ruled,
             self.naive | more.naive,
-            self.shapes + more.shapes,
+            self.told | more.told,
         )
 
 
@@ -79,7 +78,7 @@ class Judged:
     ) -> Found:
         """What is found in requests, a few at a time; *middle* happens when half of them were."""
         found = Found()
-        self._keeper.shapes = found.shapes
+        self._keeper.told = found.told
         half = len(wanted) // 2
         made = [(next(numbers), make()) for make in wanted]
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -104,7 +103,7 @@ class Judged:
         primary = self._asker.ask(("127.0.0.1", self._pair.primary), question, _SECONDS)
         if isinstance(primary, NoAnswer):
             raise TypeError(f"no answer to {wanted.target}: {primary.why}")
-        self._keeper.here.sorted = False
+        self._keeper.here.sorted, self._keeper.here.number = False, number
         counts = self._judge.judge(_shown(wanted, host, headers, primary), self._ready)
         candidate = self._asker.answers.pop(number)
         naive = candidate is None or _differ(primary, candidate)
@@ -172,12 +171,13 @@ class _Asker(Asker):
 
 
 class _Keeper(Keeper):
-    """Counts what is told, by shape."""
+    """Remembers what is told of each request."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.shapes: Counter[str] = Counter()
-        self.here = threading.local()  # whether this thread's request differs by the rules
+        self.told: dict[int, list[str]] = {}
+        # This thread's request: its number, and whether it differs by the rules.
+        self.here = threading.local()
 
     def sort(
         self, endpoint: str, found: Iterable[Difference]
@@ -196,9 +196,7 @@ class _Keeper(Keeper):
         candidate: str,
         route: str,
     ) -> None:
-        for one in found:
-            shape = one.shape(endpoint)
-            self.shapes[f"{shape.endpoint} {shape.field} {shape.kind}"] += 1
+        self.told[self.here.number] = [" ".join(one.shape(endpoint)) for one in found]
         super().add(
             endpoint, found, now, request=request, primary=primary, candidate=candidate, route=route
         )

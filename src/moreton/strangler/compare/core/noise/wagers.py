@@ -22,11 +22,11 @@ class Wager:
     """What was won by betting that the candidate is the odd one, begun anew at each answer.
 
     While it is either by chance, `is_won` comes true after `CHANCE_LOOKS_MIN` bets or more on
-    average. One that always is the odd one is known after 26 bets, of nine in ten after about 50,
-    of three in four after about 150, however long all was well before.
+    average. One that always is the odd one is known after 26 bets, of nine in ten after about 45,
+    of three in four after about 115, however long all was well before.
 
-    Source: Shin, Ramdas and Rinaldo, "E-detectors", NEJSDS 2 (2024), section 2: the Shiryaev-
-    Roberts e-detector.
+    Source: Shin, Ramdas and Rinaldo, "E-detectors", NEJSDS, 2023, pp. 229-260: the Shiryaev-Roberts
+    e-detector.
     """
 
     wealth: list[float] = field(default_factory=lambda: [0.0 for _ in _STAKES])
