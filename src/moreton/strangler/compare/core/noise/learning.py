@@ -223,6 +223,9 @@ class Noise:
         for shape in {**self._evidence, **self._said}:
             verdict, because = self._judged(shape)
             evidence = self._evidence.get(shape, Evidence())
+            odd = evidence.looks.odd() if evidence.looks else ()
+            if verdict is Verdict.NOISE and odd:
+                because += f"; what the candidate says is too often {', '.join(odd)}"
             yield Learned(shape, verdict, self._asked.get(shape.endpoint, 0), evidence, because)
 
     def _verdict_of(self, endpoint: str, one: Difference) -> Verdict:
@@ -232,7 +235,9 @@ class Noise:
             return verdict
         looks = self._evidence[shape].looks
         told = one.primary if one.candidate == ABSENT else one.candidate
-        if looks is None or not looks.is_strange(one.primary, one.candidate, self._mark(told)):
+        if looks is None or not looks.is_strange(
+            one.primary, one.candidate, lambda: self._mark(told)
+        ):
             return verdict
         return Verdict.KEEP
 
@@ -247,9 +252,7 @@ class Noise:
         if evidence.streak.is_won:
             return Verdict.KEEP, f"the primary differed from itself in {itself} of {asked} alone"
         if itself > asked * SELDOM_MAX:
-            odd = evidence.looks.odd() if evidence.looks else ()
-            told = f"; what the candidate says is too often {', '.join(odd)}" if odd else ""
-            return Verdict.NOISE, f"the primary differed from itself in {itself} of {asked}{told}"
+            return Verdict.NOISE, f"the primary differed from itself in {itself} of {asked}"
         if shape.kind is Kind.MALFORMED or asked >= ASKED_MIN:
             # The "rule of three": with 95 % confidence, less often than in 3 of *asked*.
             often = f"in {itself}" if itself else "never"

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from moreton.strangler.compare.core.differences import ABSENT
 from moreton.strangler.compare.core.noise.numbers import (
+    REMEMBERED_MAX,
     Numbers,
     number_of,
     numbers_document,
@@ -104,18 +106,20 @@ class Looks:
         self.numbers.watch(primary, candidate)
         self.saved = False
 
-    def is_strange(self, primary: str, candidate: str, mark: str) -> bool:
+    def is_strange(self, primary: str, candidate: str, mark: Callable[[], str]) -> bool:
         """Whether noise does not explain that one says *primary* and the other *candidate*.
 
         The place is not the noisy one if the primary's value has a form that noise never had; else
-        it is what the candidate says: its form, its value (*mark*) where there are few, its size,
-        that it says it each time, its clock.
+        it is what the candidate says: its form, its value where there are few (*mark* makes what
+        stands for it), its size, that it says it each time, its clock.
         """
         if self._has_strange_form(primary, candidate):
             return True
-        if self.values.is_strange(mark) or self.numbers.is_strange(primary, candidate):
+        if not self.values.open and self.values.is_strange(mark()):
             return True
-        if self.stuck.is_won and mark == self.before and not self._stands(candidate):
+        if self.numbers.is_strange(primary, candidate):
+            return True
+        if self.stuck.is_won and mark() == self.before and not self._stands(candidate):
             return True
         apart = _apart(primary, candidate)
         if apart is None or self.apart is None:
@@ -139,6 +143,7 @@ class Looks:
         return _moment(text) is not None
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def form_of(text: str) -> str:
     """*text* without what it says: `£12.50` is `£9.9`, a token `x16`, some words `a`, `-3` `-9`.
 
@@ -202,6 +207,7 @@ def _apart(one: str, other: str) -> timedelta | None:
     return abs(first - second)
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def _moment(text: str) -> datetime | None:
     """The moment that *text* is, in RFC 3339 or RFC 9110; a date alone is none."""
     if len(text) < len("2026-11-27T08:00") or not any(char.isdigit() for char in text):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from moreton.strangler.compare.core.noise.wagers import Wager
@@ -27,6 +28,8 @@ _MOVES_MAX = 1000
 # Durations of two machines are seldom twice as long, answer by answer.
 TIMES_MIN = 2.0
 _TEXT_CHARS_MAX = 64
+# What one answer said is read several times, and another one's hardly again.
+REMEMBERED_MAX = 512
 _FILED_DIGITS = 2
 _NUMBER = re.compile(r"([^0-9]*)([0-9][0-9.,]*)(e[+-]?[0-9]{1,3})?([^0-9]*)")
 
@@ -119,6 +122,7 @@ class Numbers:
         return self.low > 0 and number < self.low * (self.low / self.high)
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def number_of(text: str) -> float | None:
     """The one number in *text*: `12.5` of `£12.50`, `12,50 €` and `12.5 ms`; none of `3 of 5`.
 
