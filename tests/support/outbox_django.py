@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import time
+from collections.abc import Callable
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import django
@@ -65,6 +70,9 @@ def main(broker: str) -> None:
         print("no transaction")
     keep_apart()
     asyncio.run(move(broker))
+    with transaction.atomic():
+        OUTBOX.add(connection, "placed", 5, subject="a")
+    work_alone(broker)
     print(list(Payment.objects.values_list("number", flat=True)))
 
 
@@ -88,6 +96,24 @@ async def move(broker: str) -> None:
     relay.stop()
     consumer.stop()
     await asyncio.gather(*tasks)
+
+
+def work_alone(broker: str) -> None:
+    """As programs of their own, one after the other."""
+    relay = Relay(OUTBOX, database=DjangoPlace(), broker=broker)
+    run_until(relay, lambda: bool(relay.statistics().messages))
+    consumer = Consumer(inbox, topics=["orders"], database=DjangoPlace(), broker=broker)
+    run_until(consumer, lambda: bool(consumer.statistics().handled))
+
+
+def run_until(program: Relay | Consumer, is_done: Callable[[], bool]) -> None:
+    def tell() -> None:
+        while not is_done():
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=tell, daemon=True).start()
+    program.run()
 
 
 if __name__ == "__main__":

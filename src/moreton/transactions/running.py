@@ -1,4 +1,4 @@
-"""A program that works until it is told to stop."""
+"""A program that works until it is told to stop, and what it does that blocks."""
 
 from __future__ import annotations
 
@@ -6,26 +6,94 @@ import asyncio
 import contextlib
 import importlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+_STOPS = signal.SIGTERM, signal.SIGINT
 
 
-def run_until_told(serve: Callable[[], Awaitable[None]], stop: Callable[[], None]) -> None:
-    """Run *serve*, on uvloop where it is there; SIGTERM and SIGINT call *stop*.
+class Blocking:
+    """Calls what waits for a database, one call after the other.
 
-    Signals are left alone where this is not the main thread.
+    On a thread of its own, which is named *thread*. While `run` works, on the thread of
+    the loop, between two of its turns: to wake another thread and to be woken takes longer than
+    most calls. No loop runs there meanwhile, so that what is called may run one, as Django demands.
     """
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                loop.add_signal_handler(number, stop)
-            except (ValueError, RuntimeError, NotImplementedError):
-                break  # another thread, or a system without them
-        await serve()
+    def __init__(self, thread: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=thread)
+        self._asked: deque[Callable[[], None]] = deque()
+        self._alone = False
 
-    loop_factory = None
-    with contextlib.suppress(ImportError):
-        loop_factory = importlib.import_module("uvloop").new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(main())
+    async def call(self, function: Callable[..., T], *values: object) -> T:
+        """What *function* of *values* comes to."""
+        loop = asyncio.get_running_loop()
+        if not self._alone:
+            return await loop.run_in_executor(self._thread, function, *values)
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def ask() -> None:
+            try:
+                result = function(*values)
+            except BaseException as error:  # noqa: BLE001 - for who awaits it, as from a thread
+                if not answer.done():
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(result)
+
+        self._asked.append(ask)
+        loop.stop()
+        return await answer
+
+    def run(self, serve: Callable[[], Awaitable[None]], stop: Callable[[], None]) -> None:
+        """Run *serve*, on uvloop where it is there; SIGTERM and SIGINT call *stop*.
+
+        Signals are left alone where this is not the main thread.
+        """
+        loop_factory = None
+        with contextlib.suppress(ImportError):
+            loop_factory = importlib.import_module("uvloop").new_event_loop
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            loop = runner.get_loop()
+            with _told(lambda: loop.call_soon_threadsafe(stop)):
+                self._turn(loop, serve)
+
+    def close(self) -> None:
+        """Call nothing any more."""
+        self._thread.shutdown(wait=False)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop, serve: Callable[[], Awaitable[None]]) -> None:
+        async def main() -> None:
+            await serve()
+
+        serving = loop.create_task(main())
+        serving.add_done_callback(lambda _: loop.stop())
+        self._alone = True
+        try:
+            while not serving.done():
+                loop.run_forever()
+                while self._asked:
+                    self._asked.popleft()()
+        finally:
+            self._alone = False
+        serving.result()
+
+
+@contextlib.contextmanager
+def _told(stop: Callable[[], object]) -> Iterator[None]:
+    """Have signals call *stop*: a loop's own handlers may miss those between its turns."""
+    before = {}
+    try:
+        for number in _STOPS:
+            before[number] = signal.signal(number, lambda *_: stop())
+    except ValueError:
+        pass  # another thread
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
 from uuid import uuid4
 
 from moreton.kernel.arguments import check_duration, check_kind, check_whole
@@ -23,9 +21,8 @@ from moreton.transactions.outbox.inbox import Inbox
 from moreton.transactions.outbox.outbox import check_topic
 from moreton.transactions.outbox.places import UNUSABLE, Place, open_place
 from moreton.transactions.outbox.reading import Readers
-from moreton.transactions.running import run_until_told
+from moreton.transactions.running import Blocking
 
-T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 TTL = timedelta(seconds=10)
 REMEMBER = timedelta(days=14)
@@ -75,11 +72,11 @@ class Consumer:
         self._failures = 0
         self._failing = ""
         self._aside = (0, 0)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moreton-consumer")
+        self._blocking = Blocking("moreton-consumer")
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; finishes the transaction under way."""
-        run_until_told(self.serve, self.stop)
+        self._blocking.run(self.serve, self.stop)
 
     async def serve(self) -> None:
         """Work until `stop`, or until cancelled."""
@@ -109,9 +106,9 @@ class Consumer:
     async def _hold(self) -> None:
         """Get the lease, and work while it is ours."""
         while not self._stopping.is_set() and self._tenure.token is None:
-            seen = await self._on_thread(self._handling.look)
+            seen = await self._blocking.call(self._handling.look)
             if self._tenure.saw(seen, self._clock.now()):
-                token = await self._on_thread(self._handling.take, seen, self._holder)
+                token = await self._blocking.call(self._handling.take, seen, self._holder)
                 if token is not None:
                     self._tenure.took(token, self._clock.now())
                     break
@@ -120,7 +117,7 @@ class Consumer:
             await self._work(self._tenure.token)
 
     async def _work(self, token: int) -> None:
-        reached = await self._on_thread(self._handling.reached)
+        reached = await self._blocking.call(self._handling.reached)
         async with Readers(self._broker, self._inbox, self._topics, reached) as readers:
             while not self._stopping.is_set():
                 room = await self._room(token)
@@ -128,7 +125,7 @@ class Consumer:
                 if not room:
                     await self._pause(self._handling.aside_poll)
                 if batch.reached or self._tenure.due <= self._clock.now():
-                    await self._on_thread(self._handling.apply, token, batch)
+                    await self._blocking.call(self._handling.apply, token, batch)
                     self._tenure.confirmed(self._clock.now())
                 self._failures = 0
                 self._went_on()
@@ -137,7 +134,7 @@ class Consumer:
         """Try what is due of the events set aside; whether there is room for more."""
         now = self._clock.now()
         if self._handling.aside_at <= now:
-            self._aside = await self._on_thread(self._handling.aside, token, now)
+            self._aside = await self._blocking.call(self._handling.aside, token, now)
         dead, total = self._aside
         if self._inbox.on_dead is OnDead.BLOCK and dead:
             return False
@@ -169,10 +166,7 @@ class Consumer:
         token = self._tenure.token
         if token is not None:
             with contextlib.suppress(MoretonError):
-                await self._on_thread(self._handling.release, token)
-        await self._on_thread(self._handling.close)
+                await self._blocking.call(self._handling.release, token)
+        await self._blocking.call(self._handling.close)
         await self._broker.close()
-        self._thread.shutdown(wait=False)
-
-    async def _on_thread(self, function: Callable[..., T], *values: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
+        self._blocking.close()

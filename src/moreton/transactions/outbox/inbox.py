@@ -30,7 +30,7 @@ class Inbox:
     A handler gets the event and what to write with, in the transaction that also says that the
     event was handled: what it writes there happens once, however often the event arrives. What it
     does elsewhere may happen again. It must not commit. One that is `async` runs on a loop of the
-    consumer's thread::
+    thread that handles::
 
         inbox = Inbox("payments")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias, TypeVar, assert_never
+from typing import assert_never
 from uuid import uuid4
 
 from moreton.kernel.arguments import check_duration, check_kind
@@ -26,9 +25,8 @@ from moreton.transactions.outbox.tables import leases, outgoing
 from moreton.transactions.outbox.tables.schema import install
 from moreton.transactions.outbox.tables.script import Statement
 from moreton.transactions.outbox.watching import sending
-from moreton.transactions.running import run_until_told
+from moreton.transactions.running import Blocking
 
-T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 TTL = timedelta(seconds=5)
 KEEP = timedelta(hours=1)
@@ -88,17 +86,12 @@ class Relay:
         self._events = self._messages = self._failures = self._fenced = 0
         self._failing = ""
         self._rang = asyncio.Event()
-        self._stopping = self._worked = self._alone = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moreton-relay")
+        self._stopping = self._worked = False
+        self._blocking = Blocking("moreton-relay")
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT; finishes the message under way.
-
-        The process is its own: what it asks of the database is asked on the thread of its loop,
-        which nobody else needs. To wake another thread and be woken takes longer than to ask.
-        """
-        self._alone = True
-        run_until_told(self.serve, self.stop)
+        """Work until SIGTERM or SIGINT; finishes the message under way."""
+        self._blocking.run(self.serve, self.stop)
 
     async def serve(self) -> None:
         """Work until `stop`, or until cancelled."""
@@ -176,7 +169,7 @@ class Relay:
         try:
             if isinstance(effect, core.Publish):
                 return await self._publish(effect)
-            event = await self._on_thread(self._write, effect)
+            event = await self._blocking.call(self._write, effect)
         except MoretonError as error:
             if not self._worked and isinstance(error, UNUSABLE):
                 raise
@@ -266,18 +259,10 @@ class Relay:
         token = self._tenure.token
         if token is not None:
             with contextlib.suppress(MoretonError):
-                await self._on_thread(self._place.ask, leases.release(self._lease, token))
-        await self._on_thread(self._place.close)
+                await self._blocking.call(self._place.ask, leases.release(self._lease, token))
+        await self._blocking.call(self._place.close)
         await self._broker.close()
-        self._thread.shutdown(wait=False)
-
-    async def _on_thread(self, function: Callable[..., T], *values: _Value) -> T:
-        if self._alone:
-            return function(*values)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
-
-
-_Value: TypeAlias = object
+        self._blocking.close()
 
 
 def _answer(ours: bool) -> core.Happened:  # noqa: FBT001 - what a write said

@@ -64,22 +64,10 @@ class AsyncWriter:
         return [await self.one(each) for each in batch]
 
 
-def packed(statement: Statement) -> str:
-    """The SQL for psycopg, lists of texts as they are: to quote each letter takes longer than all.
-
-    Measured: events of 300 bytes, 50 to a statement, take psycopg 75 µs each to quote, 2 to pack.
-    """
-    return _marked(statement.sql, tuple(map(_is_texts, statement.values)))
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], str)
-
-
 @lru_cache(maxsize=256)
-def _marked(sql: str, texts: tuple[bool, ...]) -> str:
-    marks = iter(texts)
-    return _MARK.sub(lambda _: "%b" if next(marks) else "%s", sql)
+def marked(sql: str) -> str:
+    """*sql* with the marks that psycopg and Django have."""
+    return sql.replace("?", "%s")
 
 
 def writer_of(connection: Any, *, atomic: bool = True) -> Writer:
@@ -105,8 +93,7 @@ def writer_of_async(connection: Any) -> AsyncWriter:
             raise NoTransaction
 
         async def one(statement: Statement) -> Rows:
-            sql = packed(statement) if _binds_at_server(owner) else _format(statement.sql)
-            cursor = await owner.execute(sql, statement.values)
+            cursor = await owner.execute(marked(statement.sql), statement.values)
             return await cursor.fetchall() if cursor.description else []
 
         return AsyncWriter(POSTGRES, one)
@@ -144,21 +131,14 @@ def _psycopg(connection: Any, *, atomic: bool) -> Writer:
     if atomic and owner.autocommit and owner.info.transaction_status == _IDLE:
         raise NoTransaction
 
-    binary = "psycopg" in _packages(owner) and _binds_at_server(owner)
-
     def one(statement: Statement) -> Rows:
         cursor = owner.cursor()
-        cursor.execute(packed(statement) if binary else _format(statement.sql), statement.values)
+        cursor.execute(marked(statement.sql), statement.values)
         rows: Rows = cursor.fetchall() if cursor.description else []
         cursor.close()
         return rows
 
     return Writer(POSTGRES, one)
-
-
-def _binds_at_server(owner: Any) -> bool:
-    # Cursors that put values into the statement themselves have another class.
-    return owner.cursor_factory.__name__ in {"Cursor", "AsyncCursor", "ServerCursor"}
 
 
 def _sqlalchemy(connection: Any) -> Writer:
@@ -221,14 +201,10 @@ def _django(connection: Any, *, atomic: bool) -> Writer:
 
     def one(statement: Statement) -> Rows:
         with connection.cursor() as cursor:
-            cursor.execute(_format(statement.sql), statement.values)
+            cursor.execute(marked(statement.sql), statement.values)
             return list(cursor.fetchall()) if cursor.description else []
 
     return Writer(dialect, one, connection.on_commit)
-
-
-def _format(sql: str) -> str:
-    return sql.replace("?", "%s")
 
 
 def _dollars(sql: str) -> str:
@@ -238,7 +214,7 @@ def _dollars(sql: str) -> str:
 
 _MARKS: dict[str, Callable[[str], str]] = {
     "qmark": str,
-    "format": _format,
-    "pyformat": _format,
+    "format": marked,
+    "pyformat": marked,
     "numeric_dollar": _dollars,
 }

@@ -19,7 +19,7 @@ from moreton.transactions.outbox.bell import CHANNEL
 from moreton.transactions.outbox.places.place import Place, Work
 from moreton.transactions.outbox.tables.dialect import POSTGRES
 from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
-from moreton.transactions.outbox.writers import packed
+from moreton.transactions.outbox.writers import marked
 
 T = TypeVar("T")
 _CONNECT_SECONDS_MAX = 5
@@ -104,9 +104,9 @@ class PostgresPlace(Place):
 def execute(connection: Connection, batch: Batch) -> list[Rows]:
     """The rows of each statement of *batch*; several are one trip."""
     if len(batch) == 1:
-        return [_rows(connection.execute(packed(batch[0]), batch[0].values))]
+        return [_rows(connection.execute(marked(batch[0].sql), batch[0].values))]
     with connection.pipeline():
-        cursors = [connection.execute(packed(each), each.values) for each in batch]
+        cursors = [connection.execute(marked(each.sql), each.values) for each in batch]
     return [_rows(cursor) for cursor in cursors]
 
 

@@ -51,11 +51,11 @@ def listing(
 
 def replay(dialect: Dialect, numbers: list[int]) -> Script[int]:
     """Have the dead ones of *numbers* tried as if they were new; how many that are."""
-    source, values = dialect.table({"place": "bigint"}, [(each,) for each in numbers])
+    listed, values = dialect.within("bigint", numbers)
     (rows,) = yield [
         Statement(
             f"UPDATE moreton_aside SET dead = 0, holds = 1, attempts = 0, due_at = {dialect.now} "
-            f"WHERE dead = 1 AND number IN (SELECT place FROM {source}) RETURNING number",
+            f"WHERE dead = 1 AND number {listed} RETURNING number",
             values,
         )
     ]
@@ -64,11 +64,10 @@ def replay(dialect: Dialect, numbers: list[int]) -> Script[int]:
 
 def drop(dialect: Dialect, numbers: list[int]) -> Script[int]:
     """Delete the dead ones of *numbers*: what waits behind them goes on. How many that were."""
-    source, values = dialect.table({"place": "bigint"}, [(each,) for each in numbers])
+    listed, values = dialect.within("bigint", numbers)
     (rows,) = yield [
         Statement(
-            "DELETE FROM moreton_aside WHERE dead = 1 "
-            f"AND number IN (SELECT place FROM {source}) RETURNING number",
+            f"DELETE FROM moreton_aside WHERE dead = 1 AND number {listed} RETURNING number",
             values,
         )
     ]

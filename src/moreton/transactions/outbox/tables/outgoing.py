@@ -64,13 +64,12 @@ def mark(
 
     `None`, and nothing said, when the fence *mine* is not ours. Without *keep* they are deleted.
     """
-    source, values = dialect.table({"place": "bigint"}, [(each,) for each in positions])
-    # A join with a list, of whose length PostgreSQL knows nothing, may read all that is kept.
-    listed = "= ANY (?::bigint[])" if dialect.is_postgres else f"IN (SELECT place FROM {source})"
+    listed, values = dialect.within("bigint", positions)
     change = f"UPDATE {table} SET sent_at = {dialect.now} WHERE position {listed}"
     if not keep:
         change = f"DELETE FROM {table} WHERE position {listed}"
     if dialect.is_postgres:
+        source, _ = dialect.table({"place": "bigint"}, [])
         sql = (
             # A mark that a crash undoes is an event that inboxes find to be there already.
             f"WITH mine AS ({mine.sql}, set_config('synchronous_commit', 'off', true)), "
