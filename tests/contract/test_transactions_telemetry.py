@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from prometheus_client import CollectorRegistry
 
+from moreton.kernel.telemetry.exporting import OTHER, VALUES_MAX
 from moreton.transactions import tracing
 from moreton.transactions.barrier import Act, Call
 from moreton.transactions.measuring import listeners, measure
@@ -30,8 +31,6 @@ from moreton.transactions.saga import Run, Saga, Sagas, pivot, step
 from moreton.transactions.tcc import Coordinator, Refused, open_log
 from moreton.transactions.telemetry import (
     COUNTERS,
-    OTHER,
-    VALUES_MAX,
     export_opentelemetry,
     export_prometheus,
 )
@@ -260,6 +259,7 @@ def test_what_a_call_says_of_its_trace_is_not_believed_blindly() -> None:
 _WITHOUT = """
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
+from moreton.kernel.telemetry.exporting import OTHER, VALUES_MAX
 from moreton.transactions import tracing
 from moreton.transactions.outbox import Outbox
 with tracing.span("x"):

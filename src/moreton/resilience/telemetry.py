@@ -1,6 +1,6 @@
 """Events as metrics, for Prometheus and OpenTelemetry: the same names in both.
 
-The number of series is bounded: `NAMES_MAX` different names of layers, and `other` for the rest.
+The number of series is bounded: `VALUES_MAX` different names of layers, and `other` for the rest.
 """
 
 from __future__ import annotations
@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry
 
+from moreton.kernel.telemetry.exporting import (
+    FirstValues,
+    Metrics,
+    Way,
+    to_opentelemetry,
+    to_prometheus,
+)
 from moreton.resilience.core.breaker import BreakerState
 from moreton.resilience.events import (
     BreakerChanged,
@@ -27,8 +34,6 @@ from moreton.resilience.events import (
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
-NAMES_MAX = 100
-OTHER = "other"
 # Name -> its labels and what it counts.
 COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "moreton_retries": (("name",), "Attempts after the first"),
@@ -51,6 +56,7 @@ _MEASURES: Mapping[type[Event], tuple[str, str | None]] = {
 }
 _STATE = "moreton_breaker_state"
 _STATE_TEXT = "The state of a circuit breaker: 0 closed, 1 half-open, 2 open"
+_METRICS = Metrics(COUNTERS, gauges={_STATE: (("name",), _STATE_TEXT)})
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
@@ -68,27 +74,7 @@ def export_prometheus(registry: CollectorRegistry = REGISTRY) -> Callable[[], No
 
     Raises `ValueError` when *registry* has these metrics already.
     """
-    counters = {
-        name: Counter(name, text, labels, registry=registry)
-        for name, (labels, text) in COUNTERS.items()
-    }
-    state = Gauge(_STATE, _STATE_TEXT, ["name"], registry=registry)
-    bounded = _Names()
-
-    def listen(event: Event) -> None:
-        name, labels = measurement(event)
-        labels["name"] = bounded(labels["name"])
-        counters[name].labels(**labels).inc()
-        if isinstance(event, BreakerChanged):
-            state.labels(labels["name"]).set(_STATES[event.state])
-
-    def stop() -> None:
-        unsubscribe(listen)
-        for metric in (*counters.values(), state):
-            registry.unregister(metric)
-
-    subscribe(listen)
-    return stop
+    return _export(to_prometheus(_METRICS, registry))
 
 
 def export_opentelemetry(meter: Meter | None = None) -> Callable[[], None]:
@@ -96,34 +82,22 @@ def export_opentelemetry(meter: Meter | None = None) -> Callable[[], None]:
 
     Needs `opentelemetry-api`: `pip install moreton[opentelemetry]`.
     """
-    if meter is None:
-        from opentelemetry.metrics import get_meter  # noqa: PLC0415 - optional
+    return _export(to_opentelemetry(_METRICS, meter, "moreton.resilience"))
 
-        meter = get_meter("moreton.resilience")
-    counters = {
-        name: meter.create_counter(name, description=text) for name, (_, text) in COUNTERS.items()
-    }
-    state = meter.create_gauge(_STATE, description=_STATE_TEXT)
-    bounded = _Names()
+
+def _export(way: Way) -> Callable[[], None]:
+    first = FirstValues()
 
     def listen(event: Event) -> None:
         name, labels = measurement(event)
-        labels["name"] = bounded(labels["name"])
-        counters[name].add(1, labels)
+        labels["name"] = first.bounded("name", labels["name"])
+        way.tell(name, 1, labels)
         if isinstance(event, BreakerChanged):
-            state.set(_STATES[event.state], {"name": labels["name"]})
+            way.tell(_STATE, _STATES[event.state], {"name": labels["name"]})
+
+    def stop() -> None:
+        unsubscribe(listen)
+        way.stop()
 
     subscribe(listen)
-    return lambda: unsubscribe(listen)
-
-
-class _Names:
-    """The first names that come keep theirs."""
-
-    def __init__(self) -> None:
-        self._known: set[str] = set()
-
-    def __call__(self, name: str) -> str:
-        if name not in self._known and len(self._known) < NAMES_MAX:
-            self._known.add(name)
-        return name if name in self._known else OTHER
+    return stop

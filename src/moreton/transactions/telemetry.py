@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
+from moreton.kernel.telemetry.exporting import (
+    FirstValues,
+    Metrics,
+    Way,
+    to_opentelemetry,
+    to_prometheus,
+)
 from moreton.transactions.measuring import subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
-VALUES_MAX = 100
-OTHER = "other"
 # Name -> its labels and what it counts.
 COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "moreton_outbox_events": (("topic",), "Events that a relay has handed to its broker"),
@@ -51,7 +56,7 @@ HISTOGRAMS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "moreton_tcc_seconds": ((), "What TCC transactions took, up to where they were left"),
     "moreton_twophase_seconds": ((), "From the first promise to the last commit"),
 }
-_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+METRICS = Metrics(COUNTERS, HISTOGRAMS)
 
 
 def export_prometheus(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
@@ -59,31 +64,7 @@ def export_prometheus(registry: CollectorRegistry = REGISTRY) -> Callable[[], No
 
     Raises `ValueError` when *registry* has these metrics already.
     """
-    counters = {
-        name: Counter(name, text, labels, registry=registry)
-        for name, (labels, text) in COUNTERS.items()
-    }
-    histograms = {
-        name: Histogram(name, text, labels, registry=registry, buckets=_BUCKETS)
-        for name, (labels, text) in HISTOGRAMS.items()
-    }
-    bounded = _Values()
-
-    def listen(name: str, amount: float, labels: Mapping[str, str]) -> None:
-        values = bounded(name, labels)
-        if name in histograms:
-            metric = histograms[name]
-            (metric.labels(**values) if values else metric).observe(amount)
-        else:
-            counters[name].labels(**values).inc(amount)
-
-    def stop() -> None:
-        unsubscribe(listen)
-        for metric in (*counters.values(), *histograms.values()):
-            registry.unregister(metric)
-
-    subscribe(listen)
-    return stop
+    return _export(to_prometheus(METRICS, registry))
 
 
 def export_opentelemetry(meter: Meter | None = None) -> Callable[[], None]:
@@ -91,41 +72,18 @@ def export_opentelemetry(meter: Meter | None = None) -> Callable[[], None]:
 
     Needs `opentelemetry-api`: `pip install moreton[opentelemetry]`.
     """
-    if meter is None:
-        from opentelemetry.metrics import get_meter  # noqa: PLC0415 - optional
+    return _export(to_opentelemetry(METRICS, meter, "moreton.transactions"))
 
-        meter = get_meter("moreton.transactions")
-    counters = {
-        name: meter.create_counter(name, description=text) for name, (_, text) in COUNTERS.items()
-    }
-    histograms = {
-        name: meter.create_histogram(name, unit="s", description=text)
-        for name, (_, text) in HISTOGRAMS.items()
-    }
-    bounded = _Values()
+
+def _export(way: Way) -> Callable[[], None]:
+    first = FirstValues()
 
     def listen(name: str, amount: float, labels: Mapping[str, str]) -> None:
-        values = bounded(name, labels)
-        if name in histograms:
-            histograms[name].record(amount, values)
-        else:
-            counters[name].add(amount, values)
+        way.tell(name, amount, {k: first.bounded((name, k), v) for k, v in labels.items()})
+
+    def stop() -> None:
+        unsubscribe(listen)
+        way.stop()
 
     subscribe(listen)
-    return lambda: unsubscribe(listen)
-
-
-class _Values:
-    """Of each label of each metric the first values that come keep theirs."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], set[str]] = {}
-
-    def __call__(self, name: str, labels: Mapping[str, str]) -> dict[str, str]:
-        return {label: self._bounded((name, label), value) for label, value in labels.items()}
-
-    def _bounded(self, where: tuple[str, str], value: str) -> str:
-        known = self._known.setdefault(where, set())
-        if value not in known and len(known) < VALUES_MAX:
-            known.add(value)
-        return value if value in known else OTHER
+    return stop

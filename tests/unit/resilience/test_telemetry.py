@@ -8,12 +8,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 
+from moreton.kernel.telemetry.exporting import VALUES_MAX
 from moreton.resilience import Backoff, CircuitBreaker, Fallback, Policy, Retry
 from moreton.resilience.events import Event, TimedOut, emit, listeners
 from moreton.resilience.telemetry import (
     _MEASURES,
     COUNTERS,
-    NAMES_MAX,
     export_opentelemetry,
     export_prometheus,
 )
@@ -63,7 +63,7 @@ def test_prometheus_refuses_to_count_twice() -> None:
 def test_series_stay_bounded_when_names_do_not() -> None:
     registry = CollectorRegistry()
     stop = export_prometheus(registry)
-    for number in range(NAMES_MAX + 50):
+    for number in range(VALUES_MAX + 50):
         emit(TimedOut(f"tenant-{number}", 1.0))
     stop_values = [
         sample.labels["name"]
@@ -71,7 +71,7 @@ def test_series_stay_bounded_when_names_do_not() -> None:
         for sample in family.samples
         if sample.name == "moreton_timeouts_total"
     ]
-    assert len(stop_values) == NAMES_MAX + 1
+    assert len(stop_values) == VALUES_MAX + 1
     assert registry.get_sample_value("moreton_timeouts_total", {"name": "other"}) == 50
     stop()
 

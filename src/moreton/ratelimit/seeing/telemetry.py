@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client import REGISTRY, CollectorRegistry
 
+from moreton.kernel.telemetry.exporting import Metrics, Way, to_opentelemetry, to_prometheus
 from moreton.ratelimit.seeing.tally import TALLY, Noted, Tally
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ DECISIONS = "moreton_limit_decisions"
 _TEXT = "Decisions of rules on rates, by verdict; in mode shadow what it would have been"
 DEGRADED = "moreton_limit_degraded"
 _DEGRADED_TEXT = "Decisions that were made while the store of the limits could not be asked"
-_LABELS = ("rule", "verdict", "mode")
+_METRICS = Metrics(
+    {DECISIONS: (("rule", "verdict", "mode"), _TEXT), DEGRADED: (("rule",), _DEGRADED_TEXT)}
+)
 
 
 def export_prometheus(
@@ -29,21 +32,7 @@ def export_prometheus(
 
     Raises `ValueError` when *registry* has these metrics already.
     """
-    counter = Counter(DECISIONS, _TEXT, _LABELS, registry=registry)
-    degraded = Counter(DEGRADED, _DEGRADED_TEXT, ["rule"], registry=registry)
-
-    def listen(one: Noted) -> None:
-        counter.labels(one.rule, str(one.verdict), one.mode).inc()
-        if one.degraded:
-            degraded.labels(one.rule).inc()
-
-    def stop() -> None:
-        tally.unsubscribe(listen)
-        registry.unregister(counter)
-        registry.unregister(degraded)
-
-    tally.subscribe(listen)
-    return stop
+    return _export(to_prometheus(_METRICS, registry), tally)
 
 
 def export_opentelemetry(meter: Meter | None = None, *, tally: Tally = TALLY) -> Callable[[], None]:
@@ -51,17 +40,19 @@ def export_opentelemetry(meter: Meter | None = None, *, tally: Tally = TALLY) ->
 
     Needs `opentelemetry-api`: `pip install moreton[opentelemetry]`.
     """
-    if meter is None:
-        from opentelemetry.metrics import get_meter  # noqa: PLC0415 - optional
+    return _export(to_opentelemetry(_METRICS, meter, "moreton.ratelimit"), tally)
 
-        meter = get_meter("moreton.ratelimit")
-    counter = meter.create_counter(DECISIONS, description=_TEXT)
-    degraded = meter.create_counter(DEGRADED, description=_DEGRADED_TEXT)
 
+def _export(way: Way, tally: Tally) -> Callable[[], None]:
     def listen(one: Noted) -> None:
-        counter.add(1, {"rule": one.rule, "verdict": str(one.verdict), "mode": one.mode})
+        labels = {"rule": one.rule, "verdict": str(one.verdict), "mode": one.mode}
+        way.tell(DECISIONS, 1, labels)
         if one.degraded:
-            degraded.add(1, {"rule": one.rule})
+            way.tell(DEGRADED, 1, {"rule": one.rule})
+
+    def stop() -> None:
+        tally.unsubscribe(listen)
+        way.stop()
 
     tally.subscribe(listen)
-    return lambda: tally.unsubscribe(listen)
+    return stop
