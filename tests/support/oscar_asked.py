@@ -6,7 +6,6 @@ Whether a request wrote is known twice: by the agent in the shop, and by the dat
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import http.server
@@ -18,32 +17,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from moreton.config.words import read_path
 from moreton.envoy.core.copies import COPY_HEADER, EFFECTS_HEADER, Shown
-from moreton.envoy.showing import ShownServer
-from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Copies,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
+from moreton.gateway.core.model import Copies
 from moreton.strangler.agent import Told, read_told
 from moreton.strangler.compare.core.counts import Counts
 from moreton.strangler.compare.core.documents import Task
 from moreton.strangler.compare.core.live import Live, SideEffects
 from moreton.strangler.compare.serving.collector import Collector
+from support.fronted import showing
 from support.ports import free_port
+from support.shown_requests import listening
 from support.static_envoy import static_envoy
 from support.waits import ANSWER_SECONDS, SECONDS, line_of
 
@@ -160,27 +149,6 @@ class Watched:
 
 
 @contextlib.contextmanager
-def listening(watched: Watched, socket: Path) -> Iterator[None]:
-    """Envoys may show requests at *socket*."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def run(work: Callable[[], Any]) -> None:
-        asyncio.run_coroutine_threadsafe(work(), loop).result(SECONDS)
-
-    server = ShownServer(watched.take)
-    run(lambda: server.start(f"unix:{socket}"))
-    try:
-        yield
-    finally:
-        run(server.stop)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(SECONDS)
-        loop.close()
-
-
-@contextlib.contextmanager
 def shop(state: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The shop of *state*, with the agent in it: its port, and what can be asked."""
     port = free_port()
@@ -203,18 +171,6 @@ def shop(state: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         process.stdout.close()
 
 
-def gateway(socket: Path, port: int) -> GatewayCompiler:
-    """Shows all that goes to the shop at *port*, and asks what it did."""
-    compiler = GatewayCompiler(copied_to=str(socket))
-    compiler.put_gateway(Gateway("public", (Listener(Address("127.0.0.1", 0)),)))
-    compiler.put_service(Service("shop", (Address("127.0.0.1", port),)))
-    match = RouteMatch(read_path("/*"))
-    copies = Copies(METHODS, bodies=True, asks=True)
-    compiler.put_route(Route("all", match, to=(Destination("shop"),), copies=copies))
-    compiler.put_copied("all", 1.0)
-    return compiler
-
-
 def in_short(method: str, route: str) -> bool:
     """Whether it is asked where time is short: most of the storefront, and what should write."""
     if _LONG.match(route):
@@ -233,7 +189,8 @@ def ask_all(state: Path, *, ask_twice: float = 0, rounds: int = 1, whole: bool) 
         places = [("127.0.0.1", port)], [("127.0.0.1", candidate.port)]
         collector.follow({"all": Task(live, *places)})
         watched = Watched(collector, candidate.shown)
-        with listening(watched, socket), static_envoy(gateway(socket, port).take()[0]) as envoy:
+        front = showing(socket, port, Copies(METHODS, bodies=True, asks=True))
+        with listening(watched.take, socket), static_envoy(front.take()[0]) as envoy:
             asking = _Asking(envoy.ports["public/0"], known, state, watched, candidate)
             with contextlib.closing(asking):
                 asking.wait_ready()

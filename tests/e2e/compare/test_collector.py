@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.server
 import json
@@ -19,30 +18,21 @@ from pathlib import Path
 
 import pytest
 
-from moreton.config.words import read_path
 from moreton.envoy.core.copies import COPY_HEADER
-from moreton.envoy.showing import ShownServer
-from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Copies,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
+from moreton.gateway.core.model import Copies
 from moreton.strangler.compare import Differences
 from moreton.strangler.compare.core.documents import Place, Task
 from moreton.strangler.compare.core.live import Live, SideEffects
 from moreton.strangler.compare.serving.collector import Collector
 from support.asking import ask
+from support.fronted import showing
+from support.shown_requests import collecting
 from support.static_envoy import StaticEnvoy, static_envoy
 
 pytestmark = pytest.mark.e2e
 SECONDS = 30
 LARGE = 3_000_000
+GETS = Copies(frozenset({"GET"}))
 
 
 @dataclass
@@ -92,40 +82,6 @@ def served(shop: Shop) -> Iterator[None]:
             thread.join(SECONDS)
 
 
-def showing(socket: Path, shop: Shop) -> GatewayCompiler:
-    """A gateway that shows all requests to *shop* at *socket*."""
-    compiler = GatewayCompiler(copied_to=str(socket))
-    compiler.put_gateway(Gateway("public", (Listener(Address("127.0.0.1", 0)),)))
-    compiler.put_service(Service("shop", (Address("127.0.0.1", shop.port),)))
-    match = RouteMatch(read_path("/*"))
-    copies = Copies(frozenset({"GET"}))
-    compiler.put_route(Route("all", match, to=(Destination("shop"),), copies=copies))
-    compiler.put_copied("all", 1.0)
-    return compiler
-
-
-@contextlib.contextmanager
-def collecting(collector: Collector, socket: Path) -> Iterator[None]:
-    """The collector listens at *socket*."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def run(work: Callable[[], object]) -> None:
-        asyncio.run_coroutine_threadsafe(work(), loop).result(SECONDS)  # type: ignore[arg-type]
-
-    server = ShownServer(collector.offer)
-    run(lambda: server.start(f"unix:{socket}"))
-    try:
-        yield
-    finally:
-        run(server.stop)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(SECONDS)
-        loop.close()
-        collector.close()
-
-
 def task(primary: Shop, candidate: int) -> Task:
     live = Live("all", "shop", "new", side_effects=SideEffects.NONE)
     place: Place = ("127.0.0.1", primary.port)
@@ -145,7 +101,7 @@ def test_what_differs_is_found_and_kept_without_what_is_nobody_s_business(tmp_pa
     collector = Collector(file)
     with served(shop), served(new), collecting(collector, socket):
         collector.follow({"all": task(shop, new.port)})
-        with static_envoy(showing(socket, shop).take()[0]) as envoy:
+        with static_envoy(showing(socket, shop.port, GETS).take()[0]) as envoy:
             port = envoy.ports["public/0"]
             for number in range(40):
                 assert ask(port, "GET", f"/items/{number}").status == 200
@@ -179,7 +135,7 @@ def test_a_candidate_that_is_down_is_told_of_and_no_user_notices(tmp_path: Path)
     collector = Collector(file)
     with served(shop), collecting(collector, socket):
         collector.follow({"all": task(shop, 1)})
-        with static_envoy(showing(socket, shop).take()[0]) as envoy:
+        with static_envoy(showing(socket, shop.port, GETS).take()[0]) as envoy:
             assert ask(envoy.ports["public/0"], "GET", "/items/1").status == 200
             until(lambda: compared(collector) == 1)
     assert collector.counts()["all"].unanswered == 1
@@ -196,7 +152,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StaticEnv
         [*command, "--config", str(folder / "moreton.yaml")], stderr=subprocess.DEVNULL
     )
     try:
-        with served(shop), static_envoy(showing(socket, shop).take()[0]) as envoy:
+        with served(shop), static_envoy(showing(socket, shop.port, GETS).take()[0]) as envoy:
             until(socket.exists)
             yield envoy, socket, process.pid
     finally:

@@ -14,24 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from e2e.compare.test_collector import collecting, compared, until
-from moreton.config.words import read_path
-from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Copies,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
+from e2e.compare.test_collector import compared, until
+from moreton.gateway.core.model import Copies
 from moreton.strangler.compare import Differences
 from moreton.strangler.compare.core.documents import Task
 from moreton.strangler.compare.core.live import Live, SideEffects
 from moreton.strangler.compare.core.noise.learning import ASKED_MIN
 from moreton.strangler.compare.serving.collector import Collector
+from support.fronted import showing
+from support.shown_requests import collecting
 from support.static_envoy import static_envoy
 from support.waits import ANSWER_SECONDS, end_at_once, line_of
 
@@ -64,13 +55,8 @@ def ports(folder: Path) -> Iterator[Mapping[str, int]]:
 @pytest.fixture(scope="module")
 def gateway(folder: Path, ports: Mapping[str, int]) -> Iterator[int]:
     """Shows what goes to the shop, and asks what it wrote."""
-    compiler = GatewayCompiler(copied_to=str(folder / "copies.sock"))
-    compiler.put_gateway(Gateway("public", (Listener(Address("127.0.0.1", 0)),)))
-    compiler.put_service(Service("shop", (Address("127.0.0.1", ports["shop"]),)))
-    match = RouteMatch(read_path("/*"))
     copies = Copies(frozenset({"GET", "POST"}), bodies=True, asks=True, key=KEY)
-    compiler.put_route(Route("all", match, to=(Destination("shop"),), copies=copies))
-    compiler.put_copied("all", 1.0)
+    compiler = showing(folder / "copies.sock", ports["shop"], copies)
     with static_envoy(compiler.take()[0]) as envoy:
         yield envoy.ports["public/0"]
 

@@ -7,20 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from moreton.config.words import read_path
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
 from moreton.ratelimit.config.words import ban_of
 from support.asking import Answer, ask
 from support.echo import echo_server
+from support.fronted import at_any_port, put_before
 from support.static_envoy import StaticEnvoy, static_envoy
 
 pytestmark = pytest.mark.e2e
@@ -32,13 +23,8 @@ BANS = ["192.0.2.0/24", "198.51.100.7", "2001:db8::/32", "header:user-agent=BadB
 def envoy() -> Iterator[StaticEnvoy]:
     with contextlib.ExitStack() as stack:
         app = stack.enter_context(echo_server("app"))
-        compiler = GatewayCompiler()
-        place = Address("127.0.0.1", 0)
-        compiler.put_gateway(Gateway("public", (Listener(place),)))
-        compiler.put_gateway(Gateway("behind", (Listener(place),), trusted_proxies=1))
-        compiler.put_service(Service("app", addresses=(Address("127.0.0.1", app.port),)))
-        match = RouteMatch(read_path("/*"))
-        compiler.put_route(Route("all", match, to=(Destination("app"),)))
+        behind = at_any_port("behind", trusted_proxies=1)
+        compiler = put_before(GatewayCompiler(), app.port, gateways=[behind])
         compiler.put_bans(ban_of(who) for who in [*BANS, "country=FR"])
         changed, _ = compiler.take()
         yield stack.enter_context(static_envoy(changed))

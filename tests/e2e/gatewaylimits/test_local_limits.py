@@ -14,15 +14,6 @@ import pytest
 
 from moreton.config.words import read_path
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
 from moreton.kernel.quantities import parse_rate
 from moreton.ratelimit.core.fields import FieldStyle, read_fields
 from moreton.ratelimit.core.rules.bounds import RateBound
@@ -38,6 +29,7 @@ from moreton.ratelimit.core.rules.values import (
 )
 from support.asking import Answer, ask
 from support.echo import echo_server
+from support.fronted import at_any_port, put_before
 from support.static_envoy import StaticEnvoy, static_envoy
 
 pytestmark = pytest.mark.e2e
@@ -94,14 +86,11 @@ class World:
 def world() -> Iterator[World]:
     with contextlib.ExitStack() as stack:
         app = stack.enter_context(echo_server("app"))
-        compiler = GatewayCompiler()
-        place = Address("127.0.0.1", 0)
-        compiler.put_gateway(Gateway("public", (Listener(place),)))
-        compiler.put_gateway(Gateway("behind", (Listener(place),), trusted_proxies=1))
-        compiler.put_service(Service("app", addresses=(Address("127.0.0.1", app.port),)))
-        for name, path in {"all": "/*", "under": "/under/*"}.items():
-            match = RouteMatch(read_path(path))
-            compiler.put_route(Route(name, match, to=(Destination("app"),)))
+        behind, routes = (
+            at_any_port("behind", trusted_proxies=1),
+            {"all": "/*", "under": "/under/*"},
+        )
+        compiler = put_before(GatewayCompiler(), app.port, routes=routes, gateways=[behind])
         for one in RULES:
             compiler.put_limit(one)
         changed, _ = compiler.take()

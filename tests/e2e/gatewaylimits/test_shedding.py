@@ -14,21 +14,12 @@ from typing import ClassVar
 
 import pytest
 
-from moreton.config.words import read_path
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
 from moreton.kernel.quantities import parse_rate
 from moreton.ratelimit.core.rules.bounds import AdmissionBound, RateBound, WorkBound
 from moreton.ratelimit.core.rules.values import LimitRule, Match, Verdict
 from support.asking import Answer, ask
+from support.fronted import at_any_port, put_before
 from support.static_envoy import StaticEnvoy, static_envoy
 
 pytestmark = pytest.mark.e2e
@@ -101,15 +92,15 @@ def envoy() -> Iterator[StaticEnvoy]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(server.shutdown)
-        compiler = GatewayCompiler()
-        for name in ("public", "arrivals", "places"):
-            compiler.put_gateway(Gateway(name, (Listener(Address("127.0.0.1", 0)),)))
-        address = Address("127.0.0.1", int(server.server_address[1]))
-        compiler.put_service(Service("app", addresses=(address,)))
-        for name in ("few", "adaptive", "healthy", "*"):
-            path = "/*" if name == "*" else f"/{name}/*"
-            match = RouteMatch(read_path(path))
-            compiler.put_route(Route(name.replace("*", "rest"), match, to=(Destination("app"),)))
+        compiler = put_before(
+            GatewayCompiler(),
+            int(server.server_address[1]),
+            routes={
+                "rest": "/*",
+                **{name: f"/{name}/*" for name in ("few", "adaptive", "healthy")},
+            },
+            gateways=map(at_any_port, ("arrivals", "places")),
+        )
         for rule in RULES:
             compiler.put_limit(rule)
         changed, _ = compiler.take()

@@ -12,21 +12,12 @@ from typing import Any
 import pytest
 
 from e2e.ratelimit.rls.world import Limits
-from moreton.config.words import read_path
 from moreton.gateway.compile import GatewayCompiler
-from moreton.gateway.core.model import (
-    Address,
-    Destination,
-    Gateway,
-    Listener,
-    Route,
-    RouteMatch,
-    Service,
-)
 from moreton.ratelimit.config import load_limits
 from moreton.ratelimit.rls.exact import ExactRules
 from support.asking import Answer, ask
 from support.echo import echo_server
+from support.fronted import put_before
 from support.static_envoy import StaticEnvoy, static_envoy
 
 pytestmark = pytest.mark.e2e
@@ -74,11 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         limits.service.rules = ExactRules(found)
         stack.enter_context(limits.running())
         compiler = GatewayCompiler(asked_at=str(folder / "l.sock"))
-        compiler.put_gateway(Gateway("public", (Listener(Address("127.0.0.1", 0)),)))
-        compiler.put_service(Service("app", addresses=(Address("127.0.0.1", app.port),)))
-        for name, path in {"all": "/*", "some": "/some/*"}.items():
-            match = RouteMatch(read_path(path))
-            compiler.put_route(Route(name, match, to=(Destination("app"),)))
+        put_before(compiler, app.port, routes={"all": "/*", "some": "/some/*"})
         compiler.put_clients(found.clients, found.counters)
         for rule in found.rules.values():
             compiler.put_limit(rule)
