@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _READY_SECONDS_MAX = 20.0
@@ -103,21 +103,38 @@ def resident_mib(pid: int) -> float:
     return 0.0
 
 
-def cpu_seconds(port: int) -> float:
-    """The CPU time, user's and system's, of the processes that listen on *port* of loopback."""
+def listening(port: int) -> list[int]:
+    """The processes that listen on *port* of loopback."""
     inodes = {
         fields[9]
         for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
         if fields[3] == _LISTENING and int(fields[1].partition(":")[2], 16) == port
     }
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    sockets = {f"socket:[{inode}]" for inode in inodes}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
-            links = {str(one.readlink()) for one in stat.parent.joinpath("fd").iterdir()}
-            if links & {f"socket:[{inode}]" for inode in inodes}:
-                fields = stat.read_text().rpartition(")")[2].split()
-                total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+            if sockets & {str(one.readlink()) for one in folder.iterdir()}:
+                found.append(int(folder.parent.name))
+    return found
+
+
+def cpu_seconds(port: int) -> float:
+    """The CPU time, user's and system's, of the processes that listen on *port* of loopback."""
+    return cpu_seconds_of(listening(port))
+
+
+def cpu_seconds_of(pids: Iterable[int]) -> float:
+    """The CPU time, user's and system's, of *pids*, to the nanosecond.
+
+    What /proc/PID/stat tells is counted in hundredths: of half a second two percent.
+    """
+    return sum(time.clock_gettime(_cpu_clock(pid)) for pid in pids)
+
+
+def _cpu_clock(pid: int) -> int:
+    # As clock_getcpuclockid(3) makes it on Linux, which Python does not have.
+    return (~pid << 3) | 2
 
 
 def pin(pid: int, cores: set[int]) -> None:

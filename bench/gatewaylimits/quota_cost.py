@@ -1,7 +1,7 @@
 """What a shared limit costs an Envoy that keeps below it: requests a second, with and without.
 
-Each `moreton up` has an Envoy on core 0; wrk and the backend have core 1. All run at once, one
-under load at a time, round after round, in turning order.
+Each `moreton up` has an Envoy on core 0; h2load and the backend have core 1. All run at once, one
+under load at a time, in short turns.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,12 +17,11 @@ from rich.console import Console
 from bench import peers
 from bench.fleet import Fleet, configured
 from bench.gateway import backend
-from bench.processes import cpu_seconds, pin, stop
-from bench.report import Result, median
-from bench.wrk import wrk
+from bench.gatewaylimits.turns import Turns, take_turns
+from bench.processes import pin, stop
+from bench.report import Result
 from moreton.kernel.ports import free_port
 
-_CONNECTIONS = 32
 _LOST_MAX = 0.07
 _PLENTY = {"limit": "1000000/s", "scope": "quota"}
 _WITHOUT, _SHARED, _OF_SOME = "without limits", "shared", "shared, with a condition"
@@ -34,7 +34,6 @@ _LIMITS: Mapping[str, Mapping[str, object]] = {
 
 def run(*, quick: bool, console: Console) -> Result:
     """With and without a shared limit, and an Envoy that has nothing of ours."""
-    rounds, seconds = (2, 1) if quick else (11, 3)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = free_port()
@@ -48,35 +47,21 @@ def run(*, quick: bool, console: Console) -> Result:
         for name, made in stack.enter_context(_fleets(folder, upstream, wanted)).items():
             pin(made.envoy_pid(), {0})
             ports[name] = made.port
-        figures: dict[str, list[float]] = {name: [] for name in ports}
-        costs: dict[str, list[float]] = {name: [] for name in ports}
-        order = list(ports)
-        for number in range(rounds):
-            console.print(f"cost of a shared limit: round {number + 1} of {rounds}")
-            for name in order[number % len(order) :] + order[: number % len(order)]:
-                before = cpu_seconds(ports[name])
-                url = f"http://127.0.0.1:{ports[name]}/"
-                found = wrk(url, seconds=seconds, connections=_CONNECTIONS, cores="1")
-                spent = cpu_seconds(ports[name]) - before
-                figures[name].append(found.rps)
-                costs[name].append(found.rps * seconds / spent if spent else 0.0)
-    return _judged(figures, costs)
+        say = partial(console.print, "cost of a shared limit:")
+        return _judged(take_turns(ports, 8 if quick else 100, say))
 
 
-def _judged(figures: Mapping[str, list[float]], costs: Mapping[str, list[float]]) -> Result:
-    ours = {f"{name}, requests/s": median(each) for name, each in figures.items()}
-    ours |= {f"{name}, requests per CPU second": median(each) for name, each in costs.items()}
-    lost = {
-        name: 1
-        - median(
-            # A proxy that got no processor at all in its turn says nothing.
-            [a / b for a, b in zip(costs[name], costs[_WITHOUT], strict=True) if a and b]
-        )
-        for name in (_SHARED, _OF_SOME)
-        if name in costs
+def _judged(turns: Turns) -> Result:
+    ours: dict[str, float] = {}
+    for name in turns.rps:
+        ours |= turns.figures(name)
+    shared = [name for name in (_SHARED, _OF_SOME) if name in turns.rps]
+    for name in shared:
+        ours[f"{name}, lost %, by requests/s"] = turns.lost(name, _WITHOUT) * 100
+        ours[f"{name}, lost %, by requests by second of CPU"] = turns.lost_cpu(name, _WITHOUT) * 100
+    checks = {
+        f"a limit that is {_SHARED} costs at most 7 %": turns.lost(_SHARED, _WITHOUT) <= _LOST_MAX
     }
-    ours |= {f"{name}, lost %": each * 100 for name, each in lost.items()}
-    checks = {f"a limit that is {_SHARED} costs at most 7 %": lost[_SHARED] <= _LOST_MAX}
     return Result("gatewaylimits", "requests/s", ours, checks=checks)
 
 

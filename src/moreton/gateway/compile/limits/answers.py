@@ -83,14 +83,16 @@ def header_options(fields: Iterable[tuple[str, str]]) -> list[base_pb2.HeaderVal
 def add_local_replies(out: manager_pb2.HttpConnectionManager) -> None:
     """Problem documents for what limits refuse, whatever limits there will be."""
     mappers = out.local_reply_config.mappers
-    nothing = mappers.add()
+    nothing = manager_pb2.ResponseMapper()
     nothing.filter.CopyFrom(_cel(f'{_REFUSED} && "{DROP_HEADER}" in response.headers'))
     nothing.body.inline_string = ""
     with_time = f'{_REFUSED} && "retry-after" in response.headers'
     known = f"refused by {_LIMIT}: free in at most {_AFTER} s"
+    # The most frequent first: each expression costs a refusal a fifteenth of all it takes.
+    mappers.append(_mapper(f"{with_time} && response.code == 429", 429, known, after=_AFTER))
+    mappers.append(nothing)
+    mappers.append(_mapper(f"{with_time} && response.code == 503", 503, known, after=_AFTER))
     for status in (429, 503):
-        asked = f"{with_time} && response.code == {status}"
-        mappers.append(_mapper(asked, status, known, after=_AFTER))
         asked = f"{_REFUSED} && response.code == {status}"
         mappers.append(_mapper(asked, status, f"refused by {_LIMIT}"))
     mappers.append(_banned())
