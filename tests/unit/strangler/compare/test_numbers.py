@@ -183,6 +183,7 @@ def test_a_wager_is_won_soon_where_there_is_something(share: float, bets: int) -
         ("2026-11-27", None),
         ("f288d745ee5e52c4", None),
         ("1e999", None),
+        ("5e-324", 0),
         ("9" * 400, None),
         ("nan", None),
         ("٣", None),
@@ -202,6 +203,9 @@ def test_a_range_is_written_down_in_two_digits_outward() -> None:
     assert [again.low, again.high] == pytest.approx([1.1, 1.2])
     assert (again.seen, again.ups, again.downs) == (numbers.seen, numbers.ups, numbers.downs)
     assert numbers_from(numbers_document(Numbers())).low == math.inf
+    numbers.add("9e299", "-9e299")
+    again = numbers_from(numbers_document(numbers))
+    assert [again.low, again.high] == pytest.approx([-9e299, 9e299], rel=0.02)
 
 
 def test_what_was_won_is_there_after_a_restart() -> None:

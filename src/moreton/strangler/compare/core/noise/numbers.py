@@ -31,6 +31,7 @@ _TEXT_CHARS_MAX = 64
 # What one answer said is read several times, and another one's hardly again.
 REMEMBERED_MAX = 512
 _FILED_DIGITS = 2
+_LARGEST = 1e300  # so that nothing that is reckoned with it is infinite
 _NUMBER = re.compile(r"([^0-9]*)([0-9][0-9.,]*)(e[+-]?[0-9]{1,3})?([^0-9]*)")
 
 
@@ -133,8 +134,9 @@ def number_of(text: str) -> float | None:
         return None
     before, digits, power = found[1], found[2].rstrip(".,"), found[3] or ""
     number = float(_plain(digits) + power)
-    if not math.isfinite(number):
+    if number >= _LARGEST:
         return None
+    number = number if number > 1 / _LARGEST else 0.0
     negative = "-" in before and not any(char.isalpha() for char in before)
     return -number if negative else number
 
