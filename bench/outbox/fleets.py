@@ -14,6 +14,7 @@ import psycopg
 
 from bench.outbox import floor, nats_outbox
 from bench.outbox.pacing import command, prepare
+from bench.outbox.processor import seconds_of_server
 from bench.outbox.schema import BANK, ORDERS, OUTBOX
 from bench.outbox.servers import Nats, Program
 
@@ -47,6 +48,15 @@ class Fleet:
         self.shop_module = ["-m", "bench.outbox.shop"]
         self._log = log
         self.written = 0
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What each has needed of the processor so far; PostgreSQL for the shop, too."""
+        return {
+            "relay": self.relay.cpu_seconds(),
+            "bank": self.bank_program.cpu_seconds(),
+            "NATS": self.nats.cpu_seconds(),
+            "PostgreSQL": seconds_of_server(self.orders),
+        }
 
     def prepare(self) -> None:
         """Make what relay and consumer do not make themselves."""

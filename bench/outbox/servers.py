@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.outbox.processor import seconds_of
 from bench.processes import stop, wait_port
 from moreton.kernel.ports import free_port
 
@@ -51,6 +52,9 @@ class Nats:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         wait_port(self.port, self._process, self._log)
 
+    def cpu_seconds(self) -> float:
+        return 0.0 if self._process is None else seconds_of(self._process.pid)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -79,11 +83,17 @@ class Program:
             stop(self._process)
 
     def cpu_seconds(self) -> float:
-        if self._process is None or self._process.poll() is not None:
-            return 0.0
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0 if self._process is None else seconds_of(self._process.pid)
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Stopped meanwhile: it takes nothing from those who are measured."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def wait(self) -> int:
         assert self._process is not None
