@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import signal
 from collections import deque
@@ -59,7 +60,7 @@ class Blocking:
             loop_factory = importlib.import_module("uvloop").new_event_loop
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             loop = runner.get_loop()
-            with _told(lambda: loop.call_soon_threadsafe(stop)):
+            with _told(lambda: loop.call_soon_threadsafe(stop)), _settled():
                 self._turn(loop, serve)
 
     def close(self) -> None:
@@ -81,6 +82,20 @@ class Blocking:
         finally:
             self._alone = False
         serving.result()
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """Keep what was loaded until now from the collector of garbage.
+
+    It would look through all of it every now and then, which takes longer than many batches.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -95,6 +96,14 @@ def test_signal_between_two_turns_of_the_loop_stops_a_program(number: signal.Sig
     before = signal.getsignal(number)
     run(body, told.set)
     assert signal.getsignal(number) is before
+
+
+def test_what_was_loaded_before_a_program_runs_is_not_looked_through_for_garbage() -> None:
+    async def body(blocking: Blocking) -> None:
+        assert await blocking.call(gc.get_freeze_count) > 0
+
+    run(body)
+    assert gc.get_freeze_count() == 0
 
 
 @both
