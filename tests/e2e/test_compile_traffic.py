@@ -33,6 +33,7 @@ from moreton.gateway.core.model import (
     Service,
     TlsFiles,
 )
+from moreton.gateway.core.moves import Move
 from support.asking import ask
 from support.certificates import make_certificate
 from support.echo import Echo, echo_server
@@ -143,7 +144,9 @@ def _put_routes(compiler: GatewayCompiler) -> None:
     compiler.put_service(Service("b.one"))
     compiler.put_route(route("a.b", "/dots/1", *split(0, 1)))
     compiler.put_route(route("a", "/dots/2", Destination("b.one", 1), Destination("two", 0)))
-    compiler.put_route(route("chat", "/chat/*", Destination("chat"), timeout=timedelta(seconds=1)))
+    moved = Move("chat", sticky=None, answer_within=timedelta(milliseconds=900))
+    to = Destination("chat", 1), Destination("two", 0)
+    compiler.put_route(route("chat", "/chat/*", *to, timeout=timedelta(seconds=1), move=moved))
     compiler.put_route(route("no-chat", "/no-chat/*", Destination("chat"), websocket=False))
     compiler.put_route(route("half-dead", "/half-dead", Destination("half-dead")))
     compiler.put_route(route("draining", "/draining", Destination("draining")))

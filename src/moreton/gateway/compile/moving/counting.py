@@ -5,8 +5,8 @@ Envoy counts what a cluster answers under a second name when a request has its o
 the proxy and taken away by its router; a client's own is removed at the edge.
 
 A destination that takes requests and never answers would be counted nowhere. For its share of the
-requests another such header bounds the time to the first byte of an answer: not the time of all of
-it, so that streams and downloads go on, nor of requests that are not over, so that WebSockets do.
+requests another such header bounds the time from their end to the first byte of an answer, not to
+its last: streams, downloads and WebSockets go on, and uploads take as long as they take.
 
 Source: Envoy, "Router: HTTP headers consumed", x-envoy-upstream-alt-stat-name and
 x-envoy-upstream-rq-per-try-timeout-ms.
