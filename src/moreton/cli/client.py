@@ -28,8 +28,8 @@ from moreton.kernel.places import Place, as_url, connect
 _TIMEOUT_SECONDS = 30.0
 _BODY_CHARS_SHOWN = 200
 # `moreton up` loads for half a second before it holds its folder, and answers a second later; on a
-# busy machine both take longer.
-_BEGIN_SECONDS, _START_SECONDS = 1.0, 10.0
+# busy machine both take longer. Where one was killed, another is likely to be begun.
+_BEGIN_SECONDS, _ANEW_SECONDS, _START_SECONDS = 1.0, 3.0, 10.0
 _SAY_AFTER_SECONDS = 1.0
 _AGAIN_SECONDS = 0.05
 
@@ -82,7 +82,7 @@ class Api:
 
         `MORETON_API` may name several nodes, with commas. For a configuration whose own control
         plane does not run, the other nodes of its cluster are asked; without any, one that only
-        starts is *waited* for, for ten seconds, and one of which nothing is seen for one, as a
+        starts is waited for (*waits*), ten seconds at most, and where none is, a moment, as a
         script has it that says `moreton up &` before. Raises `NotRunning`.
         """
         urls = [each.strip() for each in os.environ.get("MORETON_API", "").split(",")]
@@ -255,13 +255,19 @@ def _running(folder: Path, *, waits: bool, may_begin: bool) -> Announcement:
             return find_running(folder)
         except NotRunning as error:
             passed = time.monotonic() - began
-            patience = _START_SECONDS if error.starts else _BEGIN_SECONDS * may_begin
-            if not waits or passed >= patience:
+            if not waits or passed >= _patience(error, may_begin=may_begin):
                 raise
-            if error.starts and not told and passed >= _SAY_AFTER_SECONDS:
-                print("the control plane starts: waiting for it", file=sys.stderr)  # noqa: T201
+            if not told and passed >= _SAY_AFTER_SECONDS:
+                does = "starts" if error.starts else "was killed"
+                print(f"the control plane {does}: waiting for it", file=sys.stderr)  # noqa: T201
                 told = True
         time.sleep(_AGAIN_SECONDS)
+
+
+def _patience(error: NotRunning, *, may_begin: bool) -> float:
+    if error.starts:
+        return _START_SECONDS
+    return (_ANEW_SECONDS if error.died else _BEGIN_SECONDS) * may_begin
 
 
 def _content(certificate: Path | None) -> str:

@@ -104,9 +104,12 @@ class NotRunning(ControlPlaneError):
     code = "not-running"
     retry = RetryAdvice.AFTER
 
-    def __init__(self, *, folder: Path, reason: str, starts: bool = False) -> None:
+    def __init__(
+        self, *, folder: Path, reason: str, starts: bool = False, died: bool = False
+    ) -> None:
         self.folder = folder
         self.starts = starts  # there is one, and it does not answer yet
+        self.died = died  # there was one, and it did not stop in order
         super().__init__(
             f"no control plane runs for {folder} ({reason}): the command has nobody to ask; "
             "start one with `moreton up`, or go to the folder of its moreton.yaml"

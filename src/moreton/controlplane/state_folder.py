@@ -126,7 +126,7 @@ def find_running(path: Path) -> Announcement:
         raise NotRunning(folder=path, reason="its announcement cannot be read") from error
     holder = holder_of(path)
     if holder is None:
-        raise NotRunning(folder=path, reason=f"process {found.pid} has ended")
+        raise NotRunning(folder=path, reason=f"process {found.pid} has ended", died=True)
     if holder not in {0, found.pid}:  # what is announced is of one before it, which was killed
         raise _starting(path, holder)
     return found

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +31,8 @@ from support.static_envoy import StaticEnvoy, static_envoy
 pytestmark = pytest.mark.e2e
 SECONDS = 30
 LARGE = 3_000_000
+# Envoy may lose a sample.
+LOST_SECONDS, ASKED_MAX = 5.0, 6
 GETS = Copies(frozenset({"GET"}))
 
 
@@ -104,12 +105,13 @@ def test_what_differs_is_found_and_kept_without_what_is_nobody_s_business(tmp_pa
         with static_envoy(showing(socket, shop.port, GETS).take()[0]) as envoy:
             port = envoy.ports["public/0"]
             for number in range(40):
-                assert ask(port, "GET", f"/items/{number}").status == 200
-                assert ask(port, "GET", "/same").status == 200
-                until(partial(has_compared, collector, 2 * (number + 1)))
+                asked_until_compared(collector, port, f"/items/{number}")
+                asked_until_compared(collector, port, "/same")
+            before = compared(collector)
             assert ask(port, "GET", "/items/1", **{COPY_HEADER: "candidate"}).status == 200
+            asked = asked_until_compared(collector, port, "/same")
         assert collector.counts()["all"].different >= 10
-        assert compared(collector) == 80, "a copy is not copied again"
+        assert compared(collector) <= before + asked, "a copy is not copied again"
     assert {mark for _, mark in new.asked} == {"candidate"}
     assert {mark for _, mark in shop.asked} == {"", "primary", "candidate"}
     with Differences(file) as differences:
@@ -120,8 +122,17 @@ def test_what_differs_is_found_and_kept_without_what_is_nobody_s_business(tmp_pa
     assert "a@shop.example" not in pair.primary
 
 
-def has_compared(collector: Collector, count: int) -> bool:
-    return compared(collector) >= count
+def asked_until_compared(collector: Collector, port: int, path: str) -> int:
+    """How often *path* had to be asked for: Envoy may lose a sample."""
+    before = compared(collector)
+    for asked in range(1, ASKED_MAX + 1):
+        assert ask(port, "GET", path).status == 200
+        lost_at = time.monotonic() + LOST_SECONDS
+        while time.monotonic() < lost_at:
+            if compared(collector) > before:
+                return asked
+            time.sleep(0.005)
+    raise AssertionError(f"of {path}, asked for {ASKED_MAX} times, nothing was compared")
 
 
 def compared(collector: Collector) -> int:

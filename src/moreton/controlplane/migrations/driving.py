@@ -27,7 +27,14 @@ from moreton.registry.registering import FencedWrite
 from moreton.store import Compare, Store, prefix_end
 from moreton.strangler.rollout.core.machine import Migration
 from moreton.strangler.rollout.core.plan import Plan
-from moreton.strangler.rollout.core.progress import Commit, Effect, Looked, Refuse, SharesChanged
+from moreton.strangler.rollout.core.progress import (
+    Commit,
+    Effect,
+    Looked,
+    Progress,
+    Refuse,
+    SharesChanged,
+)
 from moreton.strangler.rollout.core.sides import Look
 
 _LOG = logging.getLogger("moreton.controlplane")
@@ -37,11 +44,15 @@ LOOK_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Driven:
-    """A migration that is looked at here; *revision* wrote the *record* it goes on from."""
+    """A migration that is looked at here; *revision* wrote the *record* it goes on from.
+
+    *progress* is the newest of which everything is in the store that has to be.
+    """
 
     machine: Migration
     record: Record
     revision: int
+    progress: Progress
 
 
 class Driver:
@@ -97,7 +108,7 @@ class Driver:
             held = known.get(record.plan.name)
             if held is None or held.revision != kv.mod_revision:
                 machine = Migration(record.plan, record.progress)
-                held = Driven(machine, record, kv.mod_revision)
+                held = Driven(machine, record, kv.mod_revision, record.progress)
             self.driven[record.plan.name] = held
         return found.revision
 
@@ -164,4 +175,5 @@ class Driver:
                     entry.share * 100,
                     why,
                 )
+        each.progress = each.machine.progress
         return True

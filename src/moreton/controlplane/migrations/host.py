@@ -218,7 +218,7 @@ class Migrations:
         """With what was seen since it was saved, where this node is the one that looks."""
         live = None if self._driver is None else self._driver.driven.get(record.plan.name)
         is_same = live is not None and live.revision == revision
-        return live.machine.progress if live is not None and is_same else record.progress
+        return live.progress if live is not None and is_same else record.progress
 
     async def _stored(self) -> dict[str, tuple[Record, int]]:
         found = await self._store.range(STATES, prefix_end(STATES))
