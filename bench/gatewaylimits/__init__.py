@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.gatewaylimits import asked, flood, local, quota_cost, quotas
 from bench.report import Result
 
-# Together under 45 s when quick.
+# Together under 60 s when quick.
 PARTS: dict[str, Callable[..., Result]] = {
     "local": local.run,
     "flood": flood.run,

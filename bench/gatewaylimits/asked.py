@@ -176,7 +176,8 @@ def _waits(
         fleet(folder / "fleet", configuration) as made,
     ):
         console.print("waiting at the gateway")
-        runs, rounds = (3, 20) if quick else (15, 60)
+        # Of fewer waits in a run the 99th percentile is the longest, whatever held it up.
+        runs, rounds = (3, 40) if quick else (15, 60)
         found = [asyncio.run(_measure(made.port, rounds)) for _ in range(runs)]
     _judge(result, ours, found, rounds)
 

@@ -1,12 +1,13 @@
 """Proxies that take turns under the same load: what each serves a second, and for how much CPU.
 
-A turn is a fraction of a second, and what two proxies differ is the median over pairs of turns of
-one round: a machine that halts now and then halts some turns, and the median is of the others.
+A turn is a fraction of a second, between two turns of the proxy that it is held against: a machine
+that is slower for seconds is so for all three. One that halts now and then halts some of the turns,
+and the median is of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.h2load import h2load
@@ -17,52 +18,72 @@ CONNECTIONS = 32
 TURN_SECONDS = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Requests a second, and CPU microseconds for each."""
+
+    rps: float
+    cost: float
+
+
 @dataclass(slots=True)
 class Turns:
-    """By name of the proxy: requests a second of each turn, and CPU microseconds a request."""
+    """All turns by name of the proxy; of each held against another, with those around it."""
 
-    rps: dict[str, list[float]] = field(default_factory=dict)
-    costs: dict[str, list[float]] = field(default_factory=dict)
+    taken: dict[str, list[Turn]] = field(default_factory=dict)
+    held: dict[str, list[tuple[Turn, Turn, Turn]]] = field(default_factory=dict)
     failures: int = 0
 
-    def lost(self, name: str, base: str) -> float:
-        """The share in [0, 1] of *base*'s requests a second that *name* does not serve."""
-        return 1 - _of_pairs(self.rps[name], self.rps[base])
+    def lost(self, name: str) -> float:
+        """The share in [0, 1] of requests a second that *name* does not serve."""
+        return _lost((one.rps, (a.rps + b.rps) / 2) for a, one, b in self.held[name])
 
-    def lost_cpu(self, name: str, base: str) -> float:
-        """The share of *base*'s requests by second of CPU that *name* does not serve."""
-        return 1 - _of_pairs(self.costs[base], self.costs[name])
+    def lost_cpu(self, name: str) -> float:
+        """The share of requests by second of CPU that *name* does not serve."""
+        return _lost(((a.cost + b.cost) / 2, one.cost) for a, one, b in self.held[name])
 
     def figures(self, name: str) -> dict[str, float]:
         """What is shown of *name*."""
-        return {
-            f"{name}, requests/s": median(self.rps[name]),
-            f"{name}, us of CPU a request": median(self.costs[name]),
+        found = {
+            f"{name}, requests/s": median([turn.rps for turn in self.taken[name]]),
+            f"{name}, us of CPU a request": median([turn.cost for turn in self.taken[name]]),
         }
+        if name in self.held:
+            found[f"{name}, lost %, by requests/s"] = self.lost(name) * 100
+            found[f"{name}, lost %, by requests by second of CPU"] = self.lost_cpu(name) * 100
+        return found
 
 
-def take_turns(ports: Mapping[str, int], rounds: int, say: Callable[[str], object]) -> Turns:
-    """Load from core 1, in *rounds* each of which has another order."""
-    found = Turns({name: [] for name in ports}, {name: [] for name in ports})
+def take_turns(
+    ports: Mapping[str, int],
+    against: Mapping[str, str],
+    rounds: int,
+    say: Callable[[str], object],
+) -> Turns:
+    """Load from core 1, in *rounds*; *against* says for each proxy which other it is held to."""
+    found = Turns({name: [] for name in ports}, {name: [] for name in against})
     pids = {name: listening(port) for name, port in ports.items()}
-    order = list(ports)
+
+    def turn(name: str) -> Turn:
+        before = cpu_seconds_of(pids[name])
+        url = f"http://127.0.0.1:{ports[name]}/"
+        run = h2load(url, seconds=TURN_SECONDS, connections=CONNECTIONS, cores="1")
+        spent = cpu_seconds_of(pids[name]) - before
+        found.failures += run.failures
+        found.taken[name].append(Turn(run.rps, spent / max(1, run.done) * 1e6))
+        return found.taken[name][-1]
+
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
-        turn = number % len(order)
-        turned = order[turn:] + order[:turn]
-        # There and back: who follows whom is not the same each time.
-        for name in turned if number % 2 else reversed(turned):
-            before = cpu_seconds_of(pids[name])
-            url = f"http://127.0.0.1:{ports[name]}/"
-            run = h2load(url, seconds=TURN_SECONDS, connections=CONNECTIONS, cores="1")
-            spent = cpu_seconds_of(pids[name]) - before
-            found.rps[name].append(run.rps)
-            found.costs[name].append(spent / max(1, run.done) * 1e6)
-            found.failures += run.failures
+        for base in dict.fromkeys(against.values()):
+            before = turn(base)
+            for name in (name for name, its in against.items() if its == base):
+                one, after = turn(name), turn(base)
+                found.held[name].append((before, one, after))
+                before = after
     return found
 
 
-def _of_pairs(runs: list[float], others: list[float]) -> float:
-    """What *runs* are of the *others*, each of the other of its round."""
+def _lost(pairs: Iterable[tuple[float, float]]) -> float:
     # A proxy that got no processor at all in its turn says nothing.
-    return median([one / other for one, other in zip(runs, others, strict=True) if one and other])
+    return 1 - median([one / other for one, other in pairs if one and other])
