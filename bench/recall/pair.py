@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -45,12 +45,12 @@ class Pair:
         for port in (self.primary, self.candidate):
             self._tell(port, "POST", "restock")
 
-    def traffic(self) -> Traffic:
-        """Requests of this shop's users."""
+    def traffic(self, places: Sequence[tuple[int, str]]) -> Traffic:
+        """Requests of this shop's users to *places*."""
         with sqlite3.connect(self.folder / "primary" / "shop.sqlite") as file:
             rows = file.execute("SELECT slug FROM catalogue_product ORDER BY id").fetchall()
         users = json.loads((self.folder / "users.json").read_text())
-        return Traffic([slug for (slug,) in rows], users)
+        return Traffic([slug for (slug,) in rows], users, places)
 
     def _tell(self, port: int, method: str, word: str) -> httpx.Response:
         answer = httpx.request(method, f"http://127.0.0.1:{port}/-/{word}", timeout=30)

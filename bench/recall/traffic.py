@@ -54,16 +54,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Makes requests; *slugs* are those of the books, *sessions* those of the users."""
+    """Makes requests to *places*; *slugs* are those of the books, *sessions* those of the users."""
 
     slugs: Sequence[str]
     sessions: Sequence[str]
+    places: Sequence[tuple[int, str]] = PLACES
     rng: random.Random = field(default_factory=lambda: random.Random(8))
 
     def any(self) -> Wanted:
         """A request as they come."""
-        weights = [weight for weight, _ in PLACES]
-        (_, place) = self.rng.choices(PLACES, weights)[0]
+        weights = [weight for weight, _ in self.places]
+        (_, place) = self.rng.choices(self.places, weights)[0]
         return self.at(place)
 
     def of(self, regression: Regression) -> Wanted:
@@ -99,7 +100,7 @@ class Traffic:
 def each_place(traffic: Traffic, times: int) -> Sequence[Callable[[], Wanted]]:
     """*times* requests to each place, in any order."""
     makers: list[Callable[[], Wanted]] = []
-    for _, place in PLACES:
+    for _, place in traffic.places:
         makers += [lambda place=place: traffic.at(place)] * times  # type: ignore[misc]
     traffic.rng.shuffle(makers)
     return makers
