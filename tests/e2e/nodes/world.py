@@ -118,7 +118,7 @@ def _serves_a(world: World) -> bool:
 
 def only(world: World) -> Api:
     """A client of the API of *world* alone, that asks no other node."""
-    found = Api.find(world.folder / "moreton.yaml")
+    found = Api.find(world.folder / "moreton.yaml", waits=False)
     found._places = [each for each in found._places if each.url.endswith(f":{world.api_port}")]
     return found
 

@@ -145,10 +145,8 @@ class World:
             assert self.child is not None
             assert self.child.poll() is None, f"moreton up ended:\n{self.log()}"
             with contextlib.suppress(NotRunning, ApiUnreachable):
-                if (
-                    Api.find(self.folder / "moreton.yaml").get("/v1/status")["pid"]
-                    == self.child.pid
-                ):
+                api = Api.find(self.folder / "moreton.yaml", waits=False)
+                if api.get("/v1/status")["pid"] == self.child.pid:
                     return self.health() == 200
             return False
 
