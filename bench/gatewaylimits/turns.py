@@ -1,12 +1,14 @@
 """Proxies that take turns under the same load: what each serves a second, and for how much CPU.
 
 A turn is a fraction of a second, between two turns of the proxy that it is held against: a machine
-that is slower for seconds is so for all three. One that halts now and then halts some of the turns,
-and the median is of the others.
+that is slower for seconds is so for all three. One that halts now and then shows in those two,
+which then are not alike, and say nothing of the one between them; what halts that one alone counts
+against it. The turns come in another order each round, after a pause that is not the same.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +18,9 @@ from bench.report import median
 
 CONNECTIONS = 32
 TURN_SECONDS = 0.25
+# So much may two turns of the same proxy differ for what is between them to be held against them.
+UNLIKE_MAX = 0.1
+_PAUSES_SECONDS = (0.0, 0.35, 0.1, 0.45, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,13 @@ class Turns:
 
     def lost(self, name: str) -> float:
         """The share in [0, 1] of requests a second that *name* does not serve."""
-        return _lost((one.rps, (a.rps + b.rps) / 2) for a, one, b in self.held[name])
+        return _lost((one.rps, a.rps, b.rps) for a, one, b in self.held[name])
 
     def lost_cpu(self, name: str) -> float:
         """The share of requests by second of CPU that *name* does not serve."""
-        return _lost(((a.cost + b.cost) / 2, one.cost) for a, one, b in self.held[name])
+        # What costs more by so much serves less by so much.
+        of = [(a, one, b) for a, one, b in self.held[name] if a.cost and one.cost and b.cost]
+        return _lost((1 / one.cost, 1 / a.cost, 1 / b.cost) for a, one, b in of)
 
     def figures(self, name: str) -> dict[str, float]:
         """What is shown of *name*."""
@@ -75,15 +82,21 @@ def take_turns(
 
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
+        time.sleep(_PAUSES_SECONDS[number % len(_PAUSES_SECONDS)])
         for base in dict.fromkeys(against.values()):
             before = turn(base)
-            for name in (name for name, its in against.items() if its == base):
+            those = [name for name, its in against.items() if its == base]
+            first = number % len(those)
+            for name in those[first:] + those[:first]:
                 one, after = turn(name), turn(base)
                 found.held[name].append((before, one, after))
                 before = after
     return found
 
 
-def _lost(pairs: Iterable[tuple[float, float]]) -> float:
+def _lost(threes: Iterable[tuple[float, float, float]]) -> float:
+    """What is missing of one, beside the two around it."""
     # A proxy that got no processor at all in its turn says nothing.
-    return 1 - median([one / other for one, other in pairs if one and other])
+    all_of_them = [each for each in threes if all(each)]
+    alike = [(one, a, b) for one, a, b in all_of_them if abs(a - b) <= UNLIKE_MAX * max(a, b)]
+    return 1 - median([2 * one / (a + b) for one, a, b in alike or all_of_them])
