@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,7 @@ class Shop(Asker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rng = random.Random(8)
+        self.rng, self.rates = random.Random(8), random.Random(9)
         self.fault: Callable[[Answer], Answer] = lambda answer: answer
 
     def ask(self, place: Place, question: Question, seconds: float) -> Answer | NoAnswer:  # noqa: ARG002
@@ -53,7 +54,8 @@ class Shop(Asker):
         advised = [rng.choice(BOOKS) for _ in range(3)]
         if target.startswith("/value"):
             labels = rng.sample(["new", "signed", "gift"], 3)
-            body = {"id": book, "price": f"{book}.50", "labels": labels, "at": now, "in": [1, 2]}
+            body = {"id": book, "price": f"{book}.50", "labels": labels, "at": now, "in": [1, 2],
+                    "rate": round(self.rates.uniform(1.16, 1.18), 6)}  # fmt: skip
             fields.append(("content-type", "application/json"))
             return Answer(200, fields, json.dumps(body).encode())
         page = PAGE.format(
@@ -81,6 +83,12 @@ def an_hour_slow(answer: Answer) -> Answer:
     return put(hour, (datetime.now(UTC) - timedelta(hours=1)).isoformat()[:13])(answer)
 
 
+def of_one_id(answer: Answer) -> Answer:
+    return replace(
+        answer, body=re.sub(rb'content="\w{16}', b'content="51d0c6a1f3b2e497', answer.body)
+    )
+
+
 FAULTS: dict[str, tuple[str, Callable[[Answer], Answer]]] = {
     "a wrong price on the page": ("/page/", put(".50", ".51")),
     "a form that buys the next book": ("/page/", put("/buy/", "/buy/1")),
@@ -95,6 +103,7 @@ FAULTS: dict[str, tuple[str, Callable[[Answer], Answer]]] = {
     "no trace": ("/value/", without("x-trace")),
     "another charset": ("/page/", lambda answer: replace(
         answer, headers=[(name, one.replace("utf-8", "latin-1")) for name, one in answer.headers])),
+    "a rate ten times too large": ("/value/", put('"rate": 1', '"rate": 11')),
 }  # fmt: skip
 
 
@@ -136,3 +145,14 @@ def test_a_regression_is_told_of_each_time(house: House, name: str) -> None:
     finally:
         house.shop.fault = lambda answer: answer
     assert house.told(f"{place}1") == 0
+
+
+def test_a_token_that_is_the_same_each_time_is_told_of_until_it_is_mended(house: House) -> None:
+    house.shop.fault = of_one_id
+    try:
+        assert sum(house.told("/page/1") for _ in range(40)) > 0
+    finally:
+        house.shop.fault = lambda answer: answer
+    for _ in range(10):
+        house.told("/page/1")
+    assert sum(house.told("/page/1") for _ in range(20)) == 0
