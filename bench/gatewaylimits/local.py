@@ -60,7 +60,7 @@ def run(*, quick: bool, console: Console) -> Result:
         bare = bare_envoy(folder, without=without, limited=limited, upstream=upstream, cores="0")
         stack.enter_context(bare)
         say = partial(console.print, "cost of local limits:")
-        return _result(take_turns(ports, _AGAINST, 6 if quick else 40, say))
+        return _result(take_turns(ports, _AGAINST, 4 if quick else 40, say))
 
 
 def _configuration(ports: Mapping[str, int], upstream: int) -> dict[str, object]:

@@ -49,7 +49,7 @@ def run(*, quick: bool, console: Console) -> Result:
             ports[name] = made.port
         say = partial(console.print, "cost of a shared limit:")
         against = dict.fromkeys([name for name in ports if name != _WITHOUT], _WITHOUT)
-        return _judged(take_turns(ports, against, 9 if quick else 60, say))
+        return _judged(take_turns(ports, against, 6 if quick else 60, say))
 
 
 def _judged(turns: Turns) -> Result:
