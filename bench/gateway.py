@@ -1,10 +1,10 @@
 """Requests a second and p99 through one proxy on one core, the same backend behind each.
 
-The proxy has core 0; wrk and the backend (an nginx that answers by itself, where there is one, else
-an Envoy) have core 1. On a machine that others use too, `per_cpu_second` tells more: requests per
-second of CPU time that the proxy took. Ours is
-`moreton up` with its defaults (edge hardening, matcher trees, retries); the control plane runs on
-core 1 and is idle. All proxies run at once, only one under load, round after round.
+The proxy has core 0; the load and the backend (an nginx that answers by itself, where there is one,
+else an Envoy) have core 1. Ours is `moreton up` with its defaults (edge hardening, matcher trees,
+retries); the control plane runs on core 1 and is idle. All proxies run at once, only one under
+load. How many requests it serves is found in turns of a quarter of a second, each of a peer between
+two of ours; the times that requests take are of rounds of a second and more.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import peers
 from bench.fleet import fleet
-from bench.processes import Missing, cpu_seconds, need, pin
+from bench.processes import Missing, need, pin
 from bench.report import Result, median
+from bench.turns import CONNECTIONS, Turns, take_turns
 from bench.wrk import WrkFigures, wrk
 from moreton.kernel.ports import free_port
 
-_CONNECTIONS = 32
+OURS = "moreton"
 _PEERS: dict[str, peers.Proxy] = {
     "envoy": peers.bare_envoy,
     "traefik": peers.traefik,
@@ -36,13 +38,13 @@ _WANTED = {"envoy": 0.95, "traefik": 1.2, "caddy": 1.5}
 
 def run(*, quick: bool, console: Console) -> Result:
     """Measure ours and every peer that this machine has."""
-    rounds, seconds = (3, 1) if quick else (7, 4)
+    rounds, seconds, turns = (2, 1, 6) if quick else (5, 2, 40)
     notes = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = free_port()
         stack.enter_context(backend(folder, upstream))
-        ports = {"moreton": _moreton(stack, folder, upstream)}
+        ports = {OURS: _moreton(stack, folder, upstream)}
         for name, start in _PEERS.items():
             port = free_port()
             try:
@@ -51,17 +53,15 @@ def run(*, quick: bool, console: Console) -> Result:
                 notes.append(f"not measured: {missing}")
                 continue
             ports[name] = port
-        figures: dict[str, list[WrkFigures]] = {name: [] for name in ports}
-        cpu: dict[str, list[float]] = {name: [] for name in ports}
+        times: dict[str, list[WrkFigures]] = {name: [] for name in ports}
         for number in range(rounds):
-            console.print(f"round {number + 1} of {rounds}", highlight=False)
+            console.print(f"latency, round {number + 1} of {rounds}", highlight=False)
             for name, port in ports.items():
                 url = f"http://127.0.0.1:{port}/"
-                before = cpu_seconds(port)
-                run = wrk(url, seconds=seconds, connections=_CONNECTIONS, cores="1")
-                cpu[name].append(run.rps * seconds / (cpu_seconds(port) - before))
-                figures[name].append(run)
-    return _result(figures, cpu, notes)
+                times[name].append(wrk(url, seconds=seconds, connections=CONNECTIONS, cores="1"))
+        against = dict.fromkeys([name for name in ports if name != OURS], OURS)
+        say = partial(console.print, "requests a second,", highlight=False)
+        return _result(take_turns(ports, against, turns, say), times, notes)
 
 
 def backend(folder: Path, port: int) -> AbstractContextManager[None]:
@@ -83,32 +83,25 @@ def _moreton(stack: contextlib.ExitStack, folder: Path, upstream: int) -> int:
     return made.port
 
 
-def _result(
-    figures: dict[str, list[WrkFigures]], cpu: dict[str, list[float]], notes: list[str]
-) -> Result:
+def _result(turns: Turns, times: dict[str, list[WrkFigures]], notes: list[str]) -> Result:
     rows = {
         name: {
-            "rps": median([run.rps for run in runs]),
-            "rps_min": min(run.rps for run in runs),
-            "rps_max": max(run.rps for run in runs),
+            "rps": median([turn.rps for turn in turns.taken[name]]),
+            "per_cpu_second": 1e6 / median([turn.cost for turn in turns.taken[name]]),
             "p50_ms": median([run.p50_ms for run in runs]),
             "p99_ms": median([run.p99_ms for run in runs]),
-            "per_cpu_second": median(cpu[name]),
             "failures": sum(run.failures for run in runs),
         }
-        for name, runs in figures.items()
+        for name, runs in times.items()
     }
-    ours = rows.pop("moreton")
-    # The ratio pair by pair within a round: the machine's speed drifts between rounds.
-    ratio = {
-        name: median([a.rps / b.rps for a, b in zip(figures["moreton"], runs, strict=True)])
-        for name, runs in figures.items()
-        if name != "moreton"
-    }
+    ours = rows.pop(OURS)
+    # What a peer serves less than ours, ours serves more.
+    ratio = {name: 1 / (1 - turns.lost(name)) for name in turns.held}
+    by_cpu = {f"{name}, per CPU": 1 / (1 - turns.lost_cpu(name)) for name in turns.held}
     checks = {
         f"requests/s of moreton / {name} >= {wanted}": ratio[name] >= wanted
         for name, wanted in _WANTED.items()
         if name in ratio
     }
-    checks["no failed request"] = ours["failures"] == 0
-    return Result("gateway", "requests/s", ours, dict(rows), ratio, checks, notes)
+    checks["no failed request"] = ours["failures"] + turns.failures == 0
+    return Result("gateway", "requests/s", ours, dict(rows), ratio | by_cpu, checks, notes)

@@ -19,9 +19,9 @@ from rich.console import Console
 from bench.fleet import fleet
 from bench.gateway import backend
 from bench.gatewaylimits.bare import bare_envoy
-from bench.gatewaylimits.turns import Turns, take_turns
 from bench.processes import pin
 from bench.report import Result
+from bench.turns import Turns, take_turns
 from moreton.kernel.ports import free_port
 
 _LOST_MAX = 0.05

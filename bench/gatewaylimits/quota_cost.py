@@ -17,9 +17,9 @@ from rich.console import Console
 from bench import peers
 from bench.fleet import Fleet, configured
 from bench.gateway import backend
-from bench.gatewaylimits.turns import Turns, take_turns
 from bench.processes import pin, stop
 from bench.report import Result
+from bench.turns import Turns, take_turns
 from moreton.kernel.ports import free_port
 
 _LOST_MAX = 0.07
