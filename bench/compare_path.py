@@ -1,4 +1,4 @@
-"""What comparing costs those who ask: every request copied, in turns with none.
+"""What comparing costs those who ask: a route of which all is copied, in turns with one without.
 
 Envoy, the application and the load share one core; the candidate and the collector the other.
 """
@@ -9,25 +9,29 @@ import contextlib
 import json
 import os
 import signal
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from bench.compare_shop import page
-from bench.fleet import Fleet, configured, fleet
-from bench.processes import need, pin, resident_mib, running
+from bench.fleet import Fleet, fleet
+from bench.h2load import h2load
+from bench.processes import cpu_seconds_of, listening, need, pin, resident_mib, running
+from bench.report import median, percentile
+from bench.turns import Turn, Turns, take_turns
 from bench.wrk import WrkFigures, wrk
 from moreton.kernel.ports import free_port
 
-# Many short ones: the machine's speed changes within seconds.
-_ROUNDS, _ROUND_SECONDS = 20, 2
+# Two routes of the same application.
+_COPIED, _PLAIN = "shop", "plain"
+_TURNS, _TURN_SECONDS = 120, 0.5
 _CONNECTIONS = 4
 _WAIT_SECONDS_MAX = 30.0
 P99_RATIO_MAX = 1.05
@@ -45,10 +49,9 @@ class PathFigures:
 def user_path(*, quick: bool, console: Console) -> PathFigures:
     """With and without, then with a collector that is flooded, frozen, killed."""
     seconds = 2 if quick else 5
-    with tempfile.TemporaryDirectory() as name, _made(Path(name)) as (made, document):
-        plain, copied = _in_turns(made, document, 3 if quick else _ROUNDS, console)
-        ours, checks = _judged(plain, copied)
-        _share(made, document, "100%")
+    with tempfile.TemporaryDirectory() as name, _made(Path(name)) as (made, shop):
+        _wait(lambda: all(_comparison(made, each)["share"] == 1.0 for each in ("shop", "light")))
+        ours, checks = _in_turns(made, shop, 6 if quick else _TURNS, console)
         for what, figures, grown in _troubles(made, seconds, console):
             ours[f"{what}: failed requests"] = figures.failures
             ours[f"{what}: requests/s"] = round(figures.rps)
@@ -62,20 +65,22 @@ def user_path(*, quick: bool, console: Console) -> PathFigures:
 
 
 @contextlib.contextmanager
-def _made(folder: Path) -> Iterator[tuple[Fleet, dict[str, Any]]]:
+def _made(folder: Path) -> Iterator[tuple[Fleet, int]]:
+    """The fleet, and the port of the application behind it."""
     shop, new, light = free_port(), free_port(), free_port()
     command = [sys.executable, "-m", "bench.compare_shop", str(shop)]
-    compare = {"candidate": "new", "side_effects": "none", "ask_twice": "0%"}
+    compare = {"candidate": "new", "side_effects": "none", "ask_twice": "0%", "share": "100%"}
     document: dict[str, Any] = {
         "services": {
             name: {"addresses": [f"127.0.0.1:{port}"]}
             for name, port in (("shop", shop), ("new", new), ("light", light))
         },
         "routes": {
-            "shop": {"path": "/shop/*", "to": "shop"},
+            _COPIED: {"path": "/shop/*", "to": "shop"},
+            _PLAIN: {"path": "/plain/*", "to": "shop"},
             "light": {"path": "/light/*", "to": "light"},
         },
-        "compare": {"shop": dict(compare), "light": dict(compare)},
+        "compare": {_COPIED: compare, "light": compare},
     }
     with (
         running(command, log=folder / "shop.log", port=shop, cores="0"),
@@ -84,7 +89,7 @@ def _made(folder: Path) -> Iterator[tuple[Fleet, dict[str, Any]]]:
         fleet(folder / "moreton", document, cores="0") as made,
     ):
         pin(_collector(made), {1})
-        yield made, document
+        yield made, shop
 
 
 @contextlib.contextmanager
@@ -110,38 +115,42 @@ def _light(folder: Path, port: int, cores: str) -> Iterator[None]:
 
 
 def _in_turns(
-    made: Fleet, document: dict[str, Any], rounds: int, console: Console
-) -> tuple[list[WrkFigures], list[WrkFigures]]:
-    found: dict[str, list[WrkFigures]] = {"0%": [], "100%": []}
-    for number in range(rounds):
-        for share in ("0%", "100%") if number % 2 else ("100%", "0%"):
-            _share(made, document, share)
-            url = f"{made.url}/shop/x"
-            figures = wrk(url, seconds=_ROUND_SECONDS, connections=_CONNECTIONS, cores="0")
-            console.print(f"{share} copied: {figures}", style="dim")
-            found[share].append(figures)
-    return found["0%"], found["100%"]
+    made: Fleet, shop: int, turns: int, console: Console
+) -> tuple[dict[str, float | int], dict[str, bool]]:
+    """The same application by two routes, of which one is copied."""
+    pids = [made.envoy_pid(), *listening(shop)]
+    times: dict[str, list[float]] = {_PLAIN: [], _COPIED: []}
+
+    def take(name: str) -> tuple[Turn, int]:
+        before = cpu_seconds_of(pids)
+        log = made.folder / "times"
+        url = f"{made.url}/{name}/x"
+        run = h2load(url, seconds=_TURN_SECONDS, connections=_CONNECTIONS, cores="0", log=log)
+        times[name] += run.times
+        spent = cpu_seconds_of(pids) - before
+        return Turn(run.rps, spent / max(1, run.done) * 1e6), run.failures
+
+    say = partial(console.print, "turns,", style="dim")
+    return _judged(take_turns(take, {_COPIED: _PLAIN}, turns, say), times)
 
 
 def _judged(
-    plain: list[WrkFigures], copied: list[WrkFigures]
+    turns: Turns, times: dict[str, list[float]]
 ) -> tuple[dict[str, float | int], dict[str, bool]]:
-    pairs = list(zip(plain, copied, strict=True))
-    rate = statistics.median(new.rps / old.rps for old, new in pairs)
-    p99 = statistics.median(new.p99_ms / old.p99_ms for old, new in pairs)
-    ours: dict[str, float | int] = {
-        "nothing copied: requests/s": round(statistics.median(one.rps for one in plain)),
-        "all copied: requests/s": round(statistics.median(one.rps for one in copied)),
-        "nothing copied: p99, ms": round(statistics.median(one.p99_ms for one in plain), 2),
-        "all copied: p99, ms": round(statistics.median(one.p99_ms for one in copied), 2),
-        "throughput ratio": round(rate, 3),
-        "p99 ratio": round(p99, 3),
-    }
-    failures = sum(one.failures for one in (*plain, *copied))
+    p99s = {name: percentile(found, 0.99) for name, found in times.items()}
+    rate, p99 = 1 - turns.lost(_COPIED), p99s[_COPIED] / p99s[_PLAIN]
+    ours: dict[str, float | int] = {}
+    for name, said in ((_PLAIN, "nothing copied"), (_COPIED, "all copied")):
+        ours[f"{said}: requests/s"] = round(median([turn.rps for turn in turns.taken[name]]))
+        ours[f"{said}: us of CPU"] = round(median([turn.cost for turn in turns.taken[name]]))
+        ours[f"{said}: p99, ms"] = round(p99s[name], 2)
+    ours["throughput ratio"] = round(rate, 3)
+    ours["throughput ratio, by CPU"] = round(1 - turns.lost_cpu(_COPIED), 3)
+    ours["p99 ratio"] = round(p99, 3)
     checks = {
         f"all copied: throughput ratio of {RATE_RATIO_MIN} or more": rate >= RATE_RATIO_MIN,
         f"all copied: p99 ratio of {P99_RATIO_MAX} or less": p99 <= P99_RATIO_MAX,
-        "all copied: 0 failed requests": failures == 0,
+        "all copied: 0 failed requests": turns.failures == 0,
     }
     return ours, checks
 
@@ -165,15 +174,6 @@ def _troubles(
             os.kill(pid, signal.SIGCONT)
         console.print(f"{what}: {figures}, Envoy grew by {grown:.1f} MiB", style="dim")
         yield what, figures, grown
-
-
-def _share(made: Fleet, document: dict[str, Any], share: str) -> None:
-    for one in document["compare"].values():
-        one["share"] = share
-    configured(made, document)
-    wanted = float(share.rstrip("%")) / 100
-    _wait(lambda: all(_comparison(made, name)["share"] == wanted for name in ("shop", "light")))
-    time.sleep(0.5)  # what is published reaches Envoy, and what waited is through
 
 
 def _comparison(made: Fleet, route: str) -> Any:

@@ -21,7 +21,7 @@ from bench import peers
 from bench.fleet import fleet
 from bench.processes import Missing, need, pin
 from bench.report import Result, median
-from bench.turns import CONNECTIONS, Turns, take_turns
+from bench.turns import CONNECTIONS, Turns, take_turns, under_load
 from bench.wrk import WrkFigures, wrk
 from moreton.kernel.ports import free_port
 
@@ -61,7 +61,7 @@ def run(*, quick: bool, console: Console) -> Result:
                 times[name].append(wrk(url, seconds=seconds, connections=CONNECTIONS, cores="1"))
         against = dict.fromkeys([name for name in ports if name != OURS], OURS)
         say = partial(console.print, "requests a second,", highlight=False)
-        return _result(take_turns(ports, against, turns, say), times, notes)
+        return _result(take_turns(under_load(ports), against, turns, say), times, notes)
 
 
 def backend(folder: Path, port: int) -> AbstractContextManager[None]:

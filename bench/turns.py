@@ -1,6 +1,6 @@
-"""Proxies that take turns under the same load: what each serves a second, and for how much CPU.
+"""Some that take turns under the same load: what each serves a second, and for how much CPU.
 
-A turn is a fraction of a second, between two turns of the proxy that it is held against: a machine
+A turn is a fraction of a second, between two turns of what it is held against: a machine
 that is slower for seconds is so for all three. One that halts now and then shows in those two,
 which then are not alike, and say nothing of the one between them; what halts that one alone counts
 against it. The turns come in another order each round, after a pause that is not the same.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from bench.h2load import h2load
 from bench.processes import cpu_seconds_of, listening
@@ -29,6 +30,10 @@ class Turn:
 
     rps: float
     cost: float
+
+
+# Has the one of a name take its turn; beside it, how many of its requests failed.
+TakeTurn: TypeAlias = Callable[[str], tuple[Turn, int]]
 
 
 @dataclass(slots=True)
@@ -61,24 +66,32 @@ class Turns:
         return found
 
 
-def take_turns(
-    ports: Mapping[str, int],
-    against: Mapping[str, str],
-    rounds: int,
-    say: Callable[[str], object],
-) -> Turns:
-    """Load from core 1, in *rounds*; *against* says for each proxy which other it is held to."""
-    found = Turns({name: [] for name in ports}, {name: [] for name in against})
+def under_load(ports: Mapping[str, int]) -> TakeTurn:
+    """Turns of the proxies at *ports*, by name, loaded from core 1."""
     pids = {name: listening(port) for name, port in ports.items()}
 
-    def turn(name: str) -> Turn:
+    def turn(name: str) -> tuple[Turn, int]:
         before = cpu_seconds_of(pids[name])
         url = f"http://127.0.0.1:{ports[name]}/"
         run = h2load(url, seconds=TURN_SECONDS, connections=CONNECTIONS, cores="1")
         spent = cpu_seconds_of(pids[name]) - before
-        found.failures += run.failures
-        found.taken[name].append(Turn(run.rps, spent / max(1, run.done) * 1e6))
-        return found.taken[name][-1]
+        return Turn(run.rps, spent / max(1, run.done) * 1e6), run.failures
+
+    return turn
+
+
+def take_turns(
+    take: TakeTurn, against: Mapping[str, str], rounds: int, say: Callable[[str], object]
+) -> Turns:
+    """Turns in *rounds*; *against* says for each name which other it is held to."""
+    names = dict.fromkeys([*against.values(), *against])
+    found = Turns({name: [] for name in names}, {name: [] for name in against})
+
+    def turn(name: str) -> Turn:
+        taken, failures = take(name)
+        found.failures += failures
+        found.taken[name].append(taken)
+        return taken
 
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")

@@ -21,7 +21,7 @@ from bench.gateway import backend
 from bench.gatewaylimits.bare import bare_envoy
 from bench.processes import pin
 from bench.report import Result
-from bench.turns import Turns, take_turns
+from bench.turns import Turns, take_turns, under_load
 from moreton.kernel.ports import free_port
 
 _LOST_MAX = 0.05
@@ -60,7 +60,7 @@ def run(*, quick: bool, console: Console) -> Result:
         bare = bare_envoy(folder, without=without, limited=limited, upstream=upstream, cores="0")
         stack.enter_context(bare)
         say = partial(console.print, "cost of local limits:")
-        return _result(take_turns(ports, _AGAINST, 4 if quick else 40, say))
+        return _result(take_turns(under_load(ports), _AGAINST, 4 if quick else 40, say))
 
 
 def _configuration(ports: Mapping[str, int], upstream: int) -> dict[str, object]:

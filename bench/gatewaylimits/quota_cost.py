@@ -19,7 +19,7 @@ from bench.fleet import Fleet, configured
 from bench.gateway import backend
 from bench.processes import pin, stop
 from bench.report import Result
-from bench.turns import Turns, take_turns
+from bench.turns import Turns, take_turns, under_load
 from moreton.kernel.ports import free_port
 
 _LOST_MAX = 0.07
@@ -49,7 +49,7 @@ def run(*, quick: bool, console: Console) -> Result:
             ports[name] = made.port
         say = partial(console.print, "cost of a shared limit:")
         against = dict.fromkeys([name for name in ports if name != _WITHOUT], _WITHOUT)
-        return _judged(take_turns(ports, against, 6 if quick else 60, say))
+        return _judged(take_turns(under_load(ports), against, 6 if quick else 60, say))
 
 
 def _judged(turns: Turns) -> Result:
