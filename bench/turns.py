@@ -1,13 +1,15 @@
 """Some that take turns under the same load: what each serves a second, and for how much CPU.
 
-A turn is a fraction of a second, between two turns of what it is held against: a machine
-that is slower for seconds is so for all three. One that halts now and then shows in those two,
-which then are not alike, and say nothing of the one between them; what halts that one alone counts
-against it. The turns come in another order each round, after a pause that is not the same.
+A turn is a fraction of a second, between two turns of what it is held against: a machine that is
+slower for seconds is so for all three. What it halts is one of the three, each as often; the mean
+of the logarithms of all ratios is then that of none. To leave out turns whose neighbours are
+not alike would hold all against the fastest ones: slow ones are seldom alike. The turns come in
+another order each round, after a pause that is not the same.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +21,6 @@ from bench.report import median
 
 CONNECTIONS = 32
 TURN_SECONDS = 0.25
-# So much may two turns of the same proxy differ for what is between them to be held against them.
-UNLIKE_MAX = 0.1
 _PAUSES_SECONDS = (0.0, 0.35, 0.1, 0.45, 0.2)
 
 
@@ -109,7 +109,6 @@ def take_turns(
 
 def _lost(threes: Iterable[tuple[float, float, float]]) -> float:
     """What is missing of one, beside the two around it."""
-    # A proxy that got no processor at all in its turn says nothing.
-    all_of_them = [each for each in threes if all(each)]
-    alike = [(one, a, b) for one, a, b in all_of_them if abs(a - b) <= UNLIKE_MAX * max(a, b)]
-    return 1 - median([2 * one / (a + b) for one, a, b in alike or all_of_them])
+    # One that got no processor at all in its turn says nothing.
+    logs = [math.log(one) - (math.log(a) + math.log(b)) / 2 for one, a, b in threes if one * a * b]
+    return 1 - math.exp(math.fsum(logs) / len(logs)) if logs else 0.0
