@@ -325,14 +325,16 @@ async def flood(client: Client, size: int) -> None:
         await client.writer.drain()
 
 
+@pytest.mark.parametrize("sent", ["", MOVE[:-3]], ids=["nothing", "weights that never end"])
 async def test_idle_connection_is_closed_like_any_other(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:
     monkeypatch.setattr(front, "_SWEEP_SECONDS", 0.01)
     monkeypatch.setattr("moreton.controlplane.api.serving.server._KEEP_ALIVE_SECONDS", 0)
     bound = listening()
     async with serving(house.app, bound, desk=house.desk):
         client = await house.connect(bound.getsockname()[1])
+        client.writer.write(sent.encode())
         assert await client.ended()
 
 
@@ -366,15 +368,3 @@ async def test_weights_and_everything_else_in_a_row_are_answered_in_order(house:
         await asyncio.sleep(0)
     bodies = [(await client.answer())[2] for _ in range(4)]
     assert [each[:6] for each in bodies] == ['{"rout', '[{"id"', '{"rout', '{"ttl"']
-
-
-async def test_weights_that_never_end_are_let_go(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(front, "_SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr("moreton.controlplane.api.serving.server._KEEP_ALIVE_SECONDS", 0)
-    bound = listening()
-    async with serving(house.app, bound, desk=house.desk):
-        client = await house.connect(bound.getsockname()[1])
-        client.writer.write(MOVE[:-3].encode())
-        assert await client.ended()
