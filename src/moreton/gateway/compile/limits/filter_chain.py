@@ -22,7 +22,7 @@ def filter_chain(filters: Sequence[extension_pb2.TypedExtensionConfig]) -> any_p
     """The configuration that runs *filters*, in their order; of none, nothing runs."""
     out = _CONFIG()
     if filters:
-        out.filter_chain.filters.extend(filters)
+        out.default_filter_chain.filters.extend(filters)
     return any_of(out)
 
 
@@ -41,7 +41,7 @@ def _define() -> None:
     )
     config = file.message_type.add(name="FilterChainConfig")
     config.field.add(
-        name="filter_chain",
+        name="default_filter_chain",
         number=1,
         type=field.TYPE_MESSAGE,
         label=field.LABEL_OPTIONAL,

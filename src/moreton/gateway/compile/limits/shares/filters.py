@@ -36,7 +36,7 @@ def rule_units(rule: LimitRule) -> int:
 def charge_by_share(
     out: local_rate_limit_pb2.LocalRateLimit, rule: LimitRule, gateway: str
 ) -> None:
-    """Make *out*, a filter of *rule*, charge what the metadata of a request say."""
+    """Make *out*, a filter of *rule*, charge what the state of a request says."""
     units = rule_units(rule)
     out.stat_prefix = f"{out.stat_prefix}@{gateway}"
     for asked in out.rate_limits:
