@@ -24,6 +24,9 @@ from moreton.gateway.core.model import (
     Service,
     TlsFiles,
 )
+from moreton.kernel.quantities import parse_rate
+from moreton.ratelimit.core.rules.bounds import RateBound
+from moreton.ratelimit.core.rules.values import LimitRule
 from support.certificates import make_certificate
 
 pytestmark = pytest.mark.e2e
@@ -39,6 +42,7 @@ def snapshot(files: TlsFiles) -> Snapshot:
     path = read_path("/" + "/".join(f"{{v{number}}}" for number in range(20)))
     compiler.put_route(Route("long", RouteMatch(path), to=to))
     compiler.put_route(Route("gone", RouteMatch(read_path("/gone")), to=(Destination("gone"),)))
+    compiler.put_limit(LimitRule("all", (RateBound(parse_rate("5/s"), 5),)))
     compiler.put_weights("long", {"shop": 30, "new": 70})
     return Snapshot().changed(compiler.take()[0])
 
@@ -78,7 +82,12 @@ def test_bootstrap_holds_all_that_would_come_over_ads(tmp_path: Path) -> None:
     assert clusters["shop"].get("type", "STATIC") == "STATIC"
     assert len(group["lb_endpoints"]) == 1
     layers = {one["name"]: one["static_layer"] for one in bootstrap["layered_runtime"]["layers"]}
-    assert layers["weights"] == {"weights.long:.new": 70, "weights.long:.shop": 30}
+    assert layers["weights"] == {
+        "weights.long:.new": 70,
+        "weights.long:.shop": 30,
+        "limits.all:enabled": {"numerator": 1e6, "denominator": "MILLION"},
+        "limits.all:enforced": {"numerator": 1e6, "denominator": "MILLION"},
+    }
     assert "re2.max_program_size.error_level" in layers["limits"]
 
 

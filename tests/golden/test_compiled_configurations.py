@@ -103,6 +103,8 @@ def shown(command: Command, settings: Settings) -> Iterator[Resource]:
     for resource in compiled(settings, stage_of(command)):
         if resource.key.name.startswith(PLACES) and "connections" not in command.input:
             continue
+        if resource.key.name.startswith("route-limits/") and b"limit/" not in resource.body:
+            continue
         is_own = command.name != "gateways" or resource.key.name not in settings.services
         is_of_bans = resource.key.name.startswith("bans/")
         if command.name in {"bans", "limits"} and is_of_bans is not (command.name == "bans"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ _MESSAGES: dict[TypeUrl, Any] = {
     TypeUrl.RUNTIME: rtds_pb2.Runtime,
     TypeUrl.SECRET: secret_pb2.Secret,
 }
+_OTHER_PLACE = re.compile(r"route-limits/.*/[1-9]\d*")
 _PATH_INPUT = {
     "name": "path",
     "typed_config": {
@@ -59,12 +61,14 @@ def as_text(resources: Iterable[Resource], *, whole: bool = False) -> str:
 
 
 def _shorten_listener(document: Any) -> None:
-    """Without the places of limits, and the answers to what they refuse."""
+    """Without the places of limits, but for one, and the answers to what they refuse."""
     document.pop("listener_filters")
     for chain in document["filter_chains"]:
         chain["filters"] = [one for one in chain["filters"] if "config_discovery" not in one]
         for part in chain["filters"]:
             part["typed_config"].pop("local_reply_config", None)
+            filters = part["typed_config"].get("http_filters", [])
+            filters[:] = [one for one in filters if not _OTHER_PLACE.fullmatch(one["name"])]
 
 
 def _short_routes(document: Any) -> Any:

@@ -122,3 +122,23 @@ def test_limit_that_no_proxy_takes_is_shown_with_its_place_and_others_go_on(worl
     wait_until(lambda: statuses(world, "/login", 4)[-1] == 429, "the other limit is in force")
     assert world.ask("/", x_beta="b")[0] == 200
     set_limits(world, logins=LOGINS)
+
+
+def test_change_of_a_rule_leaves_the_buckets_of_other_routes(world: World) -> None:
+    routes = {name: {"path": f"/{name}", "to": "a"} for name in ("one", "two")}
+    rules = {name: {"limit": SLOW, "burst": 2, "match": {"routes": name}} for name in routes}
+
+    def change(**limits: Any) -> None:
+        world.write(world.configuration(routes=routes, limits=limits))
+        wait_until(
+            lambda: world.api.get("/v1/status")["objects"]["limit"] == {"applied": len(limits)},
+            "all limits are applied",
+        )
+
+    set_limits(world)
+    change(**rules)
+    assert statuses(world, "/one", 3) == [200, 200, 429]
+    assert statuses(world, "/two", 3) == [200, 200, 429]
+    change(**{**rules, "two": {**rules["two"], "burst": 3}})
+    wait_until(lambda: statuses(world, "/two", 1) == [200], "the rule that changed begins anew")
+    assert statuses(world, "/one", 2) == [429, 429]

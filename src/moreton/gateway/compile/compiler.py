@@ -17,7 +17,7 @@ from moreton.gateway.compile.limits.local import runtime_values
 from moreton.gateway.compile.listeners import ReadFile, listener_name, listeners, secret
 from moreton.gateway.compile.services import cluster, endpoints, is_resolved_by_envoy
 from moreton.gateway.compile.weights import Weights, first_of
-from moreton.gateway.core.limits import has_only_v4, is_of_routes
+from moreton.gateway.core.limits import has_only_v4
 from moreton.gateway.core.model import Endpoint, Gateway, Route, Service, TlsFiles
 from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.ratelimit.core.rules.values import Ban, Clients, Counters, LimitRule
@@ -117,7 +117,7 @@ class GatewayCompiler:
         table.turn_on(self._limits.turned_on(gateway.name))
         for route in self._routes.values():
             _into(table, route)
-        self._put_routes()  # those under limits say so for each gateway
+        self._limits.stale = True  # routes under limits say so for each gateway
 
     def remove_gateway(self, name: str) -> None:
         """Take a gateway and its listeners out; nothing when it is not there."""
@@ -131,7 +131,7 @@ class GatewayCompiler:
         self._limits.shares.forget(name)
         self._drop_listeners(gateway, first=0)
         self._drop_unused_secrets(gateway)
-        self._put_routes()
+        self._limits.stale = True
 
     def refresh_secrets(self) -> None:
         """Read all certificates and keys again; raises `TlsUnreadable` after all that can be."""
@@ -182,6 +182,7 @@ class GatewayCompiler:
         self._weights.put(route.name, {one.service: one.weight for one in route.to})
         self._put_first(route)
         self._values[route.name] = route
+        self._limits.put_route(route)
         if self._copies.put(route):
             self._put_copies()
         self._put_compiled(route)
@@ -208,6 +209,7 @@ class GatewayCompiler:
             self._put_copies()
         self._weights.remove(first_of(name))
         self._values.pop(name, None)
+        self._limits.remove_route(name)
         self._under.pop(name, None)
         if self._routes.pop(name, None) is not None:
             for table in self._tables.values():
@@ -215,19 +217,18 @@ class GatewayCompiler:
 
     def put_limit(self, rule: LimitRule) -> None:
         """Add or replace a rule of limits; nothing of it is here when others keep it."""
-        before = self._limits.get(rule.name)
-        if rule == before:
+        if rule == self._limits.get(rule.name):
             return
         self._limits.put(rule)
         self._weights.put_values(f"limits:{rule.name}", runtime_values(rule))
-        self._limits_changed(rule, before)
+        self._limits_changed()
 
     def remove_limit(self, name: str) -> None:
         """Take a rule out; nothing when it is not there."""
         rule = self._limits.remove(name)
         if rule is not None:
             self._weights.remove_values(f"limits:{name}")
-            self._limits_changed(rule)
+            self._limits_changed()
 
     def put_clients(self, clients: Clients, counters: Counters = _COUNTERS) -> None:
         """How clients are told apart, and where counts are, from now on."""
@@ -258,6 +259,8 @@ class GatewayCompiler:
 
     def take(self) -> tuple[list[Resource], list[ResourceKey]]:
         """What changed and what went since the last call."""
+        if self._limits.stale:
+            self._settle_limits()
         for table in self._tables.values():
             if table.changed:
                 self._put(table.resource(self._needs))
@@ -282,22 +285,26 @@ class GatewayCompiler:
             self._drop(COPIES_KEY)
             self._set_service(COPIES, has_endpoints=None)
 
-    def _limits_changed(self, *rules: LimitRule | None) -> None:
-        """The filters anew; the routes only when one of *rules* is about some of them."""
+    def _limits_changed(self) -> None:
+        """The filters anew; the routes are settled before they are taken."""
         if self._limits.asks:
             self._put(asked_cluster(self._asked_at))
         else:
             self._drop(ASKED_KEY)
         for name in self._gateways:
             self._put_limits(name)
-        if any(rule is not None and is_of_routes(rule) for rule in rules):
-            self._put_routes()
 
     def _put_limits(self, gateway: str) -> None:
         for one in (*self._limits.chains(gateway), *self._limits.charges(gateway)):
             self._put(one)
         if gateway in self._tables:
             self._tables[gateway].turn_on(self._limits.turned_on(gateway))
+
+    def _settle_limits(self) -> None:
+        """Which limits of routes share a place, and so what the routes say, is of all there are."""
+        for name in self._limits.settle(self._gateways, self._values.values()):
+            self._put_limits(name)
+        self._put_routes()
 
     def _put_routes(self) -> None:
         """Those routes again whose limits are others now."""

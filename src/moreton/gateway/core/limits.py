@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address
 
 from moreton.gateway.core.model import Gateway, Route
+from moreton.gateway.core.places import PLACES
 from moreton.gateway.core.quotas import held_quota, is_shared, share_problems
 from moreton.ratelimit.core.rules.bounds import (
     AdmissionBound,
@@ -53,9 +54,14 @@ def chain_name(gateway: str) -> str:
     return f"limits/{gateway}"
 
 
-def route_chain_name(gateway: str) -> str:
-    """The name of the filters for the limits of some routes of *gateway*."""
-    return f"route-limits/{gateway}"
+def route_chain_name(gateway: str, place: int) -> str:
+    """The name of the filters in a *place* for the limits of some routes of *gateway*."""
+    return f"route-limits/{gateway}/{place}"
+
+
+def route_chain_names(gateway: str) -> list[str]:
+    """The names of all places for the limits of some routes of *gateway*."""
+    return [route_chain_name(gateway, place) for place in range(PLACES)]
 
 
 def arrivals_name(gateway: str) -> str:
@@ -69,9 +75,9 @@ def connections_name(gateway: str) -> str:
 
 
 def filter_resources(rule: LimitRule, gateway: str) -> list[str]:
-    """The names of the filters that carry *rule* at *gateway*."""
+    """The names of the filters that carry *rule* at *gateway*, or may: it has one of the places."""
     if not rule.connections:
-        return [route_chain_name(gateway) if is_of_routes(rule) else chain_name(gateway)]
+        return route_chain_names(gateway) if is_of_routes(rule) else [chain_name(gateway)]
     rates = any(isinstance(one, RateBound) for one in rule.bounds)
     counts = any(isinstance(one, WorkBound) for one in rule.bounds)
     return [arrivals_name(gateway)] * rates + [connections_name(gateway)] * counts

@@ -15,6 +15,7 @@ from moreton.envoy.core.resources import TypeUrl
 from moreton.envoy.preflight import PreflightFailed
 from moreton.envoy.xds import XdsServer
 from moreton.gateway.compile import GatewayCompiler
+from moreton.gateway.core.limits import route_chain_names
 from moreton.gateway.core.model import (
     Address,
     Destination,
@@ -275,11 +276,9 @@ async def test_publisher_is_settled_once_everything_was_acknowledged(
         TypeUrl.LISTENER: [],
         TypeUrl.RUNTIME: ["weights"],
         TypeUrl.EXTENSION: [
-            f"{kind}/public"
-            for kind in (
-                *("bans", "limits", "route-limits", "arrivals", "connections"),
-                *("charges", "lent-charges"),
-            )
+            *(f"{kind}/public" for kind in ("bans", "limits", "arrivals", "connections")),
+            *(f"{kind}/public" for kind in ("charges", "lent-charges")),
+            *route_chain_names("public"),
         ],
     }
     for kind, asked in wanted.items():

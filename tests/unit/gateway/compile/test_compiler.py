@@ -14,6 +14,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from moreton.config.words import read_path
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.gateway.compile import GatewayCompiler, TlsUnreadable, Tracing
+from moreton.gateway.core.limits import route_chain_names
 from moreton.gateway.core.model import (
     Address,
     Destination,
@@ -33,7 +34,7 @@ SHOP = Service("shop", (Address("127.0.0.1", 8000),))
 CATALOGUE = Service("catalogue", discover="catalogue")
 WEIGHTS = ResourceKey(TypeUrl.RUNTIME, "weights")
 SHARES = ("charges", "lent-charges")
-LIMITS = ("bans", "limits", "route-limits", "arrivals", "connections", *SHARES)
+LIMITS = ("bans", "limits", "arrivals", "connections", *SHARES)
 TABLE = ResourceKey(TypeUrl.ROUTES, "public")
 
 
@@ -179,7 +180,8 @@ def test_gateway_with_fewer_listeners_drops_the_rest(compiler: GatewayCompiler) 
     compiler.put_gateway(PUBLIC)
     assert compiler.take() == ([], [ResourceKey(TypeUrl.LISTENER, "public/1")])
     compiler.remove_gateway("public")
-    filters = {ResourceKey(TypeUrl.EXTENSION, f"{kind}/public") for kind in LIMITS}
+    names = [*(f"{kind}/public" for kind in LIMITS), *route_chain_names("public")]
+    filters = {ResourceKey(TypeUrl.EXTENSION, name) for name in names}
     assert set(compiler.take()[1]) == {TABLE, ResourceKey(TypeUrl.LISTENER, "public/0"), *filters}
 
 

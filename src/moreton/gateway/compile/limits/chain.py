@@ -1,8 +1,9 @@
-"""The filters of a gateway's limits: one resource, which changes without the listener.
+"""The filters of a gateway's limits: resources that change without the listener.
 
-A listener has a slot that the resource fills, from the first day: the first limit neither drains a
-connection nor refuses a request. A change of any rule starts the buckets of that gateway anew;
-whether a rule acts, and for which share of the requests, is a runtime value and starts nothing.
+A listener has slots that resources fill, from the first day: the first limit neither drains a
+connection nor refuses a request. A change of any rule starts the buckets of its slot anew: those of
+all rules that are for all routes, or those in the same place for some. Whether a rule acts, and for
+which share of the requests, is a runtime value and starts nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from moreton.gateway.core.limits import (
     bans_chain_name,
     chain_name,
     is_shedding,
-    route_chain_name,
+    route_chain_names,
 )
 from moreton.ratelimit.core.addresses import Network
 from moreton.ratelimit.core.rules.values import Clients, LimitRule, Verdict
@@ -36,11 +37,12 @@ from moreton.ratelimit.core.rules.values import Clients, LimitRule, Verdict
 def slots(gateway: str) -> list[manager_pb2.HttpFilter]:
     """The filters that a listener has in any case.
 
-    A route that has limits of its own turns the second on; the others do not pass through it.
+    A route that has limits of its own turns on the place that they have; no other route passes it.
     """
-    of_routes = _slot(route_chain_name(gateway))
-    of_routes.disabled = True
-    return [_slot(bans_chain_name(gateway)), _slot(chain_name(gateway)), of_routes]
+    of_routes = [_slot(name) for name in route_chain_names(gateway)]
+    for one in of_routes:
+        one.disabled = True
+    return [_slot(bans_chain_name(gateway)), _slot(chain_name(gateway)), *of_routes]
 
 
 def _slot(name: str) -> manager_pb2.HttpFilter:

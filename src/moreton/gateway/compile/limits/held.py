@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 
@@ -30,6 +30,7 @@ from moreton.gateway.core.limits import (
     route_chain_name,
 )
 from moreton.gateway.core.model import Route
+from moreton.gateway.core.places import PLACES, places
 from moreton.gateway.core.quotas import is_shared
 from moreton.ratelimit.core.rules.values import Ban, Clients, Counters, LimitRule
 
@@ -43,7 +44,10 @@ class HeldLimits:
         self.only_v4: set[str] = set()  # gateways whose clients have no other addresses
         self.budget = Counters().budget
         self.shares = ToldShares()
+        self.stale = False  # whether some routes' rules, or their places, may be others now
         self._rules: dict[str, LimitRule] = {}
+        self._under: dict[str, tuple[frozenset[str], frozenset[str]]] = {}  # by the route's name
+        self._places: dict[str, dict[str, int]] = {}  # by gateway and rule, since they were settled
 
     @property
     def asks(self) -> bool:
@@ -56,11 +60,37 @@ class HeldLimits:
 
     def put(self, rule: LimitRule) -> None:
         """Add or replace a rule."""
+        before = self._rules.get(rule.name)
+        self.stale |= is_of_routes(rule) or (before is not None and is_of_routes(before))
         self._rules[rule.name] = rule
 
     def remove(self, name: str) -> LimitRule | None:
         """Take a rule out, and return it."""
-        return self._rules.pop(name, None)
+        rule = self._rules.pop(name, None)
+        self.stale |= rule is not None and is_of_routes(rule)
+        return rule
+
+    def put_route(self, route: Route) -> None:
+        """Note which rules *route* is under: several are to be in the same place."""
+        names = frozenset(rule.name for rule in self._wanted(route))
+        noted = (route.gateways, names) if len(names) > 1 else None
+        if noted != self._under.get(route.name):
+            self.remove_route(route.name)
+            if noted is not None:
+                self._under[route.name] = noted
+            self.stale = True
+
+    def remove_route(self, name: str) -> None:
+        """The route *name* is gone."""
+        self.stale |= self._under.pop(name, None) is not None
+
+    def settle(self, gateways: Iterable[str], routes: Iterable[Route]) -> list[str]:
+        """Give the rules their places, by all there is; returns the gateways where some moved."""
+        for route in routes:
+            self.put_route(route)
+        before, self._places = self._places, {name: self._places_at(name) for name in gateways}
+        self.stale = False
+        return [name for name, found in self._places.items() if found != before.get(name, {})]
 
     def banned(self, gateway: str) -> Resource:
         """What keeps out of *gateway* who is banned."""
@@ -71,7 +101,6 @@ class HeldLimits:
         kept = limits_of(self._rules.values(), gateway)
         rules = [rule for rule in kept if not rule.connections]
         of_all = [rule for rule in rules if not is_of_routes(rule)]
-        of_routes = [rule for rule in rules if is_of_routes(rule)]
         asked = [one for one in exact_rules(self._rules.values()) if is_for_gateway(one, gateway)]
         # After those of the proxy itself: what they refuse nobody is asked about.
         v4 = gateway in self.only_v4
@@ -84,10 +113,7 @@ class HeldLimits:
                 [*limit_filters(of_all, self.clients, gateway, only_v4=v4), *asking],
                 needs,
             ),
-            chain(
-                route_chain_name(gateway),
-                limit_filters(of_routes, self.clients, gateway, only_v4=v4),
-            ),
+            *self._in_places(gateway, [rule for rule in rules if is_of_routes(rule)]),
             *connection_resources(gateway, [rule for rule in kept if rule.connections]),
         ]
 
@@ -110,11 +136,7 @@ class HeldLimits:
         It turns the filters of routes on, and tells them which rules are meant: a filter that is
         there before all routes were told counts nobody yet.
         """
-        wanted = [
-            rule
-            for rule in self._rules.values()
-            if kept_by_proxies(rule) and is_of_routes(rule) and is_for_route(rule, route)
-        ]
+        wanted = self._wanted(route)
         if not wanted:
             return b""
         out = routes_pb2.Route()
@@ -126,5 +148,30 @@ class HeldLimits:
         on.config.SetInParent()
         for gateway in gateways:
             if not route.gateways or gateway in route.gateways:
-                out.typed_per_filter_config[route_chain_name(gateway)].CopyFrom(any_of(on))
+                known = self._places.get(gateway, {})
+                for place in sorted({known[name] for name in names if name in known}):
+                    name = route_chain_name(gateway, place)
+                    out.typed_per_filter_config[name].CopyFrom(any_of(on))
         return serialize(out)
+
+    def _wanted(self, route: Route) -> list[LimitRule]:
+        """The rules for some routes that *route* is under, at some gateway."""
+        return [
+            rule
+            for rule in self._rules.values()
+            if kept_by_proxies(rule) and is_of_routes(rule) and is_for_route(rule, route)
+        ]
+
+    def _in_places(self, gateway: str, rules: Collection[LimitRule]) -> Iterator[Resource]:
+        """The filters of *rules* for some routes, for each place those that are there."""
+        known, v4 = self._places.get(gateway, {}), gateway in self.only_v4
+        for place in range(PLACES):
+            there = [rule for rule in rules if known.get(rule.name) == place]
+            filters = limit_filters(there, self.clients, gateway, only_v4=v4)
+            yield chain(route_chain_name(gateway, place), filters)
+
+    def _places_at(self, gateway: str) -> dict[str, int]:
+        kept = limits_of(self._rules.values(), gateway)
+        rules = [rule.name for rule in kept if is_of_routes(rule) and not rule.connections]
+        here = [one for at, one in self._under.values() if not at or gateway in at]
+        return places(rules, here)
