@@ -289,6 +289,12 @@ def test_nothing_of_envoy_shows_or_takes_orders(world: World) -> None:
     assert "server" not in world.ask("GET", "/nowhere").headers
 
 
+def test_what_is_asked_of_agents_is_taken_out_and_nothing_beside_it(world: World) -> None:
+    asked = {"x_moreton_effects": "ask", "X-MORETON-Dry-Run": "POST /", "x_moreton_effect": "no"}
+    told = world.ask("GET", "/once", **asked).said["headers"]
+    assert {name for name in told if name.startswith("x-moreton")} == {"x-moreton-effect"}
+
+
 @pytest.mark.parametrize(
     ("target", "status", "location"),
     [

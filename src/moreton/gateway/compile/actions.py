@@ -36,8 +36,10 @@ from moreton.resilience.core.headers import GATEWAY_ATTEMPTS
 _ROUTE = routes_pb2.Route
 _ACTION = routes_pb2.RouteAction
 # Envoy's default of 15 s covers the whole answer and would cut downloads and streams of an
-# application that was never told of it; the listener's idle timeout ends what hangs.
+# application that was never told of it; the idle timeout ends what hangs.
 _DEFAULT_TIMEOUT = timedelta(0)
+# In place of the listener's, which is as short as a request's head may take.
+_DEFAULT_IDLE_TIMEOUT = timedelta(minutes=5)
 _MILLION = 1_000_000
 _ACTIONS_REMEMBERED = 1024
 _CODE = routes_pb2.RedirectAction.RedirectResponseCode
@@ -191,8 +193,7 @@ def _policy(
     timeout, idle_timeout = times
     out = _ACTION()
     out.timeout.FromTimedelta(_DEFAULT_TIMEOUT if timeout is None else timeout)
-    if idle_timeout is not None:
-        out.idle_timeout.FromTimedelta(idle_timeout)
+    out.idle_timeout.FromTimedelta(_DEFAULT_IDLE_TIMEOUT if idle_timeout is None else idle_timeout)
     if retries is not None:
         out.retry_policy.ParseFromString(retry_policy(retries))
     if host is not None:

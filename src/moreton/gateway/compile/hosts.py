@@ -11,7 +11,6 @@ from envoy.config.route.v3 import route_pb2
 
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.wire import content_hash, delimited, header, serialize
-from moreton.gateway.compile.copies.filters import nobody_asks
 from moreton.gateway.compile.policies import DEFAULT_RETRIES, retry_policy
 from moreton.gateway.compile.table import Entry, Table
 from moreton.gateway.core.routing import host_rank
@@ -21,7 +20,7 @@ _CONFIG = route_pb2.RouteConfiguration
 _HOST = routes_pb2.VirtualHost
 _HOST_DEFAULTS = delimited(_HOST.RETRY_POLICY_FIELD_NUMBER, retry_policy(DEFAULT_RETRIES))
 # The port of the Host header plays no part, and applications still get to see it.
-_ALWAYS = serialize(_CONFIG(ignore_port_in_host_matching=True)) + nobody_asks()
+_ALWAYS = serialize(_CONFIG(ignore_port_in_host_matching=True))
 
 Needs = Callable[[str], Iterable[ResourceKey]]
 

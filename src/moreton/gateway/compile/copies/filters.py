@@ -16,17 +16,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.route.v3 import route_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2, processing_mode_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    header_mutation_pb2 as early_pb2,
+)
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from moreton.envoy.core.copies import DRY_RUN_HEADER, EFFECTS_HEADER
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
-from moreton.envoy.messages import any_of, resource
+from moreton.envoy.messages import any_of, extension, resource
 from moreton.envoy.wire import serialize
 
 # No service can be called this: names begin with a letter or a digit.
@@ -58,14 +61,17 @@ def copy_slots() -> list[manager_pb2.HttpFilter]:
     return [first, second]
 
 
-def nobody_asks() -> bytes:
-    """The part of a `RouteConfiguration` that takes out what someone outside asks an agent.
+def nobody_asks() -> extension_pb2.TypedExtensionConfig:
+    """Takes out what someone outside asks an agent, before any route is chosen.
 
-    It comes before what a route adds: the route that asks is the only one who does.
+    Here, by comparing names, and not among a route's headers to remove: that looks names up, for
+    which Envoy 1.40 first makes a table of each request's headers (counted: 3,800 instructions
+    of 169,000 that a small request takes; this takes 900).
     """
-    out = route_pb2.RouteConfiguration(most_specific_header_mutations_wins=True)
-    out.request_headers_to_remove.extend((EFFECTS_HEADER, DRY_RUN_HEADER))
-    return serialize(out)
+    out = early_pb2.HeaderMutation()
+    for name in (EFFECTS_HEADER, DRY_RUN_HEADER):
+        out.mutations.add().remove_on_match.key_matcher.exact = name
+    return extension("nobody_asks", out)
 
 
 def copies_cluster(socket: str) -> Resource:
