@@ -61,7 +61,7 @@ def as_text(resources: Iterable[Resource], *, whole: bool = False) -> str:
 
 
 def _shorten_listener(document: Any) -> None:
-    """Without the places of limits, but for one, and the answers to what they refuse."""
+    """Without scripts, the places of limits but for one, and the answers to what they refuse."""
     document.pop("listener_filters")
     for chain in document["filter_chains"]:
         chain["filters"] = [one for one in chain["filters"] if "config_discovery" not in one]
@@ -69,6 +69,9 @@ def _shorten_listener(document: Any) -> None:
             part["typed_config"].pop("local_reply_config", None)
             filters = part["typed_config"].get("http_filters", [])
             filters[:] = [one for one in filters if not _OTHER_PLACE.fullmatch(one["name"])]
+            for each in filters:
+                if "default_source_code" in each.get("typed_config", {}):
+                    each["typed_config"]["default_source_code"] = "..."
 
 
 def _short_routes(document: Any) -> Any:

@@ -31,6 +31,7 @@ from support.static_envoy import StaticEnvoy, static_envoy
 pytestmark = pytest.mark.e2e
 SECONDS = 30
 LARGE = 3_000_000
+LOG = "access_logs.grpc_access_log"
 # Envoy may lose a sample.
 LOST_SECONDS, ASKED_MAX = 5.0, 6
 GETS = Copies(frozenset({"GET"}))
@@ -182,10 +183,9 @@ def test_a_collector_that_is_frozen_or_dead_holds_up_no_answer(
     )
     os.kill(pid, signal.SIGSTOP)
     for _ in range(5):
-        # Without flow control turned off, one of these stands still until the collector goes on.
         assert len(ask(port, "GET", "/large").body) == LARGE
         assert ask(port, "GET", "/items/1").status == 200
+    assert envoy.stats("grpc_access_log").get(f"{LOG}.logs_dropped", 0) > 0, "and that is counted"
     os.kill(pid, signal.SIGKILL)
     for _ in range(5):
         assert ask(port, "GET", "/items/1").status == 200
-    assert envoy.stats("ext_proc")

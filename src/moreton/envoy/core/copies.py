@@ -15,8 +15,8 @@ DRY_RUN_METHOD, DRY_RUN_PATH = "OPTIONS", "/.well-known/moreton/dry-run"
 DRY_RUN_HEADER = "x-moreton-dry-run"
 # Who knows what is in this variable of the environment may ask for writes, and for dry runs.
 KEY_VARIABLE = "MORETON_DRY_RUN_KEY"
-# Of the stream that shows a request: by which route it went.
-ROUTE_METADATA = "x-moreton-route"
+# Where a proxy lays what it shows of a request: the request, and its answer.
+PLACE, REQUEST, ANSWER = "_copies", "request", "answer"
 # Of a larger body only the first part is kept.
 BODY_BYTES_MAX = 1024 * 1024
 

@@ -84,8 +84,6 @@ class Launch:
             out.append("--skip-hot-restart-on-no-parent")
         out += ["--socket-path", str(self.sockets / "hot"), "--socket-mode", "600"]
         out += ["--log-level", "warning", "--drain-time-s", str(drain_seconds)]
-        # It warns of every copy that a collector does not take, as many as there are requests.
-        out += ["--component-log-level", "ext_proc:error"]
         margin = int(_SHUTDOWN_MARGIN.total_seconds())
         out += ["--parent-shutdown-time-s", str(drain_seconds + margin)]
         if self.concurrency is not None:

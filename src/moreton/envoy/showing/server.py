@@ -1,37 +1,41 @@
-"""The gRPC server to which Envoys show requests and answers: `ext_proc` in observability mode.
+"""The gRPC server to which Envoys show requests and answers: it takes their access log.
 
-Source: envoy/service/ext_proc/v3/external_processor.proto.
+Source: envoy/service/accesslog/v3/als.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import base64
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
-from envoy.service.ext_proc.v3 import external_processor_pb2
 
-from moreton.envoy.core.copies import BODY_BYTES_MAX, ROUTE_METADATA, Shown
+from moreton.envoy.core.copies import ANSWER, PLACE, REQUEST, Shown
+from moreton.envoy.showing.entries import read_logs
 
-_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-_FILTER = "envoy.filters.http.ext_proc"
-# A message carries what Envoy read at once; far below this.
-_NOTHING: tuple[bytes, ...] = ()  # is all we answer
-_MESSAGE_BYTES_MAX = 8 * 1024 * 1024
-# Envoy asks every half second whether we live, and gRPC takes that for an attack by default.
-_PINGS = (
+_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+# A message holds what was shown at once: far below this, unless bodies are large.
+_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.so_reuseport", 0),
+    # It would ask Envoy for an answer to measure how much it may be sent at once.
+    ("grpc.http2.bdp_probe", 0),
+    # Envoy asks every half second whether we live, and gRPC takes that for an attack by default.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 50),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+_PLAIN, _WHOLE = b":", b"w"
 
 
 class ShownServer:
     """Gives each request whose answer is known to *take*, which must not wait.
 
-    A stream is over as soon as the answer is there, or more of it than is kept: Envoy holds nothing
-    for it any more. *lost* counts those that ended before.
+    *lost* counts those of which a part is missing.
     """
 
     def __init__(self, take: Callable[[Shown], None]) -> None:
@@ -41,18 +45,11 @@ class ShownServer:
 
     async def start(self, address: str) -> None:
         """Listen on *address*, `unix:/path`."""
-        options = [
-            ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
-            ("grpc.so_reuseport", 0),
-            *_PINGS,
-        ]
-        server = grpc.aio.server(options=options)
-        process = grpc.stream_stream_rpc_method_handler(
-            self._process,
-            request_deserializer=external_processor_pb2.ProcessingRequest.FromString,
-            response_serializer=bytes,
+        server = grpc.aio.server(options=_OPTIONS)
+        logs = grpc.stream_unary_rpc_method_handler(
+            self._logs, request_deserializer=read_logs, response_serializer=bytes
         )
-        handlers = grpc.method_handlers_generic_handler(_SERVICE, {"Process": process})
+        handlers = grpc.method_handlers_generic_handler(_SERVICE, {"StreamAccessLogs": logs})
         server.add_generic_rpc_handlers((handlers,))
         server.add_insecure_port(address)
         await server.start()
@@ -64,86 +61,65 @@ class ShownServer:
             await self._server.stop(grace=0)
             self._server = None
 
-    async def _process(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[bytes]:
-        told = dict(context.invocation_metadata() or ())
-        heard = _Heard(str(told.get(ROUTE_METADATA, "")))
-        async for message in requests:
-            if heard.hear(message):
-                self._take(heard.shown())
-                return
-        self.lost += 1
-        for nothing in _NOTHING:
-            yield nothing
+    async def _logs(self, messages: AsyncIterator[Any], _: Any) -> bytes:
+        async for message in messages:
+            for entry in message.http_logs.log_entry:
+                shown = _shown(entry.common_properties)
+                if shown is None:
+                    self.lost += 1
+                else:
+                    self._take(shown)
+        return b""
 
 
-class _Heard:
-    """What was shown of one request so far."""
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """One side of a request: what a proxy laid beside it, as `show.lua` says."""
 
-    def __init__(self, route: str) -> None:
-        self._route = route
-        self._service = ""
-        self._request: list[tuple[str, str]] = []
-        self._answer: list[tuple[str, str]] = []
-        self._body = _Body()
-        self._answer_body = _Body()
+    fields: Sequence[tuple[str, str]]
+    body: bytes
+    complete: bool
 
-    def hear(self, message: Any) -> bool:
-        """Take note of *message*; whether nothing more is wanted."""
-        kind = message.WhichOneof("request")
-        if kind == "request_headers":
-            self._request = _fields(message.request_headers)
-        elif kind == "request_body":
-            self._body.add(message.request_body.body)
-        elif kind == "response_headers":
-            self._answer = _fields(message.response_headers)
-            if _FILTER in message.attributes:
-                found = message.attributes[_FILTER].fields
-                self._service = found["xds.cluster_name"].string_value
-            return bool(message.response_headers.end_of_stream)
-        elif kind == "response_body":
-            self._answer_body.add(message.response_body.body)
-            return bool(message.response_body.end_of_stream) or not self._answer_body.complete
-        return False
+    @classmethod
+    def read(cls, text: bytes) -> _Laid:
+        if not text.startswith(_PLAIN):
+            text = base64.b64decode(text)
+        first, _, rest = text.partition(b"\n")
+        count = int(first[2:])
+        *parts, body = rest.split(b"\n", count * 2)
+        # Bytes that are no text are what they are one by one, as HTTP/1.1 has always read them.
+        told = [part.decode("latin-1") for part in parts]
+        return cls(list(zip(told[::2], told[1::2], strict=True)), body, first[1:2] == _WHOLE)
 
-    def shown(self) -> Shown:
-        """All of it."""
-        pseudo = dict(pair for pair in self._request if pair[0].startswith(":"))
-        status = next((value for name, value in self._answer if name == ":status"), "0")
-        return Shown(
-            route=self._route,
-            method=pseudo.get(":method", ""),
-            target=pseudo.get(":path", ""),
-            host=pseudo.get(":authority", ""),
-            headers=[pair for pair in self._request if not pair[0].startswith(":")],
-            body=b"".join(self._body.parts),
-            body_complete=self._body.complete,
-            service=self._service,
-            status=int(status) if status.isdigit() else 0,
-            answer_headers=[pair for pair in self._answer if not pair[0].startswith(":")],
-            answer_body=b"".join(self._answer_body.parts),
-            answer_complete=self._answer_body.complete,
-        )
+    def pseudo(self, name: str) -> str:
+        return next((value for key, value in self.fields if key == name), "")
+
+    def own(self) -> Sequence[tuple[str, str]]:
+        return [pair for pair in self.fields if not pair[0].startswith(":")]
 
 
-class _Body:
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.complete = True
-        self._bytes = 0
-
-    def add(self, part: bytes) -> None:
-        room = BODY_BYTES_MAX - self._bytes
-        if len(part) > room:
-            self.complete = False
-            part = part[:room]
-        if part:
-            self.parts.append(part)
-            self._bytes += len(part)
-
-
-def _fields(message: Any) -> list[tuple[str, str]]:
-    """Bytes that are no text are what they are one by one, as HTTP/1.1 has always read them."""
-    return [
-        (one.key, one.raw_value.decode("latin-1") if one.raw_value else one.value)
-        for one in message.headers.headers
-    ]
+def _shown(common: Any) -> Shown | None:
+    """All of it; `None` where one side is missing, or is none of ours."""
+    places = {place.key: place.value.fields for place in common.metadata.filter_metadata}
+    laid = {field.key: field.value.string_value for field in places.get(PLACE, ())}
+    if REQUEST not in laid or ANSWER not in laid:
+        return None
+    try:
+        request, answer = _Laid.read(laid[REQUEST]), _Laid.read(laid[ANSWER])
+    except ValueError:
+        return None
+    status = answer.pseudo(":status")
+    return Shown(
+        route=common.route_name,
+        method=request.pseudo(":method"),
+        target=request.pseudo(":path"),
+        host=request.pseudo(":authority"),
+        headers=request.own(),
+        body=request.body,
+        body_complete=request.complete,
+        service=common.upstream_cluster,
+        status=int(status) if status.isdigit() else 0,
+        answer_headers=answer.own(),
+        answer_body=answer.body,
+        answer_complete=answer.complete,
+    )

@@ -85,7 +85,7 @@ def copied_routes(route: Route, path: PathPlan) -> list[bytes]:
     if route.copies is None or route.redirect is not None:
         return []
     rest = conditions(route.match) + copied_match(route.name, route.copies)
-    extras = copied_extras(route.name, route.copies)
+    extras = copied_extras(route.copies)
     return [_envoy_route(route, path, rest + each) + more + extras for each, more in _users(route)]
 
 

@@ -23,7 +23,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from moreton.envoy.core.resources import Resource, TypeUrl
 from moreton.envoy.messages import any_of, is_ip_address, over_ads, resource, socket_address
 from moreton.envoy.wire import serialize
-from moreton.gateway.compile.copies.filters import copy_slots, nobody_asks
+from moreton.gateway.compile.copies.filters import copies_log, copy_slots, nobody_asks
 from moreton.gateway.compile.limits.answers import add_local_replies
 from moreton.gateway.compile.limits.chain import slots
 from moreton.gateway.compile.limits.shares.charges import charge_slots
@@ -102,6 +102,7 @@ def manager(gateway: Gateway, tracing: Tracing | None) -> manager_pb2.HttpConnec
     # Last: it sends the request on. Clients and applications see nothing of Envoy.
     router = router_pb2.Router(suppress_envoy_headers=True)
     out.http_filters.add(name="router").typed_config.CopyFrom(any_of(router))
+    out.access_log.append(copies_log())
     if gateway.access_log is not None:
         out.access_log.append(_access_log(gateway.name, gateway.access_log))
     if tracing is not None:

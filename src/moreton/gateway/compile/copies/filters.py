@@ -1,24 +1,27 @@
-"""What shows requests and answers to the collector: two filters, and its cluster.
+"""What shows requests and answers to the collector: two filters, an access log, and its cluster.
 
 Nobody waits for the collector, and nothing depends on it: one that is dead, frozen or flooded costs
 samples alone.
 
-- Its streams are bounded by number; those beyond are not opened, and the request goes on.
-- It is asked every half second whether it lives: a frozen one loses its streams, and what was
-  kept for them is let go.
-- A stream that it does not read must not hold up the answer that it is a copy of. Envoy 1.40 does
-  just that, unless `FLOW_CONTROL` is off (measured: an answer of 1 MB stood still for as long as
-  the collector was frozen).
+- A script lays what is shown beside its request (`show.lua`), and the access log takes it along, of
+  several requests at once and over one stream that stays: a stream for each cost twice as much.
+- What the collector does not take stays in a buffer of a named size; beyond it samples are dropped
+  and counted (`access_logs.grpc_access_log.logs_dropped`).
+- It is asked every half second whether it lives: a frozen one loses its stream, and what was
+  kept for it is let go.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
+from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import extension_pb2
-from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2, processing_mode_pb2
+from envoy.config.core.v3 import config_source_pb2, extension_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
@@ -27,24 +30,31 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
 )
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
-from moreton.envoy.core.copies import DRY_RUN_HEADER, EFFECTS_HEADER
+from moreton.envoy.core.copies import (
+    ANSWER,
+    BODY_BYTES_MAX,
+    DRY_RUN_HEADER,
+    EFFECTS_HEADER,
+    PLACE,
+)
 from moreton.envoy.core.resources import Resource, ResourceKey, TypeUrl
 from moreton.envoy.messages import any_of, extension, resource
 from moreton.envoy.wire import serialize
 
 # No service can be called this: names begin with a letter or a digit.
-COPIES = "_copies"
+COPIES = PLACE
 STRIP = "_copies/strip"
 COPIES_KEY = ResourceKey(TypeUrl.CLUSTER, COPIES)
-FLOW_CONTROL = "envoy.reloadable_features.grpc_side_stream_flow_control"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-# A stream lives from a request's first byte to its answer's last, and a moment longer.
-_STREAMS_MAX = 256
+_KEPT = f"local BODY_BYTES_MAX = {BODY_BYTES_MAX}\n"
+_SCRIPT = _KEPT + Path(__file__).with_name("show.lua").read_text("utf-8")
 _CONNECT_TIMEOUT = timedelta(milliseconds=250)
 _ALIVE_EVERY = timedelta(milliseconds=500)
-# For what is still on its way to the collector when the answer is through; it closes before.
-_CLOSE_TIMEOUT = timedelta(milliseconds=200)
+# A sample is on its way after this, or once there are so many bytes of them.
+_SHOWN_EVERY = timedelta(milliseconds=100)
 _BUFFER_BYTES = 64 * 1024
+# Of those that are on their way; a collector that stands still for a moment loses none.
+_HELD_BYTES = 1024 * 1024
 
 
 def copy_slots() -> list[manager_pb2.HttpFilter]:
@@ -57,7 +67,9 @@ def copy_slots() -> list[manager_pb2.HttpFilter]:
     first = manager_pb2.HttpFilter(name=STRIP, disabled=True)
     first.typed_config.CopyFrom(any_of(strip))
     second = manager_pb2.HttpFilter(name=COPIES, disabled=True)
-    second.typed_config.CopyFrom(any_of(_showing()))
+    showing = lua_pb2.Lua()
+    showing.default_source_code.inline_string = _SCRIPT
+    second.typed_config.CopyFrom(any_of(showing))
     return [first, second]
 
 
@@ -82,33 +94,30 @@ def copies_cluster(socket: str) -> Resource:
     out.load_assignment.cluster_name = COPIES
     place = out.load_assignment.endpoints.add().lb_endpoints.add().endpoint
     place.address.pipe.path = socket
-    bound = out.circuit_breakers.thresholds.add()
-    bound.max_requests.value = bound.max_pending_requests.value = _STREAMS_MAX
     options = http_protocol_options_pb2.HttpProtocolOptions()
     http2 = options.explicit_http_config.http2_protocol_options
+    # It bounds also what is kept of a stream that nobody reads; by default 16 MiB.
+    http2.initial_stream_window_size.value = _HELD_BYTES
     http2.connection_keepalive.interval.FromTimedelta(_ALIVE_EVERY)
     http2.connection_keepalive.timeout.FromTimedelta(_ALIVE_EVERY)
     out.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(options))
     return resource(TypeUrl.CLUSTER, COPIES, serialize(out))
 
 
-def processing_mode(*, bodies: bool) -> processing_mode_pb2.ProcessingMode:
-    """What is shown: heads, the answer's body, and the request's where *bodies* are wanted."""
-    mode = processing_mode_pb2.ProcessingMode
-    return mode(
-        request_header_mode=mode.SEND,
-        response_header_mode=mode.SEND,
-        request_body_mode=mode.STREAMED if bodies else mode.NONE,
-        response_body_mode=mode.STREAMED,
-        request_trailer_mode=mode.SKIP,
-        response_trailer_mode=mode.SKIP,
-    )
-
-
-def _showing() -> ext_proc_pb2.ExternalProcessor:
-    out = ext_proc_pb2.ExternalProcessor(observability_mode=True, failure_mode_allow=True)
-    out.grpc_service.envoy_grpc.cluster_name = COPIES
-    out.deferred_close_timeout.FromTimedelta(_CLOSE_TIMEOUT)
-    out.response_attributes.append("xds.cluster_name")
-    out.processing_mode.CopyFrom(processing_mode(bodies=False))
+def copies_log() -> accesslog_pb2.AccessLog:
+    """Takes to the collector what the script has laid beside requests."""
+    shown = als_pb2.HttpGrpcAccessLogConfig()
+    common = shown.common_config
+    common.log_name = COPIES
+    common.transport_api_version = config_source_pb2.V3
+    common.grpc_service.envoy_grpc.cluster_name = COPIES
+    common.buffer_flush_interval.FromTimedelta(_SHOWN_EVERY)
+    common.buffer_size_bytes.value = _BUFFER_BYTES
+    out = accesslog_pb2.AccessLog(name=COPIES)
+    out.typed_config.CopyFrom(any_of(shown))
+    only = out.filter.metadata_filter
+    only.matcher.filter = COPIES
+    only.matcher.path.add(key=ANSWER)
+    only.matcher.value.present_match = True
+    only.match_if_key_not_found.SetInParent()
     return out

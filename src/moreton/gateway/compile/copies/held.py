@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from moreton.gateway.compile.copies.filters import FLOW_CONTROL
 from moreton.gateway.compile.copies.routes import share_key
 from moreton.gateway.core.model import Route
 
@@ -39,9 +38,6 @@ class HeldCopies:
             raise ValueError(f"{share} of the requests of {route!r}: a share is from 0 to 1")
         self._shares[route] = share
 
-    def values(self) -> Mapping[str, float | bool]:
+    def values(self) -> Mapping[str, float]:
         """What a proxy is told."""
-        if not self._routes:
-            return {}
-        shares = {share_key(name): self._shares.get(name, 0.0) for name in self._routes}
-        return {FLOW_CONTROL: False, **shares}
+        return {share_key(name): self._shares.get(name, 0.0) for name in self._routes}

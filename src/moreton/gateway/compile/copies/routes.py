@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
-from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
 
 from moreton.envoy.core.copies import (
     ASK,
     ASK_WRITES,
     COPY_HEADER,
     EFFECTS_HEADER,
-    ROUTE_METADATA,
     asks,
 )
 from moreton.envoy.messages import any_of
 from moreton.envoy.wire import serialize
-from moreton.gateway.compile.copies.filters import COPIES, STRIP, processing_mode
+from moreton.gateway.compile.copies.filters import COPIES, STRIP
 from moreton.gateway.compile.matches import one_of
 from moreton.gateway.core.model import Copies
 
@@ -38,13 +37,11 @@ def copied_match(route: str, copies: Copies) -> bytes:
     return serialize(out)
 
 
-def copied_extras(route: str, copies: Copies) -> bytes:
+def copied_extras(copies: Copies) -> bytes:
     """The part of a `Route` that shows its requests and answers."""
     out = routes_pb2.Route()
-    shown = ext_proc_pb2.ExtProcPerRoute()
-    shown.overrides.grpc_initial_metadata.add(key=ROUTE_METADATA, value=route)
-    if copies.bodies:
-        shown.overrides.processing_mode.CopyFrom(processing_mode(bodies=True))
+    shown = lua_pb2.LuaPerRoute()
+    shown.filter_context.update({"bodies": copies.bodies})
     out.typed_per_filter_config[COPIES].CopyFrom(any_of(shown))
     if copies.asks:
         ask = out.request_headers_to_add.add()
