@@ -7,9 +7,9 @@ import contextlib
 import gc
 import importlib
 import signal
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,14 +20,15 @@ class Blocking:
     """Calls what waits for a database, one call after the other.
 
     On a thread of its own, which is named *thread*. While `run` works, on the thread of
-    the loop, between two of its turns: to wake another thread and to be woken takes longer than
-    most calls. No loop runs there meanwhile, so that what is called may run one, as Django demands.
+    the loop, as a turn of its own: to wake another thread and to be woken takes longer than most
+    calls. No loop is said to run there meanwhile, so that what is called may run one, as Django
+    demands.
     """
 
     def __init__(self, thread: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=thread)
-        self._asked: deque[Callable[[], None]] = deque()
         self._alone = False
+        self._context = copy_context()
 
     async def call(self, function: Callable[..., T], *values: object) -> T:
         """What *function* of *values* comes to."""
@@ -37,6 +38,8 @@ class Blocking:
         answer: asyncio.Future[T] = loop.create_future()
 
         def ask() -> None:
+            # To stop the loop and to start it again takes longer than many calls.
+            asyncio._set_running_loop(None)  # noqa: SLF001 - what loops say where they run
             try:
                 result = function(*values)
             except BaseException as error:  # noqa: BLE001 - for who awaits it, as from a thread
@@ -45,9 +48,11 @@ class Blocking:
             else:
                 if not answer.done():
                     answer.set_result(result)
+            finally:
+                asyncio._set_running_loop(loop)  # noqa: SLF001
 
-        self._asked.append(ask)
-        loop.stop()
+        # What one call leaves in its context, the next finds, as on a thread.
+        loop.call_soon(ask, context=self._context)
         return await answer
 
     def run(self, serve: Callable[[], Awaitable[None]], stop: Callable[[], None]) -> None:
@@ -61,27 +66,20 @@ class Blocking:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             loop = runner.get_loop()
             with _told(lambda: loop.call_soon_threadsafe(stop)), _settled():
-                self._turn(loop, serve)
+                self._alone = True
+                self._context = copy_context()
+                try:
+                    loop.run_until_complete(_waited(serve))
+                finally:
+                    self._alone = False
 
     def close(self) -> None:
         """Call nothing any more."""
         self._thread.shutdown(wait=False)
 
-    def _turn(self, loop: asyncio.AbstractEventLoop, serve: Callable[[], Awaitable[None]]) -> None:
-        async def main() -> None:
-            await serve()
 
-        serving = loop.create_task(main())
-        serving.add_done_callback(lambda _: loop.stop())
-        self._alone = True
-        try:
-            while not serving.done():
-                loop.run_forever()
-                while self._asked:
-                    self._asked.popleft()()
-        finally:
-            self._alone = False
-        serving.result()
+async def _waited(serve: Callable[[], Awaitable[None]]) -> None:
+    await serve()
 
 
 @contextlib.contextmanager

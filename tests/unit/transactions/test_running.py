@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import pytest
 
@@ -70,6 +71,30 @@ def test_calls_answer_in_their_order_and_raise_where_they_are_awaited() -> None:
 
     run(body)
     assert called == [0, 1, 2]
+
+
+@both
+def test_call_finds_what_the_one_before_it_left_in_its_context() -> None:
+    left = ContextVar("left", default=0)
+
+    async def body(blocking: Blocking) -> None:
+        await blocking.call(left.set, 7)
+        assert await asyncio.create_task(blocking.call(left.get)) == 7
+        assert left.get() == 0
+
+    run(body)
+
+
+@both
+def test_loop_goes_on_running_for_what_waits_in_it_after_a_call() -> None:
+    async def body(blocking: Blocking) -> None:
+        with pytest.raises(KeyError):
+            await blocking.call({}.pop, 1)
+        assert asyncio.get_running_loop().is_running()
+        async with asyncio.timeout(30):
+            await asyncio.to_thread(int)
+
+    run(body)
 
 
 @both
