@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from moreton.kernel.errors import MoretonError
 from moreton.transactions.databases.database import Row
@@ -23,6 +23,7 @@ except ImportError as missing:
     raise DriverMissing from missing
 
 Connection = psycopg.Connection[Any]
+C = TypeVar("C", bound=Connection)
 # A record is short: few connections serve many threads.
 CONNECTIONS_MAX = 8
 CONNECT_SECONDS_MAX = 5
@@ -129,10 +130,13 @@ class _Session:
 
 def connect(conninfo: str, name: str) -> Connection:
     """A connection on which each statement commits itself, durably."""
+    return connect_as(psycopg.Connection[Any], conninfo, name)
+
+
+def connect_as(kind: type[C], conninfo: str, name: str) -> C:
+    """As `connect`, of *kind*."""
     try:
-        connection: Connection = psycopg.connect(
-            conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX
-        )
+        connection = kind.connect(conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX)
         connection.execute(_DURABLE)
     except psycopg.Error as error:
         raise translated(error, name) from error

@@ -70,6 +70,13 @@ def marked(sql: str) -> str:
     return sql.replace("?", "%s")
 
 
+@lru_cache(maxsize=256)
+def dollars(sql: str) -> str:
+    """*sql* with the marks that PostgreSQL itself has."""
+    places = count(1)
+    return _MARK.sub(lambda _: f"${next(places)}", sql)
+
+
 def writer_of(connection: Any, *, atomic: bool = True) -> Writer:
     """The writer for *connection*; *atomic*: refuse one that commits each statement by itself."""
     packages = _packages(connection)
@@ -207,14 +214,9 @@ def _django(connection: Any, *, atomic: bool) -> Writer:
     return Writer(dialect, one, connection.on_commit)
 
 
-def _dollars(sql: str) -> str:
-    places = count(1)
-    return _MARK.sub(lambda _: f"${next(places)}", sql)
-
-
 _MARKS: dict[str, Callable[[str], str]] = {
     "qmark": str,
     "format": marked,
     "pyformat": marked,
-    "numeric_dollar": _dollars,
+    "numeric_dollar": dollars,
 }

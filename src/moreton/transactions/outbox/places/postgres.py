@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 import psycopg
 
 from moreton.transactions.databases.postgres import (
-    Connection,
-    connect,
+    connect_as,
     database_name,
     translated,
 )
 from moreton.transactions.outbox.bell import CHANNEL
 from moreton.transactions.outbox.places.place import Place, Work
+from moreton.transactions.outbox.places.trips import Trips
 from moreton.transactions.outbox.tables.dialect import POSTGRES
 from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
-from moreton.transactions.outbox.writers import marked
 
 T = TypeVar("T")
+_IDLE = psycopg.pq.TransactionStatus.IDLE
 _CONNECT_SECONDS_MAX = 5
 _LISTEN_AGAIN_SECONDS = 1.0
 
@@ -34,19 +34,27 @@ class PostgresPlace(Place):
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
         self.name = database_name(conninfo)
-        self._connection: Connection | None = None
+        self._connection: _Connection | None = None
+        self._trips: Trips
         self._listening: psycopg.AsyncConnection[Any] | None = None
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Work]:
         """As `Place.begin`."""
-        connection = self._connected()
+        connection, trips = self._connected()
+        connection.is_ours = True
         try:
-            # Within it psycopg refuses that a handler commits.
-            with connection.transaction():
-                yield Work(connection, lambda batch: self._execute(connection, batch))
-        except psycopg.OperationalError as error:
-            raise translated(error, self.name) from error
+            # The first statement takes the beginning along, whosever it is.
+            yield Work(connection, self._execute)
+            if connection.info.transaction_status != _IDLE:
+                trips.commit()
+        except BaseException as error:
+            trips.roll_back()
+            if isinstance(error, psycopg.OperationalError):
+                raise translated(error, self.name) from error
+            raise
+        finally:
+            connection.is_ours = False
 
     async def hear(self) -> None:
         """As `Place.hear`."""
@@ -70,8 +78,8 @@ class PostgresPlace(Place):
 
     def ask(self, script: Script[T]) -> T:
         """As `Place.ask`."""
-        connection = self._connected()
-        return drive(script, lambda batch: self._execute(connection, batch))
+        self._connected()
+        return drive(script, self._execute)
 
     def works(self) -> bool:
         """As `Place.works`."""
@@ -88,27 +96,44 @@ class PostgresPlace(Place):
             self._connection.close()
             self._connection = None
 
-    def _execute(self, connection: Connection, batch: Batch) -> list[Rows]:
+    def _execute(self, batch: Batch) -> list[Rows]:
         """Our own statements; what those of a handler raise is the handler's."""
+        connection, trips = self._connection, self._trips
+        assert connection is not None
+        begin = connection.is_ours and connection.info.transaction_status == _IDLE
         try:
-            return execute(connection, batch)
+            return trips.run(batch, begin=begin)
         except psycopg.Error as error:
             raise translated(error, self.name) from error
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> tuple[_Connection, Trips]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self.conninfo, self.name)
-        return self._connection
+            self._connection = connect_as(_Connection, self.conninfo, self.name)
+            # What a handler executes is in a transaction, always.
+            self._connection.autocommit = False
+            self._trips = Trips(self._connection)
+        return self._connection, self._trips
 
 
-def execute(connection: Connection, batch: Batch) -> list[Rows]:
-    """The rows of each statement of *batch*; several are one trip."""
-    if len(batch) == 1:
-        return [_rows(connection.execute(marked(batch[0].sql), batch[0].values))]
-    with connection.pipeline():
-        cursors = [connection.execute(marked(each.sql), each.values) for each in batch]
-    return [_rows(cursor) for cursor in cursors]
+class _Connection(psycopg.Connection[Any]):
+    """One whose transaction nobody else ends while it is *ours*."""
 
+    is_ours = False
 
-def _rows(cursor: psycopg.Cursor[tuple[object, ...]]) -> Rows:
-    return cursor.fetchall() if cursor.description else []
+    def commit(self) -> None:
+        """Refused to a handler."""
+        self._check("commit")
+        super().commit()
+
+    def rollback(self) -> None:
+        """Refused to a handler."""
+        self._check("rollback")
+        super().rollback()
+
+    def _check(self, word: str) -> None:
+        if self.is_ours:
+            raise psycopg.ProgrammingError(
+                f"a handler called {word}() on the inbox's connection, whose transaction also says "
+                "that the event was handled: it is committed when the handler returns; for a part "
+                "that may be undone use connection.transaction()"
+            )
