@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -15,6 +16,7 @@ from moreton.transactions.outbox.errors import EventsExpired
 from moreton.transactions.outbox.handling import Batch
 from moreton.transactions.outbox.inbox import Inbox
 from moreton.transactions.outbox.tables.incoming import Reached
+from moreton.transactions.signal import Signal
 
 # One transaction: more saves little, and is lost together when one event fails.
 BATCH_EVENTS_MAX = 1000
@@ -35,7 +37,8 @@ class Readers:
         self._inbox = inbox
         self._topics = topics
         self._reached = reached
-        self._queue: asyncio.Queue[_Read] = asyncio.Queue(AHEAD_MAX)
+        self._ahead: deque[_Read] = deque()
+        self._some, self._room = Signal(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -59,11 +62,12 @@ class Readers:
     async def next(self, wait: timedelta) -> Batch:
         """What came, within *wait*; an empty batch if nothing did. Raises what a reader raised."""
         batch = Batch()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait.total_seconds()):
-                self._put(batch, await self._queue.get())
-        while not self._queue.empty() and len(batch.arrived) < BATCH_EVENTS_MAX:
-            self._put(batch, self._queue.get_nowait())
+        if not self._ahead:
+            self._some.clear()
+            await self._some.wait(wait.total_seconds())
+        while self._ahead and len(batch.arrived) < BATCH_EVENTS_MAX:
+            self._put(batch, self._ahead.popleft())
+        self._room.set()
         if not batch.reached:
             for task in self._tasks:
                 if task.done():
@@ -84,7 +88,11 @@ class Readers:
         try:
             while True:
                 for frame in await subscription.read(_READ_WAIT):
-                    await self._queue.put((topic, extent.epoch, frame, read_batch(frame.body)))
+                    while len(self._ahead) >= AHEAD_MAX:
+                        self._room.clear()
+                        await self._room.wait()
+                    self._ahead.append((topic, extent.epoch, frame, read_batch(frame.body)))
+                    self._some.set()
         finally:
             await subscription.close()
 

@@ -26,6 +26,7 @@ from moreton.transactions.outbox.tables.schema import install
 from moreton.transactions.outbox.tables.script import Statement
 from moreton.transactions.outbox.watching import sending
 from moreton.transactions.running import Blocking
+from moreton.transactions.signal import Signal
 
 _LOG = logging.getLogger(__name__)
 TTL = timedelta(seconds=5)
@@ -85,7 +86,7 @@ class Relay:
         self._attempts = 0
         self._events = self._messages = self._failures = self._fenced = 0
         self._failing = ""
-        self._rang = asyncio.Event()
+        self._rang = Signal()
         self._stopping = self._worked = False
         self._blocking = Blocking("moreton-relay")
 
@@ -157,11 +158,7 @@ class Relay:
         deadline = self._machine.deadline()
         assert deadline is not None, "nothing is under way between two steps"
         seconds = max((deadline - self._clock.now()).total_seconds(), 0)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._rang.wait()
-        if self._rang.is_set():
-            self._rang.clear()
+        if await self._rang.wait(seconds):
             return self._machine.handle(core.Rang(), self._clock.now())
         return ()
 

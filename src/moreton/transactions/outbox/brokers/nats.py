@@ -15,6 +15,7 @@ from datetime import timedelta
 from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.outbox.brokers.port import FRAMES_MAX, Extent, Frame, Subscription
 from moreton.transactions.outbox.errors import BrokerUnavailable, NatsMissing
+from moreton.transactions.signal import Signal
 
 try:
     import nats
@@ -207,7 +208,7 @@ class _Reader:
         self._after = after
         self._from: NatsSubscription | None = None
         self._came: deque[Msg] = deque()
-        self._some = asyncio.Event()
+        self._some = Signal()
         self._heard = 0  # messages of this subscription, which the server counts, too
         self._silent = 0.0
 
@@ -235,13 +236,10 @@ class _Reader:
 
     async def _wait(self, seconds: float) -> None:
         self._some.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._some.wait()
-        except TimeoutError:
-            await self._on_silence(seconds)
-        else:
+        if await self._some.wait(seconds):
             self._silent = 0.0
+        else:
+            await self._on_silence(seconds)
 
     async def close(self) -> None:
         found, self._from = self._from, None

@@ -102,9 +102,9 @@ def encode(event: Event) -> str:
 
 def check(event: Event) -> None:
     """Raise `ValueError` unless every attribute of *event* is one that CloudEvents allows."""
-    for name in ("type", "source", "id"):
-        if not getattr(event, name):
-            raise ValueError(f"its {name} is empty")
+    if not (event.type and event.source and event.id):
+        missing = next(name for name in ("type", "source", "id") if not getattr(event, name))
+        raise ValueError(f"its {missing} is empty")
     texts: tuple[Any, ...] = (
         event.type, event.source, event.id, event.subject, event.time, event.dataschema,
     )  # fmt: skip
@@ -182,16 +182,16 @@ def _read(said: Any) -> Arrived:
             said.get("id", ""),
             said.get("time") or "",
             said.get("dataschema") or "",
-            {
-                name: value
-                for name, value in said.items()
-                if name not in _KNOWN and value is not None
-            },
+            {} if said.keys() <= _KNOWN else _extensions(said),
         )
         check(event)
     except (ValueError, TypeError, binascii.Error) as error:
         return NotAnEvent(_text(said), str(error))
     return event
+
+
+def _extensions(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if name not in _KNOWN and value is not None}
 
 
 def _text(said: Any) -> str:
