@@ -96,6 +96,24 @@ def test_no_traffic_never_passes_however_long_it_waits() -> None:
     assert verdict.why == "the candidate answered nothing"
 
 
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "why"),
+    [
+        (Side(9000), Side(), "the candidate answered nothing"),
+        (Side(9000), Side(1000), "no answer of the candidate was timed yet"),
+        (Side(), Side(1000, times=SLOW), "the baseline answered nothing"),
+        (Side(9000), Side(1000, times=SLOW), "no answer of the baseline was timed yet"),
+    ],
+)
+def test_what_was_not_timed_is_no_proof_of_silence(
+    baseline: Side, candidate: Side, why: str
+) -> None:
+    told = Told(replace(PLAN, gates=(LatencyGate(),)))
+    told.look(Look(baseline, candidate))
+    (verdict,) = told.machine.verdicts()
+    assert (verdict.outcome, verdict.why) == (Outcome.INCONCLUSIVE, why)
+
+
 def test_traffic_of_the_candidate_alone_never_passes() -> None:
     told = Told()
     told.look(Look(Side(), Side(1000, 0)), times=100)

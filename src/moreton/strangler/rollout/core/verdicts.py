@@ -151,7 +151,7 @@ def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Ve
         why = f"{new.share:.2%} of {new.total:,} failed{late}, and the baseline answered nothing"
         return Verdict(gate.name, Outcome.FAIL, why)
     if not (candidate.requests and baseline.requests):
-        return _silent(gate, candidate)
+        return _silent(gate, candidate.requests, candidate, baseline)
     base = Counts(baseline.errors, baseline.requests)
     worse = log_evidence_more(new, base, gate.tolerance)
     fine = log_evidence_less(new, base, gate.tolerance)
@@ -166,7 +166,7 @@ def _errors(gate: ErrorGate, candidate: Side, baseline: Side, bars: _Bars) -> Ve
 def _latency(gate: LatencyGate, candidate: Side, baseline: Side, bars: _Bars) -> Verdict:
     new, base = Spread(candidate.times), Spread(baseline.times)
     if not (new.total and base.total):
-        return _silent(gate, candidate)
+        return _silent(gate, new.total, candidate, baseline)
     factor = 1.0 + gate.tolerance
     worse = log_evidence_slower(new, base, gate.quantile, factor, bar=bars.fail)
     fine = log_evidence_faster(new, base, gate.quantile, factor, bar=bars.passing)
@@ -222,9 +222,11 @@ def _told(worse: float, fine: float, bars: _Bars, open_: Verdict) -> Verdict:
     return replace(open_, why=f"{open_.why}; not sure yet")
 
 
-def _silent(gate: Gate, candidate: Side) -> Verdict:
-    who = "the baseline" if candidate.requests else "the candidate"
-    return Verdict(gate.name, Outcome.INCONCLUSIVE, f"{who} answered nothing")
+def _silent(gate: Gate, known: int, candidate: Side, baseline: Side) -> Verdict:
+    """Nothing to judge by: *known* is how much there is of the candidate."""
+    who, side = ("the baseline", baseline) if known else ("the candidate", candidate)
+    why = f"{who} answered nothing" if not side.requests else f"no answer of {who} was timed yet"
+    return Verdict(gate.name, Outcome.INCONCLUSIVE, why)
 
 
 def _is_within(gate: MetricGate, value: float) -> bool:
