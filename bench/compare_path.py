@@ -96,12 +96,11 @@ def _made(folder: Path) -> Iterator[tuple[Fleet, int]]:
 def _light(folder: Path, port: int, cores: str) -> Iterator[None]:
     """An nginx that answers as the application does, and does nothing for it."""
     home = folder / str(port)
-    folder.chmod(0o755)  # nginx gives up its rights
     home.mkdir()
     (home / "page.json").write_bytes(page())
     path = home / "nginx.conf"
     path.write_text(
-        f"daemon off; worker_processes 1; pid {home}/nginx.pid; error_log stderr;\n"
+        f"daemon off; master_process off; pid {home}/nginx.pid; error_log stderr;\n"
         "events { worker_connections 4096; }\n"
         "http { access_log off; keepalive_requests 100000000; default_type application/json;\n"
         f" client_body_temp_path {home}; proxy_temp_path {home};\n"

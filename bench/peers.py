@@ -82,7 +82,7 @@ def light_backend(folder: Path, port: int, body: str, cores: str | None = None) 
     """
     path = folder / f"backend-{port}.conf"
     path.write_text(
-        f"daemon off; worker_processes 1; pid {folder}/backend-{port}.pid; error_log stderr;\n"
+        f"daemon off; master_process off; pid {folder}/backend-{port}.pid; error_log stderr;\n"
         "events { worker_connections 4096; }\n"
         "http { access_log off; keepalive_requests 100000000; keepalive_timeout 1h;\n"
         f" client_body_temp_path {folder}; proxy_temp_path {folder};\n"
