@@ -135,6 +135,12 @@ class Differences:
             for shape in dict.fromkeys(one.shape(endpoint) for one in differences):
                 self._add(shape, now.timestamp(), [*sides, told, route])
 
+    def count(self, endpoint: str, differences: Sequence[Difference], now: datetime) -> None:
+        """As `add`, without a pair."""
+        with self._translated(), self._file:
+            for shape in dict.fromkeys(one.shape(endpoint) for one in differences):
+                self.overlooked += self._row(shape, now.timestamp()) is None
+
     def groups(self, route: str | None = None) -> list[Group]:
         """All shapes, or those that were seen on *route*, the most frequent first."""
         with self._translated():

@@ -79,7 +79,7 @@ class Judge:
         candidate = asked.candidate()
         if isinstance(candidate, NoAnswer):
             found = [Difference("status", Kind.MISSING, str(primary.status), ABSENT)]
-            self._tell(ready, shown, endpoint, found, primary=primary, candidate=candidate.why)
+            self._tell(ready, shown, endpoint, found, primary=primary, candidate=candidate)
             return Counts(compared=1, different=1, unanswered=1)
         difference = compare(primary, candidate, ready.rules)
         self._learn(endpoint, ready, asked, primary, difference)
@@ -95,8 +95,7 @@ class Judge:
         kept = self._lasting(endpoint, asked, primary, candidate, found=kept)
         if not kept:
             return _SAME
-        side = write_answer(candidate, ready.redactor)
-        self._tell(ready, shown, endpoint, kept, primary=primary, candidate=side)
+        self._tell(ready, shown, endpoint, kept, primary=primary, candidate=candidate)
         return Counts(compared=1, different=1)
 
     def _learn(
@@ -162,15 +161,23 @@ class Judge:
         found: Sequence[Difference],
         *,
         primary: Answer,
-        candidate: str,
+        candidate: Answer | NoAnswer,
     ) -> None:
+        now = datetime.now(UTC)
+        if not self._keeper.wants(endpoint, found, now, route=shown.route):
+            self._keeper.count(endpoint, found, now)
+            return
+        if isinstance(candidate, NoAnswer):
+            side = candidate.why
+        else:
+            side = write_answer(candidate, ready.redactor)
         self._keeper.add(
             endpoint,
             [ready.redactor.difference(one) for one in found],
-            datetime.now(UTC),
+            now,
             request=f"{shown.method} {_redacted(shown.target, ready.redactor)}",
             primary=write_answer(primary, ready.redactor),
-            candidate=candidate,
+            candidate=side,
             route=shown.route,
         )
 

@@ -7,14 +7,18 @@ import hmac
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from moreton.strangler.compare.core.differences import Comparison, Difference, Shape
 from moreton.strangler.compare.core.noise.learning import Noise, Verdict
 from moreton.strangler.compare.core.rules.rulebook import Rule
-from moreton.strangler.compare.sqlite import Differences
+from moreton.strangler.compare.sqlite import PAIRS_FIRST, PAIRS_LAST, SHAPES_MAX, Differences
 
+# By the route that it was seen on.
+_Seen: TypeAlias = tuple[str, Shape]
+_PAIR_EVERY = timedelta(seconds=1)
 _KEY_BYTES = 32
 _MARK_CHARS = 10
 
@@ -26,6 +30,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._differences = Differences(path)
         self._noise = Noise(mark_of(path))
+        self._kept: dict[_Seen, tuple[int, datetime]] = {}  # how many pairs since the start, when
         self._differences.load_noise(self._noise)
 
     def sort(
@@ -55,6 +60,22 @@ class Keeper:
         with self._lock:
             self._noise.watch(endpoint, candidate)
 
+    def wants(
+        self, endpoint: str, found: Iterable[Difference], now: datetime, *, route: str
+    ) -> bool:
+        """Whether to `add` a request that showed *found*; else `count` it.
+
+        Of what is seen all the time a pair each second is enough: to write one takes longer than to
+        compare it.
+        """
+        with self._lock:
+            return any(self._is_due((route, one.shape(endpoint)), now) for one in found)
+
+    def count(self, endpoint: str, found: Sequence[Difference], now: datetime) -> None:
+        """What one request showed, of which no more is kept."""
+        with self._lock:
+            self._differences.count(endpoint, found, now)
+
     def add(
         self,
         endpoint: str,
@@ -68,6 +89,7 @@ class Keeper:
     ) -> None:
         """What one request showed; all texts are redacted already."""
         with self._lock:
+            self._note(((route, one.shape(endpoint)) for one in found), now)
             self._differences.add(
                 endpoint,
                 found,
@@ -90,6 +112,17 @@ class Keeper:
         with self._lock:
             self._differences.save_noise(self._noise)
             self._differences.close()
+
+    def _is_due(self, seen: _Seen, now: datetime) -> bool:
+        kept, last = self._kept.get(seen, (0, now))
+        # A clock may be set back.
+        return kept < PAIRS_FIRST + PAIRS_LAST or abs(now - last) >= _PAIR_EVERY
+
+    def _note(self, shown: Iterable[_Seen], now: datetime) -> None:
+        if len(self._kept) > SHAPES_MAX:
+            self._kept.clear()
+        for seen in set(shown):
+            self._kept[seen] = self._kept.get(seen, (0, now))[0] + 1, now
 
 
 def mark_of(path: Path) -> Callable[[str], str]:
