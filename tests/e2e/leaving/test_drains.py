@@ -198,18 +198,18 @@ def test_watch_tells_each_change_and_ends_well(three: Fleet, number: signal.Sign
 def test_events_follow_what_happens_as_documents(three: Fleet) -> None:
     # Longer ago than a busy machine takes to start the command.
     following = three.command("events", "--since", "5m", "--follow", "--json")
-    three.world.run("instances", "maintenance", "d1", "--reason", "new disk")
+    three.world.run("instances", "maintenance", "d1", "--reason", "older memory")
     assert following.stdout is not None
     while True:
         event = json.loads(line_of(following.stdout, "an event"))
-        if event["kind"] == "order-set" and event["why"] == "maintenance: new disk":
+        if event["kind"] == "order-set" and event["why"] == "maintenance: older memory":
             break
     assert (event["service"], event["id"]) == ("shop", "d1")
     assert "@" in event["by"]
     following.send_signal(signal.SIGTERM)
     assert finish(following)[0] == 0
     table = three.world.run("events", "--service", "shop").stdout
-    assert "new disk" in table
+    assert "older memory" in table
     assert "nothing happened within" in three.world.run("events", "--service", "other").stdout
 
 
