@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 
 from moreton.transactions.databases.errors import DatabaseUnavailable
-from moreton.transactions.outbox.places.place import Place, Work
+from moreton.transactions.outbox.places.place import Place, Work, has_failed
 from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.writers import writer_of
 
@@ -33,6 +34,8 @@ class DjangoPlace(Place):
             connection.close_if_unusable_or_obsolete()
             with transaction.atomic(using=self.using):
                 yield Work(connection, writer_of(connection).batch)
+                if connection.needs_rollback or has_failed(connection.connection):
+                    _say_why(connection)
         except (OperationalError, InterfaceError) as error:
             connection.errors_occurred = True
             raise DatabaseUnavailable(database=self.name, reason=str(error).strip()) from error
@@ -49,3 +52,9 @@ class DjangoPlace(Place):
     def close(self) -> None:
         """As `Place.close`."""
         connections[self.using].close()
+
+
+def _say_why(connection: Any) -> None:
+    """Raise what every statement raises that comes after the one that failed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")

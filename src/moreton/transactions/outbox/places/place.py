@@ -13,6 +13,8 @@ from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
 
 T = TypeVar("T")
+# What libpq says of a transaction in which a statement failed (`PQTRANS_INERROR`).
+_FAILED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Place(ABC):
     def begin(self) -> AbstractContextManager[Work]:
         """A transaction: committed when the block ends, rolled back when it raises.
 
+        A block that hides that a statement failed, so that nothing can be committed, fails as well.
         Connects anew after a lost connection. Raises `DatabaseUnavailable` and what the block
         raises; a commit that raises may have happened.
         """
@@ -64,3 +67,12 @@ class Place(ABC):
     def ask(self, script: Script[T]) -> T:
         """*script*, each of whose statements may be a transaction of its own: cheaper."""
         return self.run(script)
+
+
+def has_failed(connection: object) -> bool:
+    """Whether a statement failed in the transaction of *connection*, of psycopg or psycopg2.
+
+    PostgreSQL answers the commit of such a one by rolling it back, and that is no error.
+    """
+    info = getattr(connection, "info", None)
+    return getattr(info, "transaction_status", None) == _FAILED

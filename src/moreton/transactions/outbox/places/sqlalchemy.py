@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.outbox.errors import UnknownConnection
-from moreton.transactions.outbox.places.place import Place, Work
+from moreton.transactions.outbox.places.place import Place, Work, has_failed
 from moreton.transactions.outbox.tables.dialect import POSTGRES, SQLITE
 from moreton.transactions.outbox.writers import writer_of
 
@@ -34,6 +34,10 @@ class SqlAlchemyPlace(Place):
         try:
             with self._make() as session, session.begin():
                 yield Work(session, writer_of(session).batch)
+                connection = session.connection()
+                if has_failed(connection.connection.driver_connection):
+                    # It raises what every statement does that comes after the one that failed.
+                    connection.exec_driver_sql("SELECT 1")
         except (OperationalError, InterfaceError) as error:
             reason = str(error.orig).strip()
             raise DatabaseUnavailable(database=self.name, reason=reason) from error
