@@ -10,7 +10,7 @@ import pytest
 
 from moreton.kernel.rng import seeded_rng
 from moreton.resilience import BreakerPolicy, Breakers, CircuitBreaker, Policy
-from moreton.resilience.core.breaker import BreakerState
+from moreton.resilience.core.breaker import Breaker, BreakerState
 from moreton.resilience.errors import BulkheadFull, CircuitOpen
 from moreton.resilience.events import BreakerChanged, CallRefused, Event, listening
 from moreton.resilience.kinds import Kinds
@@ -113,6 +113,19 @@ def test_slow_calls_open_it_though_they_succeed(run: Run, timing: VirtualTiming)
     assert breaker.state is CLOSED
     run(breaker, slow)
     assert breaker.state is OPEN
+
+
+def test_no_failure_is_passed_over_where_slow_calls_count() -> None:
+    """Not even by the short way: it may be the call that makes the slow ones enough."""
+    policy = BreakerPolicy(
+        failure_rate=1, window=6, minimum_calls=4, slow_call=timedelta(seconds=1)
+    )
+    breaker, rng = Breaker(policy), seeded_rng(0)
+    assert not breaker.slow(1, 100.0, rng)
+    assert not breaker.slow(1, 100.0, rng)
+    assert not breaker.failed(1, 100.0, rng)
+    assert not breaker.window.note_failure()
+    assert breaker.failed(1, 100.0, rng), "two of four were slow"
 
 
 @pytest.mark.parametrize("slow_call", SLOW)

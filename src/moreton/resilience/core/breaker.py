@@ -174,9 +174,11 @@ class Breaker:
         ):
             self.open(now, rng)
             return True
-        # Calls in a window only become more: with fewer failures than these it stays closed.
-        enough = math.ceil(policy.failure_rate * max(calls, policy.minimum_calls))
-        self.window.look_from(max(failed + 1, enough))
+        if policy.slow_call is None:
+            # Calls in a window only become more: with fewer failures than these it stays closed.
+            # Where slow ones count, a failure may be the call that makes them enough.
+            enough = math.ceil(policy.failure_rate * max(calls, policy.minimum_calls))
+            self.window.look_from(max(failed + 1, enough))
         return False
 
     def _lose(self, generation: int, now: float, rng: Rng) -> bool:
