@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,12 @@ class World:
         db.execute("UPDATE accounts SET money = money - 1 WHERE name = ?", (source,))
         db.execute("UPDATE accounts SET money = money + 1 WHERE name = ?", (target,))
 
-    def _db(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=30)
-        db.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing by that
-        return db
+    @contextlib.contextmanager
+    def _db(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=30)) as db:
+            db.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing by that
+            with db:
+                yield db
 
 
 class Bank:
