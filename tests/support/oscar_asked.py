@@ -190,7 +190,10 @@ def ask_all(state: Path, *, ask_twice: float = 0, rounds: int = 1, whole: bool) 
         collector.follow({"all": Task(live, *places)})
         watched = Watched(collector, candidate.shown)
         front = showing(socket, port, Copies(METHODS, bodies=True, asks=True))
-        with listening(watched.take, socket), static_envoy(front.take()[0]) as envoy:
+        with (
+            listening(watched.take, collector.lose, socket),
+            static_envoy(front.take()[0]) as envoy,
+        ):
             asking = _Asking(envoy.ports["public/0"], known, state, watched, candidate)
             with contextlib.closing(asking):
                 asking.wait_ready()

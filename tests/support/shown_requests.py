@@ -16,8 +16,10 @@ from support.waits import SECONDS, join_all
 
 
 @contextlib.contextmanager
-def listening(take: Callable[[Shown], None], socket: Path) -> Iterator[None]:
-    """What Envoys show at *socket* is told to *take*."""
+def listening(
+    take: Callable[[Shown], None], lose: Callable[[str], None], socket: Path
+) -> Iterator[None]:
+    """What Envoys show at *socket* is told to *take*; the route of what is not whole to *lose*."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -25,7 +27,7 @@ def listening(take: Callable[[Shown], None], socket: Path) -> Iterator[None]:
     def run(work: Coroutine[Any, Any, object]) -> None:
         asyncio.run_coroutine_threadsafe(work, loop).result(SECONDS)
 
-    server = ShownServer(take)
+    server = ShownServer(take, lose)
     with contextlib.ExitStack() as stack:
         stack.callback(loop.close)
         stack.callback(join_all, [thread])
@@ -38,5 +40,5 @@ def listening(take: Callable[[Shown], None], socket: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def collecting(collector: Collector, socket: Path) -> Iterator[None]:
     """The collector listens at *socket*; it is closed afterwards."""
-    with contextlib.closing(collector), listening(collector.offer, socket):
+    with contextlib.closing(collector), listening(collector.offer, collector.lose, socket):
         yield

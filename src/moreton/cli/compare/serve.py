@@ -62,7 +62,7 @@ async def _serve(address: str, file: Path, config: Path) -> None:
     teller = Teller(collector, lambda body: _heard(config, body))
     socket = Path(address.removeprefix("unix:"))
     socket.parent.mkdir(parents=True, exist_ok=True)
-    server = ShownServer(collector.offer)
+    server = ShownServer(collector.offer, collector.lose)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):

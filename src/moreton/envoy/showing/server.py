@@ -35,12 +35,12 @@ _PLAIN, _WHOLE = b":", b"w"
 class ShownServer:
     """Gives each request whose answer is known to *take*, which must not wait.
 
-    *lost* counts those of which a part is missing.
+    Of one of which a side is missing, as the proxy had no room for it, *lose* is told the route.
     """
 
-    def __init__(self, take: Callable[[Shown], None]) -> None:
-        self.lost = 0
+    def __init__(self, take: Callable[[Shown], None], lose: Callable[[str], None]) -> None:
         self._take = take
+        self._lose = lose
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str) -> None:
@@ -66,7 +66,7 @@ class ShownServer:
             for entry in message.http_logs.log_entry:
                 shown = _shown(entry.common_properties)
                 if shown is None:
-                    self.lost += 1
+                    self._lose(entry.common_properties.route_name)
                 else:
                     self._take(shown)
         return b""
@@ -102,7 +102,7 @@ def _shown(common: Any) -> Shown | None:
     """All of it; `None` where one side is missing, or is none of ours."""
     places = {place.key: place.value.fields for place in common.metadata.filter_metadata}
     laid = {field.key: field.value.string_value for field in places.get(PLACE, ())}
-    if REQUEST not in laid or ANSWER not in laid:
+    if not (laid.get(REQUEST) and laid.get(ANSWER)):
         return None
     try:
         request, answer = _Laid.read(laid[REQUEST]), _Laid.read(laid[ANSWER])

@@ -4,7 +4,8 @@
 --
 -- What is laid is text: ":" and "w" for all of the body or "c" for its first part, how many header
 -- fields, "\n", their names and values, each before a "\n", and the body. Where that holds a NUL it
--- is all in base64, which begins with no ":"; a NUL would be taken for its end.
+-- is all in base64, which begins with no ":"; a NUL would be taken for its end. Nothing is laid of a
+-- side for which there is no room: that it is empty tells of it.
 
 -- What runs some hundred times a second is compiled again and again, which costs more than it saves
 -- (measured: 100 us a request).
@@ -13,23 +14,27 @@ jit.off()
 local PLACE = "_copies"
 -- Of all answers under way together; beyond it nothing is kept of those that go on.
 local HEAP_KIB_MAX = 65536
+-- So much of it may be of answers that were laid, before what is nobody's any more is looked for.
+local LAID_KIB_MAX = 4096
 local concat, find, heap_kib = table.concat, string.find, collectgarbage
 
-local swept = 0
+local swept, laid_kib = 0, 0
 
 local function is_full()
   if heap_kib("count") < HEAP_KIB_MAX then
     return false
   end
-  -- Some of it may be nobody's any more. To look for it takes a millisecond: once a second.
+  -- Some of it may be nobody's any more: of what was laid it is known, of requests that were reset
+  -- it is not. To look for it takes a millisecond: for those, once a second.
   local now = os.time()
-  if now ~= swept then
-    swept = now
+  if now ~= swept or laid_kib > LAID_KIB_MAX then
+    swept, laid_kib = now, 0
     collectgarbage()
   end
   return heap_kib("count") >= HEAP_KIB_MAX
 end
 
+-- The head, and the value of its first field.
 local function head_of(handle)
   local parts, n = {}, 0
   for name, value in pairs(handle:headers()) do
@@ -37,7 +42,7 @@ local function head_of(handle)
     n = n + 2
   end
   parts[n + 1] = ""
-  return n / 2 .. "\n" .. concat(parts, "\n")
+  return n / 2 .. "\n" .. concat(parts, "\n"), parts[2]
 end
 
 -- The first part of the body, and whether that is all; nothing where there is no room for it.
@@ -60,31 +65,27 @@ local function body_of(handle)
   return n == 1 and parts[1] or concat(parts), whole
 end
 
-local function lay(handle, name, head, body, whole)
-  local text = (whole and ":w" or ":c") .. head .. body
-  if find(text, "\0", 1, true) then
-    text = handle:base64Escape(text)
+local function lay(handle, side, bodies)
+  local head, first = head_of(handle)
+  local body, whole, text = "", true, ""
+  -- What comes after a change of protocols is no answer.
+  if bodies and first ~= "101" then
+    body, whole = body_of(handle)
   end
-  handle:streamInfo():dynamicMetadata():set(PLACE, name, text)
+  if body then
+    text = (whole and ":w" or ":c") .. head .. body
+    laid_kib = laid_kib + #text / 1024
+    if find(text, "\0", 1, true) then
+      text = handle:base64Escape(text)
+    end
+  end
+  handle:streamInfo():dynamicMetadata():set(PLACE, side, text)
 end
 
 function envoy_on_request(handle)
-  local head, body, whole = head_of(handle), "", true
-  if handle:filterContext():get("bodies") then
-    body, whole = body_of(handle)
-  end
-  if body then
-    lay(handle, "request", head, body, whole)
-  end
+  lay(handle, "request", handle:filterContext():get("bodies"))
 end
 
 function envoy_on_response(handle)
-  local head, body, whole = head_of(handle), "", true
-  -- What comes after a change of protocols is no answer.
-  if not find(head, "\n:status\n101\n", 1, true) then
-    body, whole = body_of(handle)
-  end
-  if body then
-    lay(handle, "answer", head, body, whole)
-  end
+  lay(handle, "answer", true)
 end

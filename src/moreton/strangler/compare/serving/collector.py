@@ -67,6 +67,11 @@ class Collector:
             self._waiting_bytes += size
         self._threads.submit(self._work, shown, ready, size)
 
+    def lose(self, route: str) -> None:
+        """A request of *route* was sampled, and is not known as a whole."""
+        with self._lock:
+            self._add(route, Counts(dropped=1))
+
     def counts(self) -> Mapping[str, Counts]:
         """What became of everything so far, by route."""
         with self._lock:
