@@ -23,7 +23,7 @@ from moreton.strangler.compare.core.live import Live, SideEffects
 from moreton.strangler.compare.core.questions import Question
 from moreton.strangler.compare.serving.asking import Asker, NoAnswer
 from moreton.strangler.compare.serving.judging import Judge, Ready
-from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.serving.keeping import Keeper, Told
 
 _THREADS = 4
 _SECONDS = 20.0
@@ -191,12 +191,8 @@ class _Keeper(Keeper):
         found: Sequence[Difference],
         now: datetime,
         *,
-        request: str,
-        primary: str,
-        candidate: str,
         route: str,
-    ) -> None:
+        tell: Callable[[], Told],
+    ) -> bool:
         self.told[self.here.number] = [" ".join(one.shape(endpoint)) for one in found]
-        super().add(
-            endpoint, found, now, request=request, primary=primary, candidate=candidate, route=route
-        )
+        return super().add(endpoint, found, now, route=route, tell=tell)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moreton.strangler.compare.core.differences import Difference, Kind
-from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.serving.keeping import Keeper, Told
 from moreton.strangler.compare.sqlite import PAIRS_FIRST, PAIRS_LAST, Differences, Group
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -33,12 +33,8 @@ def keeper(path: Path) -> Iterator[Keeper]:
 def see(keeper: Keeper, *found: Difference, at: float = 0, route: str = "shop") -> bool:
     """Whether a pair was kept of what was seen *at* so many seconds past noon."""
     now = NOON + timedelta(seconds=at)
-    wanted = keeper.wants(ENDPOINT, found, now, route=route)
-    if wanted:
-        keeper.add(ENDPOINT, found, now, request=str(at), primary="{}", candidate="{}", route=route)
-    else:
-        keeper.count(ENDPOINT, found, now)
-    return wanted
+    told = Told(str(at), "{}", "{}", found)
+    return keeper.add(ENDPOINT, found, now, route=route, tell=lambda: told)
 
 
 def groups(path: Path) -> list[Group]:

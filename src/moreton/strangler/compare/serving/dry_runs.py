@@ -35,7 +35,7 @@ from moreton.strangler.compare.core.noise.learning import ASKED_MIN, Verdict
 from moreton.strangler.compare.core.questions import Question, rewritten
 from moreton.strangler.compare.core.rules.rulebook import Rulebook
 from moreton.strangler.compare.serving.asking import Asker, NoAnswer
-from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.serving.keeping import Keeper, Told
 from moreton.strangler.compare.serving.permitting import fits
 from moreton.strangler.compare.written import write_answer
 
@@ -111,7 +111,7 @@ class DryRuns:
         sides = zip(primary.documents(), candidate.documents(), strict=True)
         for (name, _), (one, other) in zip(first, sides, strict=True):
             if lasting.get(name):
-                telling.tell(name, lasting[name], one, write_answer(other, ready.redactor))
+                telling.tell(name, lasting[name], one, other)
         return Counts(compared=1, different=1)
 
     def _learn(
@@ -204,15 +204,16 @@ class _Telling:
     shown: Shown
 
     def tell(
-        self, endpoint: str, found: Sequence[Difference], primary: Answer, candidate: str
+        self, endpoint: str, found: Sequence[Difference], primary: Answer, candidate: Answer | str
     ) -> None:
         redactor = self.ready.redactor
-        self.keeper.add(
-            endpoint,
-            [redactor.difference(one) for one in found],
-            datetime.now(UTC),
-            request=f"{DRY_RUN} {self.shown.method} {self.shown.target.partition('?')[0]}",
-            primary=write_answer(primary, redactor),
-            candidate=candidate,
-            route=self.shown.route,
-        )
+
+        def told() -> Told:
+            return Told(
+                f"{DRY_RUN} {self.shown.method} {self.shown.target.partition('?')[0]}",
+                write_answer(primary, redactor),
+                candidate if isinstance(candidate, str) else write_answer(candidate, redactor),
+                [redactor.difference(one) for one in found],
+            )
+
+        self.keeper.add(endpoint, found, datetime.now(UTC), route=self.shown.route, tell=told)

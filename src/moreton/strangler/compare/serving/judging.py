@@ -32,7 +32,7 @@ from moreton.strangler.compare.core.rules.defaults import DEFAULT_RULES
 from moreton.strangler.compare.core.rules.rulebook import Rule, Rulebook
 from moreton.strangler.compare.serving.asking import Asker, NoAnswer
 from moreton.strangler.compare.serving.dry_runs import DryRuns
-from moreton.strangler.compare.serving.keeping import Keeper
+from moreton.strangler.compare.serving.keeping import Keeper, Told
 from moreton.strangler.compare.serving.permitting import fits
 from moreton.strangler.compare.written import write_answer
 
@@ -163,23 +163,21 @@ class Judge:
         primary: Answer,
         candidate: Answer | NoAnswer,
     ) -> None:
-        now = datetime.now(UTC)
-        if not self._keeper.wants(endpoint, found, now, route=shown.route):
-            self._keeper.count(endpoint, found, now)
-            return
-        if isinstance(candidate, NoAnswer):
-            side = candidate.why
-        else:
-            side = write_answer(candidate, ready.redactor)
-        self._keeper.add(
-            endpoint,
-            [ready.redactor.difference(one) for one in found],
-            now,
-            request=f"{shown.method} {_redacted(shown.target, ready.redactor)}",
-            primary=write_answer(primary, ready.redactor),
-            candidate=side,
-            route=shown.route,
-        )
+        redactor = ready.redactor
+
+        def told() -> Told:
+            if isinstance(candidate, NoAnswer):
+                side = candidate.why
+            else:
+                side = write_answer(candidate, redactor)
+            return Told(
+                f"{shown.method} {_redacted(shown.target, redactor)}",
+                write_answer(primary, redactor),
+                side,
+                [redactor.difference(one) for one in found],
+            )
+
+        self._keeper.add(endpoint, found, datetime.now(UTC), route=shown.route, tell=told)
 
 
 class _Asked:

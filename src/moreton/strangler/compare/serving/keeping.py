@@ -7,6 +7,7 @@ import hmac
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +22,16 @@ _Seen: TypeAlias = tuple[str, Shape]
 _PAIR_EVERY = timedelta(seconds=1)
 _KEY_BYTES = 32
 _MARK_CHARS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A request, what both sides said, and in what they differ; all texts are redacted."""
+
+    request: str
+    primary: str
+    candidate: str
+    differences: Sequence[Difference]
 
 
 class Keeper:
@@ -60,45 +71,40 @@ class Keeper:
         with self._lock:
             self._noise.watch(endpoint, candidate)
 
-    def wants(
-        self, endpoint: str, found: Iterable[Difference], now: datetime, *, route: str
-    ) -> bool:
-        """Whether to `add` a request that showed *found*; else `count` it.
-
-        Of what is seen all the time a pair each second is enough: to write one takes longer than to
-        compare it.
-        """
-        with self._lock:
-            return any(self._is_due((route, one.shape(endpoint)), now) for one in found)
-
-    def count(self, endpoint: str, found: Sequence[Difference], now: datetime) -> None:
-        """What one request showed, of which no more is kept."""
-        with self._lock:
-            self._differences.count(endpoint, found, now)
-
     def add(
         self,
         endpoint: str,
         found: Sequence[Difference],
         now: datetime,
         *,
-        request: str,
-        primary: str,
-        candidate: str,
         route: str,
-    ) -> None:
-        """What one request showed; all texts are redacted already."""
+        tell: Callable[[], Told],
+    ) -> bool:
+        """What one request showed; whether a pair was kept of it, which *tell* is asked for.
+
+        All are counted. Of what is seen all the time a pair each second is enough: to write one
+        takes longer than to compare it.
+        """
+        seen = {(route, one.shape(endpoint)) for one in found}
         with self._lock:
-            self._note(((route, one.shape(endpoint)) for one in found), now)
-            self._differences.add(
-                endpoint,
-                found,
-                now,
-                request=request,
-                primary=primary,
-                candidate=candidate,
-                route=route,
-            )
+            due = any(self._is_due(one, now) for one in seen)
+            if due:
+                self._note(seen, now)
+            else:
+                self._differences.count(endpoint, found, now)
+        if due:
+            told = tell()
+            with self._lock:
+                self._differences.add(
+                    endpoint,
+                    told.differences,
+                    now,
+                    request=told.request,
+                    primary=told.primary,
+                    candidate=told.candidate,
+                    route=route,
+                )
+        return due
 
     def save(self) -> Sequence[tuple[str, Rule]]:
         """Write down what was learned, and take what people said: rules they accepted, by route."""
@@ -121,7 +127,7 @@ class Keeper:
     def _note(self, shown: Iterable[_Seen], now: datetime) -> None:
         if len(self._kept) > SHAPES_MAX:
             self._kept.clear()
-        for seen in set(shown):
+        for seen in shown:
             self._kept[seen] = self._kept.get(seen, (0, now))[0] + 1, now
 
 
