@@ -277,6 +277,11 @@ def _content(certificate: Path | None) -> str:
     return ""
 
 
+def differences_file(config: Path) -> Path:
+    """Where this node's collector keeps what differs, and what it learned."""
+    return state_folder(config) / "compare" / "differences.sqlite"
+
+
 def state_folder(config: Path) -> Path:
     """The state folder of *config*: what its `controlplane.state` says, else `.moreton` beside it.
 

@@ -69,6 +69,22 @@ def test_differences_are_shown_by_shape_and_one_by_one() -> None:
     assert "def test_" in said("--export", str(pair["id"]))["test"]
 
 
+def test_what_is_undecided_is_told_of_with_what_it_takes(file: Path) -> None:
+    noise, changed = Noise(), Comparison((PRICE, Difference("$.at", Kind.VALUE, "1", "2")))
+    for _ in range(12):
+        noise.learn("GET /new", Comparison(()), changed)
+    with Differences(file) as differences:
+        differences.save_noise(noise)
+    told = " ".join(call().stdout.split())
+    assert "undecided: GET /new differs in $.items[*].price (value) and 1 more," in told
+    assert "asked twice 12 of 20 times: 8 requests more will tell" in told
+    for _ in range(8):
+        noise.learn("GET /new", Comparison(()), changed)
+    with Differences(file) as differences:
+        differences.save_noise(noise)
+    assert "undecided" not in call().stdout
+
+
 def test_what_is_accepted_and_judged_is_kept_with_its_reason(file: Path) -> None:
     said("--accept", "$.items[*].price", "--because", "rounded")
     (one,) = said("--learned")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from moreton.cli.client import DEFAULT_CONFIG, Api, Config, state_folder
+from moreton.cli.client import DEFAULT_CONFIG, Api, Config, differences_file, state_folder
 
 _TELL_SECONDS = 0.25
 # Every so many of those: written down, and looked for what people said.
@@ -44,7 +44,7 @@ def serve(
     if listen and not listen.startswith("unix:/"):
         raise typer.BadParameter(f"{listen!r} is no socket of this machine; write unix:/PATH")
     address = listen or f"unix:{_socket(home)}"
-    asyncio.run(_serve(address, file or home / "compare" / "differences.sqlite", config))
+    asyncio.run(_serve(address, file or differences_file(config).absolute(), config))
 
 
 def _socket(home: Path) -> Path:

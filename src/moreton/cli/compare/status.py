@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from moreton.cli.client import DEFAULT_CONFIG, Api, Config
-from moreton.cli.output import AsJson, print_json, print_rows
+from pathlib import Path
+
+from moreton.cli.client import DEFAULT_CONFIG, Api, Config, differences_file
+from moreton.cli.output import AsJson, print_json, print_line, print_rows
 
 
 def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
@@ -28,6 +30,20 @@ def status(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         for each in found
     ]
     print_rows(["route", "candidate", "share", *_COUNTS, ""], rows, empty="nothing is compared")
+    if any(each["counts"]["undecided"] for each in found):
+        for line in _undecided(differences_file(config)):
+            print_line(line)
+
+
+def _undecided(file: Path) -> list[str]:
+    """What is still undecided of what this node compared."""
+    from moreton.strangler.compare import Differences  # noqa: PLC0415 - help needs it not
+    from moreton.strangler.compare.undecided import told_undecided  # noqa: PLC0415 - as above
+
+    if not file.exists():
+        return []
+    with Differences(file) as kept:
+        return told_undecided(kept)
 
 
 _COUNTS = ("compared", "different", "undecided", "unanswered", "dropped", "skipped")

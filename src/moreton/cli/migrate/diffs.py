@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from moreton.cli.arguments import write_file
-from moreton.cli.client import DEFAULT_CONFIG, Config, state_folder
+from moreton.cli.client import DEFAULT_CONFIG, Config, differences_file
 from moreton.cli.output import AsJson, print_json, print_line, print_rows
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def diffs(  # noqa: PLR0913 - one option for each thing to do
     """
     from moreton.strangler.compare import Differences  # noqa: PLC0415 - help needs it not
 
-    file = _file(config)
+    file = differences_file(config)
     if not file.exists():
         raise typer.BadParameter(f"{file} is not there: nothing was compared yet")
     out = _Out(as_json)
@@ -124,8 +124,16 @@ def _groups(out: _Out, differences: Differences) -> list[dict[str, Any]]:
         }
         for one in differences.groups()
     ]
+    from moreton.strangler.compare.undecided import told_undecided  # noqa: PLC0415 - as above
+
     columns = ["endpoint", "field", "kind", "count", "first_seen", "last_seen", "pairs"]
-    out.table(columns, [[_cell(one[key]) for key in columns] for one in found], "no differences")
+    rows, more = (
+        [[_cell(one[key]) for key in columns] for one in found],
+        told_undecided(differences),
+    )
+    out.table(columns, rows, "no differences that surely count" if more else "no differences")
+    for line in more:
+        out.say(line)
     return found
 
 
@@ -214,7 +222,7 @@ def _replay(
         raise typer.BadParameter(f"{place[0]}:{place[1]} gives no answer, {answer.why}")
     own = [Rule.parse(*one) for one in live.rules] if live else []
     rules = [*DEFAULT_RULES, *own, *differences.rules(pair.route)]
-    redactor = Redactor(mark_of(_file(config)), live.redact if live else ())
+    redactor = Redactor(mark_of(differences_file(config)), live.redact if live else ())
     noise = {one.shape for _, one in differences.learned() if one.verdict is Verdict.NOISE}
     found = left_of(pair, answer, redactor, rules, noise=noise, now=datetime.now(UTC))
     if not found:
@@ -245,10 +253,6 @@ def _refuse_dry_run(pair: Pair, done: str) -> None:
         raise typer.BadParameter(
             f"{pair.request} writes, and is not {done} by hand: wait for the next of its like"
         )
-
-
-def _file(config: Path) -> Path:
-    return state_folder(config) / "compare" / "differences.sqlite"
 
 
 def _told(config: Path, route: str) -> tuple[Live | None, tuple[str, int] | None]:

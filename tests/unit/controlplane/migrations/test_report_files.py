@@ -13,7 +13,7 @@ import pytest
 from moreton.controlplane.migrations.reports import files
 from moreton.controlplane.migrations.reports.files import ReportFiles, report_file
 from moreton.controlplane.migrations.reports.findings import findings
-from moreton.strangler.compare import Difference, Differences, Kind
+from moreton.strangler.compare import Comparison, Difference, Differences, Kind, Noise
 from moreton.strangler.compare.core.live import Live
 from moreton.strangler.reporting import Accepted
 from moreton.strangler.rollout.core.progress import Order
@@ -95,6 +95,17 @@ def test_findings_are_those_of_the_route_with_what_is_accepted_and_why(tmp_path:
         Accepted("$.at", "ignore", "it is now", "moreton.yaml"),
         Accepted("$.tax", "round 2", "taxes are rounded", "moreton migrate diffs"),
     )
+    assert not found.note
+
+
+def test_a_report_says_what_is_undecided_still(tmp_path: Path) -> None:
+    file, noise = tmp_path / "differences.sqlite", Noise()
+    noise.learn("GET /a", Comparison(()), Comparison((Difference("$.b", Kind.VALUE, "9", "10"),)))
+    with Differences(file) as kept:
+        kept.save_noise(noise)
+    note = findings(file, "products", None).note
+    assert "GET /a differs in $.b (value)" in note
+    assert "19 requests more will tell" in note
 
 
 def test_file_of_differences_that_is_broken_is_told_and_no_reason_to_fail(tmp_path: Path) -> None:

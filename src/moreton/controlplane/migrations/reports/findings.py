@@ -9,6 +9,7 @@ from pathlib import Path
 from moreton.strangler.compare import Differences, Verdict
 from moreton.strangler.compare.core.live import Live
 from moreton.strangler.compare.errors import DifferencesUnreadable
+from moreton.strangler.compare.undecided import told_undecided
 from moreton.strangler.reporting import Accepted, Found
 
 # A report is read by people.
@@ -37,6 +38,7 @@ def findings(file: Path, route: str, live: Live | None) -> Findings:
         with Differences(file) as kept:
             groups = kept.groups(route)
             accepted = (*own, *_accepted(kept))
+            told = told_undecided(kept)
     except DifferencesUnreadable as error:
         return Findings(accepted=own, note=str(error))
     found = tuple(
@@ -47,8 +49,9 @@ def findings(file: Path, route: str, live: Live | None) -> Findings:
         for each in groups[:SHOWN_MAX]
     )
     hidden = max(len(groups) - SHOWN_MAX, 0) + max(len(accepted) - SHOWN_MAX, 0)
-    note = f"{hidden} more are in {file.name}: moreton migrate diffs shows all" if hidden else ""
-    return Findings(found, accepted[:SHOWN_MAX], note)
+    if hidden:
+        told.append(f"{hidden} more are in {file.name}: moreton migrate diffs shows all")
+    return Findings(found, accepted[:SHOWN_MAX], ". ".join(told))
 
 
 def _accepted(kept: Differences) -> Iterator[Accepted]:
