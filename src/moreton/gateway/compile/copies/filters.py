@@ -52,7 +52,8 @@ _CONNECT_TIMEOUT = timedelta(milliseconds=250)
 _ALIVE_EVERY = timedelta(milliseconds=500)
 # A sample is on its way after this, or once there are so many bytes of them.
 _SHOWN_EVERY = timedelta(milliseconds=100)
-_BUFFER_BYTES = 64 * 1024
+# Each message costs some hundred microseconds, however much it holds.
+_BUFFER_BYTES = 256 * 1024
 # Of those that are on their way; a collector that stands still for a moment loses none.
 _HELD_BYTES = 1024 * 1024
 
