@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.time import nanos_of
 from moreton.ratelimit.clocks import SYSTEM, LimitClock
 from moreton.ratelimit.core.decision import NOT_TAKEN, Decision
 from moreton.ratelimit.core.limit import Limit, duration_of, seconds_of
+from moreton.ratelimit.decorating import FunctionT, surrounded
 from moreton.ratelimit.turns import WAITING_MAX, Ask, Queue, Turn, turn
 
 Keys = str | Sequence[str]
 LIMITS_MAX = 16
 _ZERO = timedelta(0)
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,38 +178,30 @@ class Limiter(ABC):
         """Decorate a function: each call passes the limits first, or raises `RateLimited`.
 
         *key* and *cost* may be functions of the call's arguments. Coroutine functions wait without
-        blocking the loop.
+        blocking the loop. A generator passes with its first item, and holds its place to its end.
         """
         check_duration("wait", wait, zero=True)
         keys_of = key if callable(key) else lambda *_, **__: key
         cost_of = cost if callable(cost) else lambda *_, **__: cost
 
-        def decorate(function: FunctionT) -> FunctionT:
-            if inspect.iscoroutinefunction(function):
+        @contextmanager
+        def around(*args: Any, **kwargs: Any) -> Iterator[None]:
+            decision = self.acquire(keys_of(*args, **kwargs), cost_of(*args, **kwargs), wait=wait)
+            try:
+                yield
+            finally:
+                self.release(decision)
 
-                @functools.wraps(function)
-                async def limited_async(*args: Any, **kwargs: Any) -> Any:
-                    keys, price = keys_of(*args, **kwargs), cost_of(*args, **kwargs)
-                    decision = await self.acquire_async(keys, price, wait=wait)
-                    try:
-                        return await function(*args, **kwargs)
-                    finally:
-                        await self.release_async(decision)
+        @asynccontextmanager
+        async def around_async(*args: Any, **kwargs: Any) -> AsyncIterator[None]:
+            keys, price = keys_of(*args, **kwargs), cost_of(*args, **kwargs)
+            decision = await self.acquire_async(keys, price, wait=wait)
+            try:
+                yield
+            finally:
+                await self.release_async(decision)
 
-                return cast("FunctionT", limited_async)
-
-            @functools.wraps(function)
-            def limited(*args: Any, **kwargs: Any) -> Any:
-                keys, price = keys_of(*args, **kwargs), cost_of(*args, **kwargs)
-                decision = self.acquire(keys, price, wait=wait)
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    self.release(decision)
-
-            return cast("FunctionT", limited)
-
-        return decorate
+        return lambda function: surrounded(function, around, around_async)
 
     def _keys(self, keys: Keys) -> tuple[str, ...]:
         """One key for each limit."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from moreton.kernel.arguments import check_duration, check_kind, check_number
 from moreton.kernel.rng import Rng, system_rng
-from moreton.ratelimit.core.addresses import V6_BITS, client_address, key_of, networks
+from moreton.ratelimit.core.addresses import V6_BITS, client_address, key_of, trusted_proxies
 from moreton.ratelimit.core.decision import Decision
 from moreton.ratelimit.core.fields import FieldStyle, fields_of
 from moreton.ratelimit.core.limit import NEVER
@@ -61,9 +61,10 @@ KeyOf = Callable[[Caller], Keys | None]
 def by_address(*, trusted: Sequence[str] = (), v6_bits: int = V6_BITS) -> KeyOf:
     """By the client's address; *trusted* are the networks of your own proxies.
 
-    Without them X-Forwarded-For says nothing, as anyone can write it.
+    Without them X-Forwarded-For says nothing, as anyone can write it. `"unix"` stands for a proxy
+    that comes over a Unix socket, which has no address: without it all clients behind are one.
     """
-    known = networks(trusted)
+    known = trusted_proxies(trusted)
 
     def key(caller: Caller) -> str:
         forwarded = caller.headers.get("x-forwarded-for", "")

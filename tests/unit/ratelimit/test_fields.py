@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moreton.ratelimit import CalendarWindow, Concurrency, FixedWindow, Gcra, LocalLimiter
-from moreton.ratelimit.core.addresses import client_address, key_of, networks
+from moreton.ratelimit.core.addresses import client_address, key_of, trusted_proxies
 from moreton.ratelimit.core.fields import FieldStyle, Told, fields_of, read_fields
 from support.manual_clock import ManualClock
 
@@ -100,7 +100,7 @@ def test_what_is_written_is_read_back(name: str, cost: int, rate: int) -> None:
 
 
 def test_a_forged_address_changes_nothing() -> None:
-    proxies = networks(["10.0.0.0/8", "fd00::/8"])
+    proxies = trusted_proxies(["10.0.0.0/8", "fd00::/8"])
     forged = ["6.6.6.6", "203.0.113.9", "10.0.0.2"]
     assert client_address("10.0.0.1", forged, proxies) == "203.0.113.9"
     assert client_address("198.51.100.7", forged, proxies) == "198.51.100.7"
@@ -108,7 +108,7 @@ def test_a_forged_address_changes_nothing() -> None:
     assert client_address("10.0.0.1", ["nonsense"], proxies) == "nonsense"
     assert client_address("10.0.0.1", ["10.0.0.3"], proxies) == "10.0.0.3"
     with pytest.raises(TypeError, match="give networks"):
-        networks("10.0.0.0/8")
+        trusted_proxies("10.0.0.0/8")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pickle
 import sys
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
@@ -243,6 +244,36 @@ def test_a_decorated_function_passes_the_limit_first() -> None:
     assert [asyncio.run(answer()) for _ in range(2)] == [42, 42]
     with pytest.raises(RateLimited):
         asyncio.run(answer())
+
+
+def test_a_generator_holds_its_place_to_its_end() -> None:
+    limiter = LocalLimiter(Concurrency(1))
+
+    @limiter.limit()
+    def items() -> Generator[int, int, str]:
+        yield (yield limiter.decide("", 0).left)
+        return "done"
+
+    @limiter.limit()
+    async def items_async() -> AsyncIterator[int]:
+        yield limiter.decide("", 0).left
+        yield limiter.decide("", 0).left
+
+    first = items()
+    assert (next(first), first.send(7)) == (0, 7)
+    with pytest.raises(RateLimited):
+        next(items())
+    first.close()
+    assert limiter.decide("", 0).left == 1
+
+    async def take() -> list[int]:
+        async with aclosing(items_async()) as some:  # type: ignore[type-var]
+            async for one in some:
+                return [one]
+        return []
+
+    assert asyncio.run(take()) == [0]
+    assert limiter.decide("", 0).left == 1
 
 
 def test_an_adaptive_limit_follows_the_time_of_the_work() -> None:

@@ -148,6 +148,56 @@ def test_addresses_behind_ones_own_proxies_are_told_apart(enter: Enter) -> None:
         assert found == [True, False]
 
 
+@pytest.mark.parametrize("peer", ["10.0.0.2", "::ffff:10.0.0.2", "[::ffff:10.0.0.2]:4711"])
+def test_a_proxy_is_known_by_a_socket_for_both_kinds_of_addresses(peer: str) -> None:
+    by = by_address(trusted=["10.0.0.0/8"])
+    assert by(caller(peer, x_forwarded_for="203.0.113.9")) == "203.0.113.9"
+
+
+def test_a_proxy_over_a_unix_socket_is_trusted_where_it_is_named() -> None:
+    asked = caller("", x_forwarded_for="6.6.6.6, 203.0.113.9")
+    assert by_address(trusted=["unix"])(asked) == "203.0.113.9"
+    assert by_address(trusted=["unix", "203.0.113.0/24"])(asked) == "6.6.6.6"
+    assert by_address(trusted=["10.0.0.0/8"])(asked) == ""
+
+
+def test_who_leaves_while_waiting_holds_no_place() -> None:
+    work, turns = LocalLimiter(Concurrency(1)), LocalLimiter(LeakyBucket("1/h", queue=9))
+    guard = Guard([Rule(work, everyone), Rule(turns, everyone)])
+
+    async def leave() -> None:
+        await guard.leave_async(await guard.enter_async(caller()), 200)
+        waiting = asyncio.create_task(guard.enter_async(caller()))
+        await asyncio.sleep(0)
+        assert work.decide("", 0).left == 0
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(leave())
+    assert work.decide("", 0).left == 1
+
+
+def test_an_error_of_a_later_rule_frees_the_place_of_an_earlier_one(enter: Enter) -> None:
+    work = limiter(Concurrency(1))
+    two_keys = Rule(limiter(Gcra("1/s"), Gcra("2/s")), lambda _: ("one", "two", "three"))
+    with pytest.raises(ValueError, match="3 keys for 2 limits"):
+        enter(Guard([Rule(work, everyone), two_keys]), caller())
+    assert work.decide("", 0).left == 1
+
+
+def test_an_error_of_what_is_charged_frees_every_place() -> None:
+    def broken(_: int) -> int:
+        raise LookupError
+
+    work = limiter(Concurrency(1))
+    guard = Guard([Rule(limiter(Gcra("9/s")), charge=broken), Rule(work, everyone)])
+    passage = guard.enter(caller())
+    with pytest.raises(LookupError):
+        guard.leave(passage, 200)
+    assert work.decide("", 0).left == 1
+
+
 def test_what_is_least_critical_is_shed_first(enter: Enter) -> None:
     guard = Guard([Rule(limiter(Gcra("100/h")), everyone, shed=True)])
     admitted = {}

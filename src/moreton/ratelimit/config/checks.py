@@ -168,7 +168,7 @@ def _check_files(clients: Clients, where: Locate) -> Iterator[Fault]:
 def _check_addresses(clients: Clients, where: Locate) -> Iterator[Fault]:
     prevents = "anyone could say that they are someone else"
     for number, network in enumerate(clients.trusted):
-        if not network.prefixlen:
+        if not isinstance(network, str) and not network.prefixlen:
             what = f"{network} trusts every address"
             place = where(("clients", "trusted_proxies", number))
             yield Fault(what, "give the networks of your own proxies", place, prevents)

@@ -19,6 +19,7 @@ from moreton.ratelimit.config.words import (
     NetworkText,
     OneOrMany,
     PartText,
+    ProxyText,
     WhoText,
     Written,
 )
@@ -131,7 +132,7 @@ BanText = Annotated[BanModel, Written(_who, _WHO)]
 class ClientsModel(Section):
     """How clients are told apart."""
 
-    trusted_proxies: Annotated[list[NetworkText], OneOrMany()] = []
+    trusted_proxies: Annotated[list[ProxyText], OneOrMany()] = []
     ipv6_prefix: Annotated[int, Field(ge=16, le=128)] = V6_BITS
     api_keys: ApiKeysModel = ApiKeysModel()
     jwt: JwtModel | None = None

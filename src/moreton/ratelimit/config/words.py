@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, InstanceOf
 
 from moreton.config.words import read_header_name, text
-from moreton.ratelimit.core.addresses import Network
+from moreton.ratelimit.core.addresses import UNIX, Network, Trusted, unmapped
 from moreton.ratelimit.core.rules.values import DAY_MINUTES, Ban, Part, Trait
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -106,7 +106,7 @@ def read_network(value: Any) -> Network:
     try:
         if not isinstance(value, str):
             raise ValueError  # noqa: TRY301, TRY004 - one message for all
-        return ipaddress.ip_network(value)
+        return unmapped(ipaddress.ip_network(value))
     except ValueError:
         pass
     try:
@@ -116,6 +116,11 @@ def read_network(value: Any) -> Network:
             f"{value!r} is not a network; write one like 10.0.0.0/8 or 192.0.2.7"
         ) from None
     raise ValueError(f"{value!r} has bits beyond its prefix; write {wider}")
+
+
+def read_proxies(value: Any) -> Trusted:
+    """A network, or `unix` for whoever comes over a Unix socket."""
+    return UNIX if value == UNIX else read_network(value)
 
 
 def read_zone(value: Any) -> tzinfo:
@@ -233,6 +238,7 @@ def ban_of(who: str, until: datetime | None = None, reason: str = "") -> Ban:
 
 PartText = Annotated[Part, *text(read_part, "address")]
 NetworkText = Annotated[Network, *text(read_network, "10.0.0.0/8")]
+ProxyText = Annotated[Trusted, *text(read_proxies, "10.0.0.0/8")]
 ZoneText = Annotated[InstanceOf[tzinfo], *text(read_zone, "Europe/Berlin")]
 HoursText = Annotated[tuple[int, int], *text(read_hours, "09:00-17:00")]
 DaysText = Annotated[frozenset[int], *text(read_days, "mon-fri")]

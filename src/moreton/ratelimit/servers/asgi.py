@@ -10,17 +10,23 @@ from typing import Any
 
 from moreton.ratelimit.rules import Caller, Refusal, RuleSource
 from moreton.ratelimit.servers.dropping import drop_asgi
-from moreton.ratelimit.servers.guard import Guard
+from moreton.ratelimit.servers.guard import Guard, HeaderOf
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
+End = Callable[[int, HeaderOf], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Where in a scope the middleware takes what is to be called with the status and the fields.
+ENDS = "moreton.ratelimit.ends"
 # For a WebSocket: "try again later", RFC 6455 and the registry of close codes.
 _TRY_AGAIN_LATER = 1013
 _FAILED = 500
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+# Of a WebSocket; one that is closed before it was accepted is answered so by servers.
+_SWITCHED, _NOT_ACCEPTED = 101, 403
 
 
 class RateLimitMiddleware:
@@ -46,19 +52,30 @@ class RateLimitMiddleware:
             return
         status = _FAILED
         answered: Headers = ()
+        # What dependencies of routes leave to be done: they do not see what is answered.
+        ends: list[End] = []
+        scope[ENDS] = ends
 
         async def sending(message: Message) -> None:
             nonlocal status, answered
-            if message["type"] == "http.response.start":
+            kind = message["type"]
+            if kind in _STARTS:
                 status, answered = message["status"], message.get("headers", ())
                 told = [(name.encode(), value.encode()) for name, value in passage.fields]
                 message = {**message, "headers": [*answered, *told]}
+            elif kind == "websocket.accept":
+                status = _SWITCHED
+            elif kind == "websocket.close" and status == _FAILED:
+                status = _NOT_ACCEPTED
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         finally:
-            await self._guard.leave_async(passage, status, lambda name: _header(answered, name))
+            header: HeaderOf = lambda name: _header(answered, name)  # noqa: E731 - typed
+            await self._guard.leave_async(passage, status, header)
+            for end in ends:
+                await end(status, header)
 
 
 def _header(headers: Headers, name: str) -> str | None:

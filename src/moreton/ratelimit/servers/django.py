@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 
 from moreton.ratelimit.rules import Caller, Refusal
 from moreton.ratelimit.servers.dropping import drop_wsgi
-from moreton.ratelimit.servers.guard import Guard, Passage, no_header
+from moreton.ratelimit.servers.guard import Guard, Passage
 
 _FAILED = 500
 
@@ -41,12 +41,15 @@ class RateLimitMiddleware:
             if passage.refusal.drop:
                 drop_wsgi(request.META)
             return _refused(passage.refusal)
-        status, header = _FAILED, no_header
         try:
             response = self._get_response(request)
-            status, header = response.status_code, response.headers.get
-        finally:
-            self._guard.leave(passage, status, header)
+        except BaseException:
+            self._guard.leave(passage, _FAILED)
+            raise
+        if response.streaming:
+            self._leave_at_end(passage, response)
+        else:
+            self._guard.leave(passage, response.status_code, response.headers.get)
         return _told(response, passage)
 
     async def _serve_async(
@@ -59,18 +62,36 @@ class RateLimitMiddleware:
                 # On a loop Django hands on no way to the connection; a WSGI server forbids this.
                 refused["Connection"] = "close"
             return refused
-        status, header = _FAILED, no_header
         try:
             response = await get_response(request)
-            status, header = response.status_code, response.headers.get
-        finally:
-            await self._guard.leave_async(passage, status, header)
+        except BaseException:
+            await self._guard.leave_async(passage, _FAILED)
+            raise
+        if response.streaming:
+            self._leave_at_end(passage, response)
+        else:
+            await self._guard.leave_async(passage, response.status_code, response.headers.get)
         return _told(response, passage)
+
+    def _leave_at_end(self, passage: Passage, response: Any) -> None:
+        """The work goes on: Django closes *response* when it was sent, or its client has left."""
+        closing = response.close
+        ends = [lambda: self._guard.leave(passage, response.status_code, response.headers.get)]
+
+        def close() -> None:
+            try:
+                closing()
+            finally:
+                while ends:
+                    ends.pop()()
+
+        response.close = close
 
 
 def _caller(request: HttpRequest) -> Caller:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return Caller(request.method or "GET", request.path, headers, request.META["REMOTE_ADDR"])
+    address = request.META.get("REMOTE_ADDR", "")  # a Unix socket on a loop has none
+    return Caller(request.method or "GET", request.path, headers, address)
 
 
 def _refused(refusal: Refusal) -> HttpResponse:

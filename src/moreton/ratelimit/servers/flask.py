@@ -17,7 +17,7 @@ from flask import Flask, Response, make_response, request
 
 from moreton.ratelimit.rules import Refusal, RuleSource
 from moreton.ratelimit.servers.dropping import drop_wsgi
-from moreton.ratelimit.servers.guard import Guard, HeaderOf, no_header
+from moreton.ratelimit.servers.guard import Guard
 from moreton.ratelimit.servers.wsgi import RateLimitMiddleware, caller_of
 
 _FAILED = 500
@@ -49,13 +49,16 @@ class RateLimits:
                     if passage.refusal.drop:
                         drop_wsgi(request.environ)
                     return _refused(passage.refusal)
-                status = _FAILED
-                header: HeaderOf = no_header
                 try:
                     response = make_response(view(*args, **kwargs))
-                    status = response.status_code
-                    header = lambda name: response.headers.get(name)  # noqa: E731, PLW0108 - typed
-                finally:
+                except BaseException:
+                    guard.leave(passage, _FAILED)
+                    raise
+                status, header = response.status_code, response.headers.get
+                if response.is_streamed:
+                    # Its work goes on; werkzeug's answers are closed at the end, and by WSGI.
+                    response.call_on_close(lambda: guard.leave(passage, status, header))
+                else:
                     guard.leave(passage, status, header)
                 response.headers.extend(passage.fields)
                 return response

@@ -127,13 +127,18 @@ class _Serving:
         return passage
 
     def _caller(self, context: Any) -> Caller:
-        headers = {str(name): str(value) for name, value in context.invocation_metadata() or ()}
+        headers: dict[str, str] = {}
+        for name, value in context.invocation_metadata() or ():
+            # A list may be in several fields.
+            headers[name] = f"{headers[name]},{value}" if name in headers else str(value)
         return Caller("POST", self._method, headers, _address(context.peer()))
 
 
 def _address(peer: str) -> str:
-    """The address in `ipv4:127.0.0.1:5000` or `ipv6:[::1]:5000`; of others all of it."""
+    """The address in `ipv4:127.0.0.1:5000` or `ipv6:[::1]:5000`; none of a Unix socket."""
     kind, _, rest = unquote(peer).partition(":")
+    if kind == "unix":
+        return ""
     return rest.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else peer
 
 

@@ -109,58 +109,35 @@ class Guard:
 
     def enter(self, caller: Caller) -> Passage:
         """Decide about *caller*, and wait for its turn."""
-        with self._queue.place(wanted=self._may_wait()) as queued:
-            steps = self._steps(caller, queued=queued)
-            answer: Answer = None
-            while True:
-                try:
-                    step = steps.send(answer)
-                except StopIteration as end:
-                    passage: Passage = end.value
-                    break
-                answer = None
-                if isinstance(step, AskTogether):
-                    answer = step.limiter.decide_together(step.questions)
-                elif isinstance(step, Ask):
-                    limiter = step.rule.limiter
-                    answer = limiter.decide(
-                        step.keys, step.cost, patience=step.patience, share=step.share
-                    )
-                else:
-                    step.rule.limiter.give_back(step.decision)
-            if passage.delay_nanos:
-                passage.clock.sleep(seconds_of(passage.delay_nanos))
+        passage = Passage()
+        try:
+            with self._queue.place(wanted=self._may_wait()) as queued:
+                passage = self._decide(self._steps(caller, passage, queued=queued))
+                if passage.delay_nanos:
+                    passage.clock.sleep(seconds_of(passage.delay_nanos))
+        except BaseException:
+            self._release(passage)
+            raise
         return passage
 
     async def enter_async(self, caller: Caller) -> Passage:
-        """As `enter`."""
-        with self._queue.place(wanted=self._may_wait()) as queued:
-            steps = self._steps(caller, queued=queued)
-            answer: Answer = None
-            while True:
-                try:
-                    step = steps.send(answer)
-                except StopIteration as end:
-                    passage: Passage = end.value
-                    break
-                answer = None
-                if isinstance(step, AskTogether):
-                    answer = await step.limiter.decide_together_async(step.questions)
-                elif isinstance(step, Ask):
-                    limiter = step.rule.limiter
-                    answer = await limiter.decide_async(
-                        step.keys, step.cost, patience=step.patience, share=step.share
-                    )
-                else:
-                    await step.rule.limiter.give_back_async(step.decision)
-            if passage.delay_nanos:
-                await passage.clock.sleep_async(seconds_of(passage.delay_nanos))
+        """As `enter`; who is cancelled while it waits has used its turn, and holds no place."""
+        passage = Passage()
+        try:
+            with self._queue.place(wanted=self._may_wait()) as queued:
+                steps = self._steps(caller, passage, queued=queued)
+                passage = await self._decide_async(steps)
+                if passage.delay_nanos:
+                    await passage.clock.sleep_async(seconds_of(passage.delay_nanos))
+        except BaseException:
+            await self._release_async(passage)
+            raise
         return passage
 
     def leave(self, passage: Passage, status: int, header: HeaderOf = no_header) -> None:
         """The request was answered with *status*; *header* tells the fields of the answer."""
+        self._release(passage)
         for rule, decision in passage.passed:
-            rule.limiter.release(decision)
             cost = rule.charged(status, header)
             if cost:
                 rule.limiter.charge(decision.keys, cost)
@@ -169,15 +146,65 @@ class Guard:
         self, passage: Passage, status: int, header: HeaderOf = no_header
     ) -> None:
         """As `leave`."""
+        await self._release_async(passage)
         for rule, decision in passage.passed:
-            await rule.limiter.release_async(decision)
             cost = rule.charged(status, header)
             if cost:
                 await rule.limiter.charge_async(decision.keys, cost)
 
-    def _steps(self, caller: Caller, *, queued: bool) -> Steps:
-        """Ask one rule after the other; without a place in the queue none may let it wait."""
-        passage = Passage()
+    def _release(self, passage: Passage) -> None:
+        for rule, decision in passage.passed:
+            rule.limiter.release(decision)
+
+    async def _release_async(self, passage: Passage) -> None:
+        for rule, decision in passage.passed:
+            await rule.limiter.release_async(decision)
+
+    def _decide(self, steps: Steps) -> Passage:
+        """Do *steps*."""
+        answer: Answer = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                passage: Passage = end.value
+                return passage
+            answer = None
+            if isinstance(step, AskTogether):
+                answer = step.limiter.decide_together(step.questions)
+            elif isinstance(step, Ask):
+                limiter = step.rule.limiter
+                answer = limiter.decide(
+                    step.keys, step.cost, patience=step.patience, share=step.share
+                )
+            else:
+                step.rule.limiter.give_back(step.decision)
+
+    async def _decide_async(self, steps: Steps) -> Passage:
+        """As `_decide`."""
+        answer: Answer = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                passage: Passage = end.value
+                return passage
+            answer = None
+            if isinstance(step, AskTogether):
+                answer = await step.limiter.decide_together_async(step.questions)
+            elif isinstance(step, Ask):
+                limiter = step.rule.limiter
+                answer = await limiter.decide_async(
+                    step.keys, step.cost, patience=step.patience, share=step.share
+                )
+            else:
+                await step.rule.limiter.give_back_async(step.decision)
+
+    def _steps(self, caller: Caller, passage: Passage, *, queued: bool) -> Steps:
+        """Ask one rule after the other, and note in *passage* which let it pass.
+
+        Without a place in the queue none may let it wait.
+        """
         under = [source.under(caller) for source in self._rules]
         for one in under:
             if one.refusal is not None:

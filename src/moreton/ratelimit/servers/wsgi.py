@@ -17,6 +17,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 _FAILED = 500
+_BODY_FIELDS = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})  # as CGI calls them
 
 
 class RateLimitMiddleware:
@@ -52,9 +53,9 @@ class RateLimitMiddleware:
 def caller_of(environ: Environ) -> Caller:
     """The request of *environ*."""
     headers = {
-        name[5:].replace("_", "-").lower(): value
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
-        if name.startswith("HTTP_")
+        if name.startswith("HTTP_") or (name in _BODY_FIELDS and value)
     }
     return Caller(
         environ.get("REQUEST_METHOD", "GET"),

@@ -102,6 +102,21 @@ def test_a_ban_is_not_escaped_by_a_port_or_a_mapped_address(shop: Shop) -> None:
     assert shop.passes("/", "10.0.0.1", x_forwarded_for="192.0.3.7")
 
 
+def test_a_mapped_network_is_that_of_version_4(shop: Shop) -> None:
+    assert ban_of("::ffff:192.0.2.7").who == "192.0.2.7"
+    assert ban_of("::fffe:0:0/95").who == "::fffe:0:0/95"
+    shop.under("clients: {trusted_proxies: '::ffff:10.0.0.0/104', bans: ['::ffff:192.0.2.0/120']}")
+    assert not shop.passes("/", "10.0.0.1", x_forwarded_for="192.0.2.7")
+    assert shop.passes("/", "10.0.0.1", x_forwarded_for="192.0.3.7")
+
+
+def test_a_proxy_over_a_unix_socket_is_trusted_where_the_file_names_it(shop: Shop) -> None:
+    shop.under("clients: {trusted_proxies: [10.0.0.0/8, unix], bans: [192.0.2.7]}")
+    assert not shop.passes("/", "", x_forwarded_for="192.0.2.7")
+    shop.edit("clients: {trusted_proxies: 10.0.0.0/8, bans: [192.0.2.7]}")
+    assert shop.passes("/", "", x_forwarded_for="192.0.2.7")
+
+
 def test_only_what_matches_counts(shop: Shop) -> None:
     shop.under(LOGIN)
     assert (shop.count("/other"), shop.count("/login"), shop.count("/login/x")) == (20, 3, 20)

@@ -103,7 +103,7 @@ class Teller:
         hops = forwarded.split(",") if forwarded else []
         address = client_address(caller.address, hops, clients.trusted)
         client = key_of(address, clients.v6_bits)
-        parsed = _parsed(address)
+        parsed = parse_address(address)
         key = self._key(headers.get(clients.api_key_header, ""))
         claims: Mapping[str, str] = {}
         if clients.tokens is not None:
@@ -209,9 +209,3 @@ def _narrowest(tiers: Sequence[Tier], address: Address) -> str | None:
         if address in network
     ]
     return max(found)[1] if found else None
-
-
-def _parsed(address: str) -> Address | None:
-    found = parse_address(address)
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return mapped or found

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from moreton.kernel.arguments import check_number
 from moreton.kernel.patterns import PathPattern, ValueMatch
-from moreton.ratelimit.core.addresses import V6_BITS, Network
+from moreton.ratelimit.core.addresses import V6_BITS, Network, Trusted
 from moreton.ratelimit.core.fields import FieldStyle
 from moreton.ratelimit.core.rules.bounds import Bound
 from moreton.resilience.core.headers import Criticality
@@ -272,7 +272,7 @@ class Ban:
 class Clients:
     """How clients are told apart, and who is banned."""
 
-    trusted: tuple[Network, ...] = ()  # the networks of one's own proxies
+    trusted: tuple[Trusted, ...] = ()  # one's own proxies
     v6_bits: int = V6_BITS  # of an IPv6 address that make one client
     api_key_header: str = "x-api-key"
     api_keys: tuple[ApiKey, ...] = ()  # empty: any key stands for itself
