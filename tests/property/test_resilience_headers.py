@@ -93,6 +93,18 @@ def test_the_header_counts_before_the_problem() -> None:
     assert retry_after_of({}, {"retry_after": True}, NOW) is None
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(minutes=-5)])
+def test_a_date_counts_from_the_date_of_its_answer(ahead: timedelta) -> None:
+    there = NOW + ahead
+    headers = {"retry-after": format_datetime(there + timedelta(seconds=30), usegmt=True)}
+    dated = {**headers, "date": format_datetime(there, usegmt=True)}
+    assert retry_after_of(dated, None, NOW) == timedelta(seconds=30)
+    assert retry_after_of({**headers, "date": "today"}, None, NOW) == retry_after_of(
+        headers, None, NOW
+    )
+    assert retry_after_of({"retry-after": "30", "date": "x"}, None, NOW) == timedelta(seconds=30)
+
+
 @given(SECONDS)
 def test_a_grpc_timeout_is_read_back_never_longer(seconds: float) -> None:
     value = headers.format_grpc_timeout(seconds)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import django
@@ -22,7 +23,7 @@ from fastapi import Depends, FastAPI, HTTPException, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
 from moreton.ratelimit import Concurrency, Gcra, LocalLimiter
-from moreton.ratelimit.rules import Rule, everyone
+from moreton.ratelimit.rules import Rule, by_address, everyone
 from moreton.ratelimit.servers import asgi, wsgi
 from moreton.ratelimit.servers.django import RateLimitMiddleware
 from moreton.ratelimit.servers.fastapi import Limited
@@ -310,3 +311,17 @@ async def test_grpc_in_threads_frees_the_place_when_the_client_leaves() -> None:
     server.start()
     await listen_and_leave(port, rule)
     await asyncio.to_thread(server.stop(None).wait, 30)
+
+
+def test_grpc_over_a_unix_socket_believes_its_proxy(tmp_path: Path) -> None:
+    rule = Rule(LocalLimiter(Gcra("9/d")), by_address(trusted=["unix"]))
+    server = grpc.server(ThreadPoolExecutor(1), interceptors=[RateLimitInterceptor(rule)])
+    server.add_generic_rpc_handlers((handlers(lambda *_: iter([b"one"])),))
+    server.add_insecure_port(f"unix:{tmp_path}/shop")
+    server.start()
+    with grpc.insecure_channel(f"unix:{tmp_path}/shop") as channel:
+        hops = (("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "203.0.113.9"))
+        call = channel.unary_stream("/Shop/List")(b"?", metadata=hops, timeout=10)
+        assert list(call) == [b"one"]
+    assert rule.limiter.decide("203.0.113.9", 0).left == 8
+    assert server.stop(None).wait(30)

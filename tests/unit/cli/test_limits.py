@@ -32,6 +32,16 @@ limits:
   api: {match: {routes: api}, by: route, limit: [5/s, 1000/day], mode: shadow, scope: exact}
   old: {match: {paths: /old/*}, limit: 0}
 """
+BEHIND = """
+version: 1
+gateways: {public: {listeners: [{address: 127.0.0.1:8080}], trusted_proxies: 1}}
+services: {shop: {addresses: [127.0.0.1:8000]}}
+routes: {all: {path: /*, to: shop}}
+clients: {bans: [198.51.100.9]}
+limits:
+  each: {by: address, limit: 9/s}
+  own: {at: service, by: address, limit: 9/s}
+"""
 LINE = '{} - - [26/Nov/2026:12:00:{:02} +0000] "POST /login HTTP/1.1" 200 1'
 
 
@@ -90,6 +100,35 @@ def test_explain_says_who_which_and_why_not() -> None:
     assert (api["route"], api["service"], api["rules"][1]["key"]) == ("api", "shop", "api")
 
 
+def test_explain_takes_who_is_behind_a_proxy_for_whom_the_gateway_takes_him() -> None:
+    Path("moreton.yaml").write_text(BEHIND)
+    words = ("explain", "GET", "/", "-a", "10.0.0.1", "-H", "x-forwarded-for: 6.6.6.6, 192.0.2.7")
+    assert call(*words).output.splitlines() == [
+        "GET / by address 10.0.0.1, at gateways address 192.0.2.7, route all",
+        '  each: 9/s, key "192.0.2.7", then reject (gateway)',
+        '  own: 9/s, key "10.0.0.1", then reject (service)',
+    ]
+    banned = json.loads(call(*words[:-1], "x-forwarded-for: 198.51.100.9", "--json").output)
+    assert banned["banned"]["who"] == "198.51.100.9"
+    assert call("explain", "GET", "/", "-a", "198.51.100.9").exit_code == Exit.NO
+    Path("moreton.yaml").write_text(BEHIND.replace(", trusted_proxies: 1", ""))
+    forged = json.loads(call(*words, "--json").output)
+    assert forged["at_gateway"] == {"address": "10.0.0.1", "key": "10.0.0.1"}
+
+
+def test_explain_says_which_gateways_there_are() -> None:
+    Path("moreton.yaml").write_text(BEHIND)
+    told = call("explain", "GET", "/", "--gateway", "nope")
+    assert told.exit_code == Exit.USAGE
+    assert "no gateway is called 'nope'" in " ".join(told.output.split())
+    second = "}, bare: {listeners: [{address: 127.0.0.1:8081}]}}\nservices"
+    Path("moreton.yaml").write_text(BEHIND.replace("}}\nservices", second))
+    told = call("explain", "GET", "/", "-H", "x-forwarded-for: 192.0.2.7")
+    assert told.exit_code == Exit.USAGE
+    assert "say it: public, bare" in " ".join(told.output.replace("│", "").split())
+    assert call("explain", "GET", "/").exit_code == Exit.OK
+
+
 def test_explain_fails_for_who_is_banned() -> None:
     banned = call("explain", "GET", "/", "-a", "198.51.100.9")
     assert banned.exit_code == Exit.NO
@@ -124,7 +163,9 @@ def test_simulate_finds_the_route_of_a_request() -> None:
 def test_simulate_says_what_is_wrong_with_a_log() -> None:
     assert "No such file" in call("simulate", "nothing.log").output
     Path("empty.log").write_text("")
-    assert call("simulate", "empty.log").exit_code == Exit.NO
+    empty = call("simulate", "empty.log")
+    assert empty.exit_code == Exit.NO
+    assert empty.output.startswith("no request could be read")
     Path("cut.log").write_bytes(gzip.compress(LINE.format("192.0.2.7", 0).encode() * 99)[:-20])
     assert call("simulate", "cut.log").exit_code == Exit.USAGE
     spoilt = bytearray(gzip.compress("".join(map(str, range(9999))).encode()))

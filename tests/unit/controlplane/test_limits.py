@@ -43,6 +43,7 @@ clients:
 limits:
   login: {at: service, match: {paths: /login}, by: address, limit: 2/h}
   each: {by: address, limit: 100/s}
+  whole: {at: service, match: {paths: /whole}, limit: 100/s}
   exact: {by: address, limit: 100/s, scope: exact}
 """
 
@@ -181,7 +182,7 @@ async def test_what_cannot_be_read_in_the_store_keeps_nothing_else_back(plane: P
 
 async def test_limits_are_listed_and_explained(plane: Plane) -> None:
     login, *others = (await plane.ask("GET", "/v1/limits")).json()
-    assert [one["name"] for one in others] == ["each", "exact"]
+    assert [one["name"] for one in others] == ["each", "whole", "exact"]
     assert (login["name"], login["limit"], login["match"]) == ("login", "2/h", "/login")
     await plane.change("POST", "/v1/limits/bans", {"who": "192.0.2.0/24"})
     query = "method=POST&url=/login&address=192.0.2.9&header=x-api-key:%20the-secret"
@@ -208,14 +209,29 @@ async def test_services_are_told_no_secret_and_nothing_twice(plane: Plane) -> No
 
 @pytest.mark.parametrize(
     ("rule", "advice"),
-    [("each", "counts of all its keys anew"), ("exact", "what was counted stays")],
+    [
+        ("each 192.0.2.7", "counts of all its keys anew"),
+        ("exact 192.0.2.7", "what was counted stays"),
+        ("login ", "counts by address, so nobody has the empty key"),
+        ("whole 192.0.2.7", "counts everyone together"),
+    ],
 )
 async def test_a_reset_that_reaches_nobody_is_refused(plane: Plane, rule: str, advice: str) -> None:
-    answer = await plane.ask("POST", "/v1/limits/resets", {"rule": rule, "key": "192.0.2.7"})
+    name, key = rule.split(" ")
+    answer = await plane.ask("POST", "/v1/limits/resets", {"rule": name, "key": key})
     assert answer.status_code == STATUSES[ObjectNotValid]
     assert "nothing was reset" in answer.json()["detail"]
     assert advice in answer.json()["detail"]
     assert plane.orders.resets == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [("2001:DB8::7", "2001:db8::/64"), ("2001:db8::/64", "2001:db8::/64"), ("::", "::/64")],
+)
+async def test_a_reset_takes_an_address_for_its_key(plane: Plane, typed: str, key: str) -> None:
+    answer = await plane.ask("POST", "/v1/limits/resets", {"rule": "login", "key": typed})
+    assert answer.json()["key"] == key
 
 
 async def test_a_service_follows_rules_bans_and_resets(

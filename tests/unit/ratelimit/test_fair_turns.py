@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moreton.ratelimit import Gcra, LocalLimiter
+from moreton.ratelimit import Concurrency, Gcra, LocalLimiter
 from moreton.ratelimit.core.fair import FairQueue
 from moreton.ratelimit.errors import QueueFull
 from moreton.ratelimit.fair import FairTurns
@@ -91,3 +91,24 @@ async def test_who_is_too_many_is_told_and_who_leaves_gives_its_turn_on() -> Non
     await asyncio.sleep(0)
     left.cancel()
     await asyncio.gather(left, turns.acquire("grace"), return_exceptions=True)
+
+
+async def test_a_cost_is_charged_when_its_turn_has_come() -> None:
+    clock = ManualClock()
+    turns = FairTurns(LocalLimiter(Gcra("10/s", burst=1), clock=clock))
+    await asyncio.gather(turns.acquire("ada", cost=20), turns.acquire("ada"))
+    assert sum(clock.slept) == pytest.approx(2.0)
+
+
+async def test_an_error_of_the_limiter_reaches_all_who_wait() -> None:
+    limiter = LocalLimiter(Gcra("10/s"), Gcra("1/s"), clock=ManualClock())
+    turns = FairTurns(limiter, ("one", "two", "three"))
+    found = await asyncio.gather(
+        turns.acquire("ada"), turns.acquire("grace"), return_exceptions=True
+    )
+    assert [type(one) for one in found] == [ValueError, ValueError]
+
+
+def test_work_under_way_is_no_limit_for_turns() -> None:
+    with pytest.raises(ValueError, match="which no turn would give back"):
+        FairTurns(LocalLimiter(Concurrency(1)))

@@ -13,6 +13,7 @@ import pytest
 from moreton.kernel.rng import seeded_rng
 from moreton.ratelimit import Concurrency, Gcra, LeakyBucket, LocalLimiter
 from moreton.ratelimit.core.limit import Limit
+from moreton.ratelimit.redis import LeasedLimiter
 from moreton.ratelimit.rules import Caller, Excess, Mode, Rule, by_address, by_header, everyone
 from moreton.ratelimit.servers.guard import Guard, Passage
 from support.manual_clock import ManualClock
@@ -184,6 +185,17 @@ def test_an_error_of_a_later_rule_frees_the_place_of_an_earlier_one(enter: Enter
     with pytest.raises(ValueError, match="3 keys for 2 limits"):
         enter(Guard([Rule(work, everyone), two_keys]), caller())
     assert work.decide("", 0).left == 1
+
+
+def test_what_only_asks_is_given_back_once(enter: Enter) -> None:
+    store = limiter(Gcra("20/h", burst=20))
+    leased = LeasedLimiter(store, batch_max=20)
+    shut = limiter(Gcra("1/h"))
+    guard = Guard([Rule(leased, everyone, charge=lambda _: 0), Rule(shut, everyone)])
+    for _ in range(9):
+        enter(guard, caller())
+    # One more was taken than is left in the batch, and no more come of refusals.
+    assert sum(leased.allow("") for _ in range(40)) == 20
 
 
 def test_an_error_of_what_is_charged_frees_every_place() -> None:

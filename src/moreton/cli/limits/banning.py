@@ -90,7 +90,9 @@ def reset(
     if as_json:
         print_json(found)
     else:
-        print_line(f'"{key or "everyone"}" begins anew with {rule}, in services within seconds')
+        print_line(
+            f'"{found["key"] or "everyone"}" begins anew with {rule}, in services within seconds'
+        )
 
 
 def _row(one: dict[str, Any]) -> list[str]:

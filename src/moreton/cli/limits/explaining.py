@@ -92,6 +92,8 @@ def _say(found: dict[str, Any]) -> None:
     told += [f"country {client['country']}"] if client["country"] != "ZZ" else []
     told += [f"AS{client['asn']}"] if client["asn"] else []
     told += [f"{name}={value}" for name, value in client["claims"].items()]
+    seen = found.get("at_gateway", client)["key"]  # an earlier control plane says it not
+    told += [f"at gateways address {seen}"] if seen != client["key"] else []
     where = f", route {found['route']}" if found["route"] else ", no route takes it"
     print_line(f"{found['method']} {found['path']} by {', '.join(told)}{where}")
     banned = found["banned"]

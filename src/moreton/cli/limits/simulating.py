@@ -202,6 +202,8 @@ def _say(found: dict[str, Any]) -> None:
         share = f"{refused / requests:.2%}"
         span = f"{found['from']} to {found['to']}"
         print_line(f"{requests} requests, {span}: {refused} would be refused ({share})")
+    else:
+        print_line("no request could be read: nothing was tried")
     if found["unreadable"]:
         print_line(f"{found['unreadable']} lines could not be read: {found['unreadable_why'][0]}")
     if found["out_of_order"]:

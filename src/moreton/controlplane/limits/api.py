@@ -26,8 +26,9 @@ from moreton.controlplane.settings import Settings
 from moreton.gateway.core.model import Route
 from moreton.kernel.quantities import parse_duration
 from moreton.ratelimit.config.words import ban_of, read_moment
+from moreton.ratelimit.core.addresses import key_of
 from moreton.ratelimit.core.rules.seen import Caller
-from moreton.ratelimit.core.rules.values import LimitRule, Place, Scope
+from moreton.ratelimit.core.rules.values import LimitRule, Place, Scope, Trait
 from moreton.ratelimit.rulebook.documents import rules_document
 
 _KEY_CHARS_MAX = 1000
@@ -111,10 +112,29 @@ def limits_router(
             raise UnknownObject(what=f'limit "{body.rule}"', listing="moreton limits list")
         if rule.at is Place.GATEWAY:
             raise ObjectNotValid(_at_gateways(rule))
-        found = await orders.reset(body.rule, body.key)
+        key = _key_in(rule, body.key, settings().limits.clients.v6_bits)
+        found = await orders.reset(body.rule, key)
         return {"id": found.id, "rule": found.rule, "key": found.key}
 
     return router
+
+
+def _key_in(rule: LimitRule, key: str, v6_bits: int) -> str:
+    """*key* as *rule* counts it; raises `ObjectNotValid` for one that it cannot have."""
+    if rule.by and not key:
+        by = ", ".join(map(str, rule.by))
+        raise ObjectNotValid(
+            f'limit "{rule.name}" counts by {by}, so nobody has the empty key: nothing was reset; '
+            "give a key as `moreton limits explain` says it"
+        )
+    if key and not rule.by:
+        raise ObjectNotValid(
+            f'limit "{rule.name}" counts everyone together, so {key!r} has no count of its own: '
+            "nothing was reset; give no key"
+        )
+    # Services know an address of IPv6 by its network.
+    is_address = [part.trait for part in rule.by] == [Trait.ADDRESS]
+    return key_of(key, v6_bits) if is_address else key
 
 
 def _at_gateways(rule: LimitRule) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from moreton.gateway.core.model import Route
 from moreton.ratelimit.core.rules import compiled
 from moreton.ratelimit.core.rules.bans import BanIndex, in_force
 from moreton.ratelimit.core.rules.seen import Caller, Seen, Sources, Teller
-from moreton.ratelimit.core.rules.values import Ban, LimitRule, Limits, Trait
+from moreton.ratelimit.core.rules.values import Ban, LimitRule, Limits, Place, Trait
 from moreton.ratelimit.core.rules.words import bounds_in_words, match_in_words
 from moreton.ratelimit.rulebook.documents import ban_document
 from moreton.ratelimit.rulebook.places import Places
@@ -57,21 +58,51 @@ def explanation(
 ) -> Document:
     """Which rules a request is under, by which keys, and why not under the others.
 
-    *routes* are those in force. Raises `ValueError` for a path that is none.
+    *routes* are those in force. A gateway counts the proxies in front of it and a service knows
+    their networks: a client may be one to the one and another to the other. Raises `ValueError` for
+    a path that is none, and a gateway that nobody defines.
     """
     limits = settings.limits
     caller = routed(asked, routes)
-    seen = teller_of(limits).see(caller, now)
-    ban = BanIndex((*limits.clients.bans, *bans)).ban_of(seen)
+    teller = teller_of(limits)
+    seen = teller.see(caller, now)
+    at_gateway = teller.see(_as_gateways_see(caller, settings), now)
+    known = [*limits.clients.bans, *bans]
+    ban = BanIndex(known).ban_of(seen) or BanIndex(bans_at_gateways(known)).ban_of(at_gateway)
     return {
         "method": caller.method,
         "path": caller.path,
         "route": caller.route or None,
         "service": caller.service or None,
         "client": _client(seen),
+        "at_gateway": {"address": at_gateway.address, "key": at_gateway.client},
         "banned": None if ban is None else ban_shown(ban, ""),
-        "rules": [_explained(rule, seen) for rule in limits.rules.values()],
+        "rules": [
+            _explained(rule, at_gateway if rule.at is Place.GATEWAY else seen)
+            for rule in limits.rules.values()
+        ],
     }
+
+
+def _as_gateways_see(caller: Caller, settings: Settings) -> Caller:
+    """*caller* with the address that its gateway takes for the client's."""
+    gateways, said = settings.gateways, caller.headers.get("x-forwarded-for", "")
+    if caller.gateway and caller.gateway not in gateways:
+        raise ValueError(
+            f"no gateway is called {caller.gateway!r}; the gateways are: {', '.join(gateways)}"
+        )
+    asked = [gateways[caller.gateway]] if caller.gateway else gateways.values()
+    counts = {one.trusted_proxies for one in asked}
+    if said and len(counts) > 1:
+        raise ValueError(
+            "the gateways trust different numbers of proxies, so who the client is depends on "
+            f"which of them is asked; say it: {', '.join(gateways)}"
+        )
+    hops, trusted = said.split(",") if said else [], max(counts, default=0)
+    rest = {name: value for name, value in caller.headers.items() if name != "x-forwarded-for"}
+    # As Envoy does: with fewer than it is to have, the field says nothing.
+    client = hops[-trusted].strip() if 0 < trusted <= len(hops) else ""
+    return replace(caller, address=client or caller.address, headers=rest)
 
 
 def teller_of(limits: Limits) -> Teller:

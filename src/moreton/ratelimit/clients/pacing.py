@@ -17,7 +17,7 @@ from moreton.ratelimit.core.gcra import Gcra
 from moreton.ratelimit.core.limit import duration_of, seconds_of
 from moreton.ratelimit.errors import HeldBack
 from moreton.ratelimit.limiter import Keys, Limiter
-from moreton.resilience.core.retry_after import retry_after_of
+from moreton.resilience.core.retry_after import retry_after_of, wall_of
 
 _WAIT = timedelta(seconds=30)
 # Longer than that no server is believed: a wrong date would stop all calls for good.
@@ -124,7 +124,7 @@ class Pace:
 
     def _pause_of(self, status: int, headers: Mapping[str, str]) -> int:
         """For how long an answer asks to be left alone, in nanoseconds."""
-        now = datetime.now(UTC)
+        now = wall_of(headers, datetime.now(UTC))
         asked = timedelta(0)
         if status in _REFUSALS:
             asked = retry_after_of(headers, None, now) or asked

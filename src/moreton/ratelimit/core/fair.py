@@ -23,6 +23,7 @@ class Waiting(Generic[ItemT]):
     tenant: str
     start: float
     finish: float
+    cost: int = 1
 
 
 class FairQueue(Generic[ItemT]):
@@ -49,7 +50,7 @@ class FairQueue(Generic[ItemT]):
         check_number("weight", weight, 0, why="it would never be served", above=True)
         check_whole("cost", cost, 0)
         start = max(self._virtual, self._finishes.get(tenant, 0.0))
-        one = Waiting(item, tenant, start, start + cost / weight)
+        one = Waiting(item, tenant, start, start + cost / weight, cost)
         self._finishes[tenant] = one.finish
         self._waiting.setdefault(tenant, []).append(one)
         self._number += 1

@@ -297,7 +297,8 @@ def _divided(asks: Sequence[Ask]) -> tuple[list[Ask], list[list[Ask]]]:
 def _given_back(passage: Passage, refusal: Refusal) -> Generator[Undo, Answer, Passage]:
     """The passage of who is refused, and pays nothing."""
     for rule, decision in passage.passed:
-        yield Undo(rule, decision)
+        if rule.charge is None:  # else it has been given back
+            yield Undo(rule, decision)
     return Passage(refusal=refusal)
 
 

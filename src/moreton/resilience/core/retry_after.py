@@ -21,14 +21,21 @@ def parse_retry_after(value: str, wall: datetime) -> timedelta | None:
     text = value.strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=int(text)) if len(text) <= _DIGITS_MAX else timedelta.max
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, IndexError, OverflowError):
+    date = _date(text)
+    if date is None:
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
     wait = date - wall
     return wait if wait > timedelta(0) else None
+
+
+def wall_of(headers: Mapping[str, str], wall: datetime) -> datetime:
+    """The time by which an answer names moments: its `Date`, else *wall*, that of this machine.
+
+    Two machines' clocks differ, by minutes at times: a date half a minute ahead there may have
+    passed here.
+    """
+    value = headers.get("date")
+    return (None if value is None else _date(value)) or wall
 
 
 def retry_after_of(headers: Mapping[str, str], problem: object, wall: datetime) -> timedelta | None:
@@ -39,7 +46,7 @@ def retry_after_of(headers: Mapping[str, str], problem: object, wall: datetime) 
     """
     value = headers.get("retry-after")
     if value is not None:
-        return parse_retry_after(value, wall)
+        return parse_retry_after(value, wall_of(headers, wall))
     if isinstance(problem, Mapping):
         for name in ("retry_after", "retry-after", "retryAfter"):
             member = problem.get(name)
@@ -48,3 +55,11 @@ def retry_after_of(headers: Mapping[str, str], problem: object, wall: datetime) 
             if isinstance(member, str):
                 return parse_retry_after(member, wall)
     return None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date
