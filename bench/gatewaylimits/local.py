@@ -1,18 +1,22 @@
 """What limits cost that an Envoy keeps by itself: requests a second with them and without.
 
-One `moreton up` with one Envoy, whose gateways differ in their limits alone: same process, same
-core, same service. The Envoy has core 0; h2load, the service and the control plane have core 1. An
-Envoy that has the three rules in a configuration written by hand takes turns with them: so much of
-the cost is Envoy's own.
+Two `moreton up` with the same gateways, of which one has limits, another set at each gateway, and
+the other has none: what is measured is what the first limit costs whoever adds it. It has to be
+another Envoy: the values that say whether limits act cost each request of the Envoy that has them
+a little, also at gateways without. Both have the places that a gateway has for limits. The Envoys
+have core 0; h2load, the service and the control planes have core 1. An Envoy that has the three
+rules in a configuration written by hand takes turns with them: so much of the cost is Envoy's own.
+All of them are started several times, the gateways in another order each time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
@@ -21,6 +25,7 @@ from bench.gateway import backend
 from bench.gatewaylimits.bare import bare_envoy
 from bench.processes import pin
 from bench.report import Result
+from bench.starts import Starts, take_starts
 from bench.turns import Turns, take_turns, under_load
 from moreton.kernel.ports import free_port
 
@@ -32,7 +37,8 @@ _EACH = "one for each client"
 _THREE = "three rules"
 _BARE = "bare Envoy, without"
 _BARE_THREE = "bare Envoy, three rules in one filter"
-LIMITS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+Rule: TypeAlias = Mapping[str, object]
+LIMITS: Mapping[str, Mapping[str, Rule]] = {
     _WITHOUT: {},
     _ONE: {"all": _PLENTY},
     _EACH: {"each": {**_PLENTY, "by": "address"}},
@@ -48,28 +54,51 @@ _AGAINST = {_ONE: _WITHOUT, _EACH: _WITHOUT, _THREE: _WITHOUT, _BARE_THREE: _BAR
 
 def run(*, quick: bool, console: Console) -> Result:
     """Measure each set of limits beside none."""
+    starts, rounds = (2, 2) if quick else (5, 6)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = free_port()
         stack.enter_context(backend(folder, upstream))
-        ports = {name: free_port() for name in [*LIMITS, _BARE, _BARE_THREE]}
-        document = _configuration({name: ports[name] for name in LIMITS}, upstream)
-        made = stack.enter_context(fleet(folder / "fleet", document, cores="1"))
-        pin(made.envoy_pid(), {0})
-        without, limited = ports[_BARE], ports[_BARE_THREE]
-        bare = bare_envoy(folder, without=without, limited=limited, upstream=upstream, cores="0")
-        stack.enter_context(bare)
-        say = partial(console.print, "cost of local limits:")
-        return _result(take_turns(under_load(ports), _AGAINST, 4 if quick else 40, say))
+
+        def take(number: int) -> Turns:
+            say = partial(console.print, f"cost of local limits, start {number + 1} of {starts}:")
+            return _turns(folder / str(number), upstream, number, rounds, say)
+
+        return _result(take_starts(starts, take))
 
 
-def _configuration(ports: Mapping[str, int], upstream: int) -> dict[str, object]:
-    """A gateway for each set of limits."""
+def _turns(
+    folder: Path, upstream: int, number: int, rounds: int, say: Callable[[str], object]
+) -> Turns:
+    """The turns of one start, whose gateways are in an order by its *number*."""
+    folder.mkdir()
+    names = [*LIMITS][number % len(LIMITS) :] + [*LIMITS][: number % len(LIMITS)]
+    free, limited = ({name: free_port() for name in names} for _ in range(2))
+    none = _configuration(free, upstream, {name: {} for name in names})
+    some = _configuration(limited, upstream, LIMITS)
+    bare, bare_three = free_port(), free_port()
+    # The one that is started first is another one each time.
+    first, second = (none, some) if number % 2 else (some, none)
+    with (
+        fleet(folder / "first", first, cores="1") as one,
+        fleet(folder / "second", second, cores="1") as two,
+        bare_envoy(folder, without=bare, limited=bare_three, upstream=upstream, cores="0"),
+    ):
+        pin(one.envoy_pid(), {0})
+        pin(two.envoy_pid(), {0})
+        ports = {**limited, _WITHOUT: free[_WITHOUT], _BARE: bare, _BARE_THREE: bare_three}
+        return take_turns(under_load(ports), _AGAINST, rounds, say)
+
+
+def _configuration(
+    ports: Mapping[str, int], upstream: int, wanted: Mapping[str, Mapping[str, Rule]]
+) -> dict[str, object]:
+    """A gateway for each of *ports*, in their order, with the limits *wanted* for its name."""
     gateways = {f"g{number}": port for number, port in enumerate(ports.values())}
     limits = {
         name: {**rule, "match": {**_match(rule), "gateways": f"g{number}"}}
-        for number, rules in enumerate(LIMITS.values())
-        for name, rule in rules.items()
+        for number, called in enumerate(ports)
+        for name, rule in wanted[called].items()
     }
     return {
         "gateways": {
@@ -82,25 +111,25 @@ def _configuration(ports: Mapping[str, int], upstream: int) -> dict[str, object]
     }
 
 
-def _match(rule: Mapping[str, object]) -> Mapping[str, object]:
+def _match(rule: Rule) -> Mapping[str, object]:
     found = rule.get("match", {})
     assert isinstance(found, Mapping)
     return found
 
 
-def _result(turns: Turns) -> Result:
-    ours: dict[str, float] = {}
-    theirs: dict[str, float] = {}
+def _result(starts: Starts) -> Result:
+    ours: dict[str, float | int | str] = {}
+    theirs: dict[str, float | int | str] = {}
     ratios: dict[str, float] = {}
-    for name in turns.taken:
-        (ours if name in LIMITS else theirs).update(turns.figures(name))
+    for name in starts.names:
+        (ours if name in LIMITS else theirs).update(starts.figures(name))
     limited = [name for name in LIMITS if name != _WITHOUT]
     for name in limited:
-        ratios[f"{name} / without, requests/s"] = 1 - turns.lost(name)
-        ratios[f"{name} / without, requests by second of CPU"] = 1 - turns.lost_cpu(name)
+        ratios[f"{name} / without, requests/s"] = 1 - starts.lost(name)
+        ratios[f"{name} / without, requests by second of CPU"] = 1 - starts.lost_cpu(name)
     checks = {
-        f"{name} costs at most {_LOST_MAX:.0%} of the requests": turns.lost(name) <= _LOST_MAX
+        f"{name} costs at most {_LOST_MAX:.0%} of the requests": starts.lost(name) <= _LOST_MAX
         for name in limited
     }
-    checks["no failed request"] = turns.failures == 0
+    checks["no failed request"] = starts.failures == 0
     return Result("gatewaylimits", "requests/s", ours, {"envoy": theirs}, ratios, checks)
