@@ -40,6 +40,19 @@ class LoopDriver:
         """As `ThreadDriver.drive`."""
         arrived: asyncio.Queue[Event | None] = asyncio.Queue()
         tasks: set[asyncio.Task[None]] = set()
+        try:
+            return await self._drive(job, turn, arrived, tasks)
+        finally:
+            for task in tasks:  # who has the saga next does their steps again
+                task.cancel()
+
+    async def _drive(
+        self,
+        job: Job,
+        turn: Turn | None,
+        arrived: asyncio.Queue[Event | None],
+        tasks: set[asyncio.Task[None]],
+    ) -> Turn | None:
         if turn is None:
             turn = await self._durable(job, job.machine.wake(self._clock.now()))
         while turn.rest is None:

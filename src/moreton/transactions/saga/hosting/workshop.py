@@ -37,7 +37,7 @@ from moreton.transactions.saga.hosting.coroutines import LoopDriver
 from moreton.transactions.saga.hosting.job import Job, Turn
 from moreton.transactions.saga.hosting.threads import ThreadDriver
 from moreton.transactions.saga.hosting.waiting import Waiting
-from moreton.transactions.saga.ledgers.port import Advance, Begin, Ledger, SagaRow, Settle
+from moreton.transactions.saga.ledgers.port import Advance, Begin, Ledger, SagaRow, Settle, Write
 from moreton.transactions.saga.queues.queue import Queue, check_queues
 from moreton.transactions.saga.queues.table import QueueTable
 from moreton.transactions.saga.waits import Child
@@ -78,7 +78,7 @@ class Workshop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._own_loop: Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.committer = Committer(ledger)
+        self.committer = Committer(ledger, self._unheard)
         waiting = Waiting(ledger, self.clock, self._rng, self._begin_child)
         self.threads = ThreadDriver(
             ledger, self.clock, waiting, branches=self._branches, closing=self.closing
@@ -182,6 +182,9 @@ class Workshop:
             rest = None if last is None else last.rest
         except Exception as error:  # noqa: BLE001 - looked at there
             rest = self._trouble(job, error)
+        except BaseException:  # the caller is told to end, the saga is not
+            self.stranded[job.number] = job.epoch
+            raise
         finally:
             self.leave(job, rest)
         return rest
@@ -194,6 +197,9 @@ class Workshop:
             rest = None if last is None else last.rest
         except Exception as error:  # noqa: BLE001 - looked at there
             rest = await asyncio.to_thread(self._trouble, job, error)
+        except BaseException:  # as above
+            self.stranded[job.number] = job.epoch
+            raise
         finally:
             self.leave(job, rest)
         return rest
@@ -241,6 +247,11 @@ class Workshop:
         task = asyncio.get_running_loop().create_task(drive())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _unheard(self, write: Write) -> None:
+        """*write* is durable, and who asked for it is gone: a saga that it began is nobody's."""
+        if isinstance(write, Begin) and write.owner is not None and not write.existed:
+            self.stranded[write.number] = 1
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
