@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from moreton.transactions.saga import Run, Saga, Sagas, Status, pivot
+from moreton.transactions.saga import Run, Saga, Sagas, Status, Step, parallel, pivot, step
 
 PATIENCE = timedelta(seconds=20)
 
@@ -70,3 +71,52 @@ def test_saga_goes_on_when_the_loop_that_ran_it_ends(url: str) -> None:
         slow.begun, slow.may_end = asyncio.Event(), asyncio.Event()
         slow.may_end.set()
         assert sagas.find("a").wait(PATIENCE).status is Status.COMPLETED
+
+
+def leaving() -> dict[str, Step[Any]]:
+    """Steps that end by what is no error."""
+
+    @step
+    def exits(_: Run[Any]) -> None:
+        sys.exit(3)
+
+    @step
+    def is_cancelled(_: Run[Any]) -> None:
+        raise asyncio.CancelledError
+
+    @step
+    async def exits_on_the_loop(_: Run[Any]) -> None:
+        sys.exit(3)
+
+    @step
+    async def awaits_what_was_cancelled(_: Run[Any]) -> None:
+        other = asyncio.create_task(asyncio.sleep(60))
+        other.cancel()
+        await other
+
+    steps = [exits, is_cancelled, exits_on_the_loop, awaits_what_was_cancelled]
+    for one in steps:
+        one.undo(lambda _, __: None)
+    return {one.name: one for one in steps}
+
+
+@step
+def stock(_: Run[Any]) -> str:
+    return "stock"
+
+
+@stock.undo
+def unstock(_: Run[Any], __: str | None) -> None: ...
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("how", list(leaving()))
+def test_step_that_leaves_has_failed(url: str, how: str, *, beside: bool) -> None:
+    leaves = leaving()[how]
+    saga = Saga("leaving", parallel(leaves, stock) if beside else leaves)
+    other = Saga("other", stock)
+    with Sagas(url, saga, other) as sagas:
+        outcome = sagas.start(saga).wait(PATIENCE)
+        assert outcome.status is Status.COMPENSATED
+        assert outcome.reason.startswith(f"{how}: ")
+        assert sagas.start(other).wait(PATIENCE)

@@ -17,7 +17,7 @@ from moreton.transactions.saga.core.plan import Act
 from moreton.transactions.saga.errors import Fenced
 from moreton.transactions.saga.hosting.committing import Committer
 from moreton.transactions.saga.hosting.job import Job, Turn
-from moreton.transactions.saga.hosting.threads import called
+from moreton.transactions.saga.hosting.threads import ENDS, called
 from moreton.transactions.saga.hosting.waiting import HOLD, Waiting
 from moreton.transactions.saga.hosting.watching import watched
 from moreton.transactions.saga.ledgers.port import Advance
@@ -92,9 +92,9 @@ class LoopDriver:
         try:
             with watched(job, call):
                 value = await self._limited(job, call)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a user's function raises
+        except ENDS as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             return job.failed(call, error)
         return job.succeeded(call, value)
 
@@ -158,3 +158,9 @@ class LoopDriver:
             return False
         await self._write(self._waiting.leave(job, due), job)
         return True
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is, and not something that its step waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

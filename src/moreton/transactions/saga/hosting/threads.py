@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -22,6 +23,8 @@ from moreton.transactions.saga.hosting.watching import watched
 from moreton.transactions.saga.ledgers.port import Advance, Ledger
 
 _NOTHING = timedelta(0)
+# How a step fails: a thread that it ended, or whose loop was, would tell nobody.
+ENDS = (Exception, SystemExit, asyncio.CancelledError)
 
 
 class ThreadDriver:
@@ -71,7 +74,7 @@ class ThreadDriver:
         try:
             with limit, watched(job, call):
                 value = called(job, call, run)
-        except Exception as error:  # noqa: BLE001 - whatever a user's function raises
+        except ENDS as error:
             return job.failed(call, error)
         return job.succeeded(call, value)
 
