@@ -57,6 +57,44 @@ def test_result_that_cannot_be_kept_is_undone_and_says_why(
     assert undone == [None]
 
 
+@pytest.mark.parametrize("text", ["\udcff.pdf", "a\0b", "\U0001f33f"])
+def test_text_that_databases_do_not_take_is_kept_all_the_same(url: str, text: str) -> None:
+    seen: list[object] = []
+
+    @pivot
+    def look(run: Run[Any]) -> str:
+        seen.append(run.input)
+        return text
+
+    @step(retry=None)
+    def fail(_: Run[Any]) -> None:
+        raise FileNotFoundError(text)
+
+    @fail.undo
+    def unfail(_: Run[Any], __: object) -> None: ...
+
+    looking, failing = Saga("looking", look), Saga("failing", fail)
+    with Sagas(url, looking, failing) as sagas:
+        assert sagas.run(looking, {text: text}, id="a")[look] == text
+        assert seen == [{text: text}]
+        outcome = sagas.start(failing).wait(timedelta(seconds=20))
+    assert outcome.status is Status.COMPENSATED
+    assert "FileNotFoundError" in outcome.reason
+
+
+@pytest.mark.parametrize("text", ["", "\udcff", "a\0b"])
+def test_id_and_lock_that_databases_do_not_take_are_refused(url: str, text: str) -> None:
+    saga, _ = returning(1)
+    locking = Saga("locking", *saga.steps.values(), locks=lambda _: [text])
+    with Sagas(url, saga, locking) as sagas:
+        with pytest.raises(ValueError, match="id is"):
+            sagas.start(saga, id=text)
+        if text:
+            with pytest.raises(ValueError, match="a lock is"):
+                sagas.start(locking)
+        assert sagas.counts() == {}
+
+
 def test_ten_megabytes_are_kept_by_who_says_so(url: str) -> None:
     saga, _ = returning("x" * 10 * MEGABYTE)
     with Sagas(url, saga, payload_bytes_max=16 * MEGABYTE) as sagas:

@@ -53,6 +53,8 @@ class Codec:
             return "null"
         try:
             text = _ENCODER.encode(value)
+            if not text.isascii() and plain(text) != text:
+                text = _ASCII.encode(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise NotSerialisable(what=what, value=value, reason=str(error)) from error
         if len(text) * 4 > bytes_max and len(text.encode()) > bytes_max:
@@ -68,6 +70,11 @@ class Codec:
 
             self._adapter = TypeAdapter(self.kind)
         return self._adapter.validate_python(_DECODER.decode(text))
+
+
+def plain(text: str) -> str:
+    """*text* as every database takes it: without NUL and what is no character, which are named."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _plain(value: object) -> object:
@@ -98,4 +105,6 @@ def _untagged(found: dict[str, Any]) -> Any:
 _ENCODER = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
 )
+# Half a character, as in names of files, which UTF-8 has no bytes for.
+_ASCII = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_plain)
 _DECODER = json.JSONDecoder(object_hook=_untagged)

@@ -10,7 +10,7 @@ from typing import Any
 from moreton.kernel.rng import Rng
 from moreton.kernel.time import Instant
 from moreton.resilience.layers.retry import Retry
-from moreton.transactions.saga.codec import PAYLOAD_BYTES_MAX
+from moreton.transactions.saga.codec import PAYLOAD_BYTES_MAX, plain
 from moreton.transactions.saga.core.events import (
     Append,
     Attempt,
@@ -144,10 +144,11 @@ class Job:
     def failed(self, call: Attempt | Undo, error: BaseException) -> Event:
         """The event of a call that raised *error*."""
         step = self.saga.steps[call.step]
-        text = f"{type(error).__name__}: {error}"[:_ERROR_CHARS_MAX]
+        said = plain(str(error))[:_ERROR_CHARS_MAX]
+        text = f"{type(error).__name__}: {said}"
         undoing = isinstance(call, Undo)
         if not undoing and step.declines(error):
-            return Failed(call.step, str(error)[:_ERROR_CHARS_MAX] or text, Failure.DECLINED)
+            return Failed(call.step, said or text, Failure.DECLINED)
         retry: Retry | None = step.undo_retry if undoing else step.retry
         again = retry is not None and retry.covers(error)
         return Failed(call.step, text, Failure.TRANSIENT if again else Failure.FINAL)

@@ -19,6 +19,7 @@ from moreton.kernel.rng import system_rng
 from moreton.kernel.time import Instant, SystemClock
 from moreton.store.errors import StoreError
 from moreton.transactions.saga.clock import LogClock
+from moreton.transactions.saga.codec import plain
 from moreton.transactions.saga.core.events import Rest, Status
 from moreton.transactions.saga.core.records import Halted
 from moreton.transactions.saga.core.rows import LogRow, from_row, to_row
@@ -114,8 +115,12 @@ class Workshop:
             f'the input of saga "{saga.name}"', value, bytes_max=self._payload_bytes_max
         )
         saga_id = self.new_id() if saga_id is None else saga_id
-        if not saga_id or not isinstance(saga_id, str):
+        if not saga_id or plain(str(saga_id)) != saga_id:
             raise ValueError(f"id is {saga_id!r}: give some text, or leave it out to get one")
+        locks = () if saga.locks is None else list(saga.locks(saga.codec.decode(text)))
+        for lock in locks:
+            if plain(str(lock)) != lock:
+                raise ValueError(f'a lock is {lock!r}: let `locks` of "{saga.name}" give texts')
         now = self.clock.now()
         job = Job(
             saga, saga_id, text, started=now, rng=self._rng,
@@ -126,7 +131,7 @@ class Workshop:
         begin = Begin(
             saga_id, saga.name, saga.version, text, micros, Status.READY, 0, None, priority,
             queue="" if queue is None else queue.name,
-            locks=() if saga.locks is None else list(saga.locks(saga.codec.decode(text))),
+            locks=locks,
         )  # fmt: skip
         if own:
             begin.rows = turn.rows
@@ -314,6 +319,7 @@ class Workshop:
         return self._park(job.number, job.epoch, job.seq, reason)
 
     def _park(self, number: int, epoch: int, seq: int, reason: str) -> Rest | None:
+        reason = plain(reason)
         row = to_row(Halted(reason), self.clock.now())
         settle = Settle(Status.PARKED, None, reason)
         advance = Advance(number, epoch, seq, [row], settle)

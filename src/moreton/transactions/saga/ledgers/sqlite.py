@@ -281,8 +281,10 @@ class SqliteLedger:
                         writes.advance(db, write)
                 _POINTS.before_all(batch)
                 db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 db.rollback()
-            raise translated(error, self.path) from error
+            if isinstance(error, sqlite3.Error):
+                raise translated(error, self.path) from error
+            raise
         _POINTS.after_all(batch)

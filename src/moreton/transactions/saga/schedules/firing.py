@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from moreton.transactions.saga.codec import plain
 from moreton.transactions.saga.definition import Saga
 from moreton.transactions.saga.ledgers.port import Begin, Ledger
 from moreton.transactions.saga.queues.queue import Queue
@@ -112,7 +113,8 @@ class Timekeeper:
             saga_id = f"{schedule.name}@{stamp(due)}"
             begin = self._prepare(schedule.saga, value, saga_id, schedule.priority, schedule.queue)
         except Exception as error:  # noqa: BLE001 - a user's function, or no room at present
-            note = f"cannot begin that of {stamp(due)}, {type(error).__name__}: {error}"
+            said = f"{type(error).__name__}: {plain(str(error))}"
+            note = f"cannot begin that of {stamp(due)}, {said}"
             if self._troubles.get(schedule.name) != note:
                 self._troubles[schedule.name] = note
                 _log.warning("schedule %s: %s; it is tried again", schedule.name, note)
