@@ -153,6 +153,21 @@ def test_child_that_completed_is_compensated_when_its_parent_goes_back(url: str)
     assert family.shop.calls == ["stock", "pack", "leave", "un-pack", "un-stock"]
 
 
+def test_child_is_not_forgotten_before_its_parent(url: str) -> None:
+    shop, go = Shop(), Signal("go")
+    shop.fails["pay"] = decline
+    parcel = Saga("parcel", shop.stock)
+    trip = Saga("trip", Child(parcel), go, shop.pay)
+    with Sagas(url, trip) as sagas:
+        sagas.start(trip, FIG, id="a")
+        wait_status(sagas, "a/parcel", Status.COMPLETED)
+        assert sagas.forget(timedelta(0)) == 0
+        sagas.signal("a", "go")
+        assert sagas.find("a").wait(PATIENCE).status is Status.COMPENSATED
+        assert shop.calls == ["stock", "pay", "un-stock"]
+        assert sagas.forget(timedelta(0)) == 2
+
+
 def test_parent_waits_while_its_child_is_parked(url: str) -> None:
     family = Family()
     family.shop.fails |= {"leave": decline, "un-pack": break_down}

@@ -320,10 +320,13 @@ class Sagas:
         return list(QueueTable(self._shop.ledger).entries().values())
 
     def forget(self, older_than: timedelta, *, most: int = 10_000) -> int:
-        """Delete up to *most* sagas that ended so long ago; how many were."""
+        """Delete up to *most* that ended so long ago, no child before its parent; how many."""
         check_duration("older_than", older_than, zero=True)
         before = self._shop.clock.now().nanos // 1000 - older_than // timedelta(microseconds=1)
-        return self._shop.ledger.forget(before, most)
+        left = most
+        while left and (found := self._shop.ledger.forget(before, left)):
+            left -= found
+        return most - left
 
     @property
     def _shop(self) -> Workshop:

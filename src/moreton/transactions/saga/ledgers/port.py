@@ -211,7 +211,10 @@ class Ledger(Protocol):
         ...
 
     def forget(self, before: int, most: int) -> int:
-        """Delete up to *most* sagas that ended before that time; how many were."""
+        """Delete up to *most* sagas that ended before that time; how many were.
+
+        A child stays until its parent is gone, which may still have to undo it.
+        """
         ...
 
     def looking(self) -> AbstractContextManager[Change]:

@@ -213,8 +213,9 @@ class PostgresLedger:
         with self._reads.held() as db:
             with db.transaction():
                 rows = db.execute(
-                    "DELETE FROM moreton_sagas WHERE number IN (SELECT number FROM moreton_sagas"
-                    " WHERE ended < %s LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING number",
+                    "DELETE FROM moreton_sagas WHERE number IN (SELECT number FROM moreton_sagas o"
+                    " WHERE ended < %s AND NOT EXISTS (SELECT 1 FROM moreton_sagas p"
+                    " WHERE p.number = o.parent) LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING number",
                     (before, most),
                 ).fetchall()
                 numbers = [number for (number,) in rows]

@@ -200,7 +200,10 @@ class SqliteLedger:
 
     def forget(self, before: int, most: int) -> int:
         """As `Ledger.forget`."""
-        old = "SELECT number FROM sagas WHERE ended < ? LIMIT ?"
+        old = (
+            "SELECT number FROM sagas AS one WHERE ended < ? AND NOT EXISTS"
+            " (SELECT 1 FROM sagas WHERE number = one.parent) LIMIT ?"
+        )
         with self._change("forget") as db:
             numbers = [number for (number,) in db.execute(old, (before, most))]
             for table in ("saga_log", "saga_signals", "saga_locks", "sagas"):
