@@ -23,6 +23,7 @@ from moreton.transactions.saga import (
     step,
 )
 from moreton.transactions.saga.errors import SagaIllDefined, SagaUnknown, SignalRefused
+from moreton.transactions.saga.ledgers.opening import open_ledger
 from support.saga_shop import QUICK, Shop, break_down, decline
 
 FIG = {"article": "fig"}
@@ -84,6 +85,26 @@ def test_signal_may_come_before_the_saga_waits_and_counts_once(url: str) -> None
             sagas.signal("a", "approval", "yes")
         with pytest.raises(SignalRefused, match="waits for approval"):
             sagas.signal("a", "aproval", "yes")
+
+
+@pytest.mark.parametrize("on_a_loop", [False, True])
+def test_signal_that_came_while_no_engine_ran_is_not_too_late(url: str, *, on_a_loop: bool) -> None:
+    @step(harmless=True)
+    async def look(_: Run[Any]) -> None: ...
+
+    wait = Signal("approval", timeout=timedelta(milliseconds=300))
+    saga = Saga("slow", wait, look) if on_a_loop else Saga("slow", wait)
+    with Sagas(url, saga) as sagas:
+        sagas.start(saga, id="a")
+        wait_status(sagas, "a", Status.WAITING)
+    ledger = open_ledger(url, lease=PATIENCE, owner=False)
+    row = ledger.find("a")
+    assert row is not None
+    assert ledger.signal(row.number, "approval", '"anna"')
+    ledger.close()
+    PAUSE.wait(0.4)  # its time passes
+    with Sagas(url, saga) as sagas:
+        assert sagas.find("a").wait(PATIENCE)[wait] == "anna"
 
 
 def test_saga_goes_back_when_nobody_approves_in_time(url: str) -> None:

@@ -54,7 +54,11 @@ class LoopDriver:
         tasks: set[asyncio.Task[None]],
     ) -> Turn | None:
         if turn is None:
-            turn = await self._durable(job, job.machine.wake(self._clock.now()))
+            self._waiting.remember(job)
+            event = await asyncio.to_thread(self._waiting.answered, job) if job.awaits else None
+            now, machine = self._clock.now(), job.machine
+            effects = machine.handle(event, now) if event else machine.wake(now)
+            turn = await self._durable(job, effects)
         while turn.rest is None:
             job.awaits.update({wait.step: wait for wait in turn.awaits})
             if self._closing.is_set() and not job.flying:

@@ -44,7 +44,10 @@ class ThreadDriver:
         another worker has it, and what the ledger raises.
         """
         if turn is None:
-            turn = self._durable(job, job.machine.wake(self._clock.now()))
+            self._waiting.remember(job)
+            event, now = self._waiting.answered(job), self._clock.now()
+            machine = job.machine
+            turn = self._durable(job, machine.handle(event, now) if event else machine.wake(now))
         while True:
             if turn.rest is not None:
                 return turn

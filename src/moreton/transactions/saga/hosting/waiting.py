@@ -12,6 +12,7 @@ from moreton.transactions.saga.clock import LogClock
 from moreton.transactions.saga.core.errors import DecisionRefused
 from moreton.transactions.saga.core.events import (
     Attempt,
+    Await,
     Event,
     Failed,
     Failure,
@@ -40,10 +41,20 @@ class Waiting:
     ) -> None:
         self._ledger, self._clock, self._rng, self._begin = ledger, clock, rng, begin
 
+    def remember(self, job: Job) -> None:
+        """What *job* waited for when it was put down: it may have come, also before its time."""
+        for i in job.machine.history.waiting:
+            step = job.machine.plan.steps[i]
+            if step.act is not Act.PAUSE:
+                job.awaits[step.name] = Await(step.name, step.act)
+
     def answered(self, job: Job) -> Event | None:
         """What came of something that *job* waits for; `None` when nothing did."""
+        machine = job.machine
         for name, wait in job.awaits.items():
             event: Event | None = None
+            if machine.plan.index[name] not in machine.history.waiting:
+                continue  # its time is over
             if wait.act is Act.SIGNAL:
                 value = self._ledger.signalled(job.number, name)
                 if value is not None:
