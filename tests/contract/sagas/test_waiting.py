@@ -189,6 +189,17 @@ def test_child_is_not_forgotten_before_its_parent(url: str) -> None:
         assert sagas.forget(timedelta(0)) == 2
 
 
+def test_fork_that_goes_back_undoes_the_child_that_it_took_over(url: str) -> None:
+    family = Family()
+    family.shop.fails["leave"] = break_down
+    with Sagas(url, family.trip) as sagas:
+        assert sagas.run(family.trip, FIG, id="a").status is Status.PARKED
+        family.shop.fails["leave"] = decline
+        assert sagas.fork("a", "leave").wait(PATIENCE).status is Status.COMPENSATED
+        assert sagas.find("a/parcel").status() is Status.COMPENSATED
+    assert family.shop.calls[-2:] == ["un-pack", "un-stock"]
+
+
 def test_parent_waits_while_its_child_is_parked(url: str) -> None:
     family = Family()
     family.shop.fails |= {"leave": decline, "un-pack": break_down}

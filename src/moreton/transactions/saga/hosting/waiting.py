@@ -78,7 +78,8 @@ class Waiting:
 
     def compensate_child(self, job: Job, call: Attempt | Undo) -> Event | None:
         """Undo a child; `None` when that is under way."""
-        child_id = f"{job.id}/{call.step}"
+        origin = job.machine.history.origins.get(call.step, "")
+        child_id = f"{origin or job.id}/{call.step}"
         row = self._ledger.find(child_id)
         if row is None or row.status == Status.COMPENSATED:
             return Undid(call.step)
@@ -93,6 +94,8 @@ class Waiting:
                 )  # fmt: skip
             except DecisionRefused:  # it goes back by now, or has: wait for its end
                 _log.info("saga %s goes back already", child_id)
+        if origin:  # its end is told to the saga that began it: look again
+            return Failed(call.step, f'saga "{child_id}" goes back', Failure.TRANSIENT)
         job.machine.defer(call.step)
         job.deferred.append(f"{child_id}={Status.COMPENSATED}")
         return None
