@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from moreton.cli.main import application
+from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.twophase import (
     Aborted,
     Decision,
@@ -164,6 +165,57 @@ def test_a_late_coordinator_learns_that_it_was_given_up(
         sell(shop)
     assert shop.postgres("SELECT cents FROM account") == [(0,)]
     assert shop.sqlite("SELECT pieces FROM stock") == [(7,)]
+
+
+def test_a_lost_answer_of_the_log_is_no_abort_when_the_resolver_was_faster(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = shop.resolver()
+    commit = shop.log.commit
+
+    def unheard(*values: Any) -> Decision:
+        commit(*values)
+        time.sleep(0.002)  # decisions are as old as the calendar says
+        assert {one.doubt for one in resolver.resolve().ended} == {Doubt.COMMITTED}
+        resolver.resolve()
+        assert not shop.log.find([values[0]])
+        raise DatabaseUnavailable(database="log", reason="the connection is lost")
+
+    monkeypatch.setattr(shop.log, "commit", unheard)
+    sell(shop)
+    assert shop.postgres("SELECT cents FROM account") == [(9,)]
+    assert shop.sqlite("SELECT pieces FROM stock") == [(6,)]
+
+
+def test_what_is_decided_is_not_undone_by_an_interruption(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = shop.log.commit
+
+    def interrupted(*values: Any) -> Decision:
+        commit(*values)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shop.log, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sell(shop)
+    assert not shop.resolver().resolve().torn
+    assert shop.postgres("SELECT cents FROM account") == [(9,)]
+    assert shop.sqlite("SELECT pieces FROM stock") == [(6,)]
+
+
+def test_what_a_person_committed_holds_for_a_participant_that_was_away(shop: Shop) -> None:
+    gid = f"moreton:{shop.log.log_id}:01kaway"
+    shop.prepare(f"{gid}:stock", 3)
+    shop.postgres(
+        f"BEGIN; UPDATE account SET cents = 5; PREPARE TRANSACTION '{gid}:orders'"  # noqa: S608
+    )
+    assert shop.resolver(shop.stock).end_by_hand(f"{gid}:stock", Decision.COMMIT) == ["stock"]
+    for _ in range(2):
+        time.sleep(0.002)
+        shop.resolver(shop.stock).resolve()
+    assert [one.doubt for one in shop.resolver().resolve().ended] == [Doubt.COMMITTED]
+    assert shop.postgres("SELECT cents FROM account") == [(5,)]
 
 
 def test_a_young_transaction_is_left_to_its_coordinator(shop: Shop) -> None:

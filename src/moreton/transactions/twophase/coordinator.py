@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -26,7 +26,7 @@ from moreton.transactions.twophase.core.names import Name
 from moreton.transactions.twophase.coroutines import AsyncWork
 from moreton.transactions.twophase.decisions import DecisionLog
 from moreton.transactions.twophase.errors import Aborted, OutcomeUnknown
-from moreton.transactions.twophase.participant import Branch, Participant
+from moreton.transactions.twophase.participant import Branch, Fate, Participant
 
 # Far below the time for which the log keeps its aborts: who is later must not commit.
 DECIDE_WITHIN = timedelta(minutes=5)
@@ -104,7 +104,7 @@ class TwoPhase:
         try:
             decision = self.log.commit(transaction_id, marks)
         except DatabaseUnavailable:
-            decision = self._decision_after_all(transaction_id)
+            decision = self._decision_after_all(transaction_id, marks)
         if decision is not Decision.COMMIT:
             raise Aborted(
                 transaction_id=transaction_id,
@@ -123,12 +123,25 @@ class TwoPhase:
         except MoretonError:
             _LOG.warning("decisions that were carried out are still in the log", exc_info=True)
 
-    def _decision_after_all(self, transaction_id: str) -> Decision:
-        """The log failed while it was told: it is asked what it has, by aborting."""
+    def _decision_after_all(self, transaction_id: str, marks: Mapping[str, str]) -> Decision:
+        """The log failed while it was told: it is asked what it has, by aborting.
+
+        It has nothing, too, when the resolver has carried the decision out meanwhile.
+        """
         try:
-            return self.log.abort(transaction_id)
+            decision = self.log.abort(transaction_id)
+            if decision is Decision.ABORT and self._is_committed(transaction_id, marks):
+                return Decision.COMMIT
         except MoretonError as error:
             raise OutcomeUnknown(transaction_id=transaction_id) from error
+        return decision
+
+    def _is_committed(self, transaction_id: str, marks: Mapping[str, str]) -> bool:
+        for name, mark in marks.items():
+            gid = str(Name(self.log.log_id, transaction_id, name))
+            if self.participants[name].fates({gid: mark})[gid] is Fate.COMMITTED:
+                return True
+        return False
 
 
 class Work:
@@ -223,9 +236,10 @@ class Work:
             self._home.decide(self.transaction_id, marks, self._began)
         except OutcomeUnknown:
             raise
-        except BaseException:
+        except MoretonError:
             self._undo(changed)
             raise
+        # Whoever is interrupted here cannot know what is decided: the resolver ends it.
         self._carry_out(changed)
 
     def _carry_out(self, names: Iterable[str]) -> None:

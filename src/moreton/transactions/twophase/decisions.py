@@ -2,8 +2,8 @@
 
 Presumed abort: only commits are written, and aborts of transactions that nobody decided about. The
 first decision about a transaction is the only one. A decision to commit is kept until every
-participant has carried it out; an abort for `ABORTS_KEPT`, so that a coordinator that was frozen
-meanwhile still finds it.
+participant has carried it out; an abort, and what a person decided, for `ABORTS_KEPT`, so that a
+coordinator that was frozen meanwhile, or a participant that was away, still finds it.
 """
 
 from __future__ import annotations
@@ -121,6 +121,10 @@ class DecisionLog:
             "DELETE FROM moreton_decision WHERE decision = 'abort' AND at_ms < ?",
             self._now_ms() - older_than // timedelta(milliseconds=1),
         )
+
+    def is_old(self, decided: Decided) -> bool:
+        """Whether nobody comes any more who would have to know it."""
+        return decided.at_ms < self._now_ms() - ABORTS_KEPT // timedelta(milliseconds=1)
 
     def close(self) -> None:
         """Let go of the database."""

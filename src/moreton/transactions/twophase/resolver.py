@@ -187,12 +187,20 @@ class Resolver:
                 for name, fate in fates.items()
                 if fate is Fate.ABORTED
             ]
-            known = fates.keys() == decided.marks.keys()
-            if known and all(fate in {Fate.COMMITTED, Fate.UNKNOWN} for fate in fates.values()):
+            if self._is_carried_out(decided, fates, unreachable):
                 done.append(decided.transaction_id)
         self._log.forget(done)
         self._log.forget_aborts()
         return tuple(torn)
+
+    def _is_carried_out(
+        self, decided: Decided, fates: Mapping[str, Fate], unreachable: Mapping[str, str]
+    ) -> bool:
+        if not decided.marks:
+            # A person's: who takes part is written nowhere, and may be away.
+            return not unreachable and self._log.is_old(decided)
+        known = fates.keys() == decided.marks.keys()
+        return known and all(fate in {Fate.COMMITTED, Fate.UNKNOWN} for fate in fates.values())
 
     def _fates(self, decided: Decided, unreachable: Mapping[str, str]) -> dict[str, Fate]:
         fates = {}
