@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from moreton.transactions.twophase import SqliteParticipant
+from moreton.transactions.twophase import SqliteParticipant, TwoPhase, open_decisions
 from moreton.transactions.twophase.errors import HeldByPrepared, PrepareRefused
 
 SCHEMA = """
@@ -228,3 +229,33 @@ def test_threads_take_turns_and_a_turn_that_never_ends_is_passed_over(path: Path
         impatient.begin("next").rollback()
     impatient.close()
     other.close()
+
+
+@pytest.mark.parametrize("also", ["UPDATE plain SET weight = 7", "SELECT 1"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_work_that_hid_that_it_was_rolled_back_changes_nothing(
+    path: Path, tmp_path: Path, also: str, *, alone: bool
+) -> None:
+    before = contents(path)
+    participant = SqliteParticipant("shop", path)
+    other = SqliteParticipant("other", tmp_path / "other.db")
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("CREATE TABLE plain (id INTEGER)")
+    connection.close()
+    log = open_decisions(f"sqlite:///{tmp_path / 'log.db'}")
+    two_phase = TwoPhase(log, participant, other)
+    with pytest.raises(PrepareRefused, match="rolled it back"), two_phase.begin() as work:  # noqa: PT012
+        if not alone:
+            work["other"].execute("INSERT INTO plain VALUES (1)")
+        work["shop"].execute("UPDATE plain SET weight = 6")
+        with contextlib.suppress(sqlite3.IntegrityError):
+            work["shop"].execute("INSERT OR ROLLBACK INTO parent VALUES (1)")
+        with contextlib.suppress(sqlite3.IntegrityError):
+            work["shop"].execute(also)
+    assert contents(path) == before
+    with two_phase.begin() as work:
+        work["shop"].execute("UPDATE plain SET weight = 8")
+        work["other"].execute("INSERT INTO plain VALUES (1)")
+    assert contents(path) != before
+    two_phase.close()
+    log.close()

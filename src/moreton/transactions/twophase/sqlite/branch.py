@@ -30,6 +30,11 @@ class SqliteBranch:
 
     def has_changes(self) -> bool:
         """As `Branch.has_changes`."""
+        if not self.connection.in_transaction:
+            self.rollback()
+            raise PrepareRefused(
+                participant=self._home.name, reason="a statement that failed had rolled it back"
+            )
         (there,) = self.connection.execute(
             "SELECT EXISTS (SELECT 1 FROM temp.moreton_touched)"
         ).fetchone()
@@ -49,6 +54,7 @@ class SqliteBranch:
                 "INSERT INTO moreton_prepared (gid, at_ms) VALUES (?, ?)",
                 (self._gid, self._home.now_ms()),
             )
+            connection.execute("DELETE FROM temp.moreton_open")
             connection.execute("COMMIT -- moreton")
         except BaseException as error:
             self.rollback()
@@ -65,6 +71,7 @@ class SqliteBranch:
         connection.unguard()
         try:
             connection.execute("DELETE FROM temp.moreton_touched")
+            connection.execute("DELETE FROM temp.moreton_open")
             connection.execute("COMMIT -- moreton")
         except sqlite3.Error as error:
             self.rollback()

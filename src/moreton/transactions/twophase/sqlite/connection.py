@@ -17,6 +17,8 @@ _PRAGMAS = (
     # Rows that REPLACE removes fire triggers only so, and have to be noted.
     "PRAGMA recursive_triggers = ON",
     "CREATE TEMP TABLE moreton_touched (tbl TEXT NOT NULL, place TEXT NOT NULL)",
+    # Has a row while the work's transaction is there: a statement that fails may roll it back.
+    "CREATE TEMP TABLE moreton_open (one INTEGER NOT NULL)",
 )
 _WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 _SCHEMA_CHANGES = {

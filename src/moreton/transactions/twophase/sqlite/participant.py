@@ -219,6 +219,7 @@ class SqliteParticipant:
             return str(row[0])
         if schema_version(connection) != connection.schema_version:
             return None
+        connection.execute("INSERT INTO temp.moreton_open VALUES (1)")
         connection.execute(f"SAVEPOINT {SAVEPOINT}")
         connection.guard()
         return ""

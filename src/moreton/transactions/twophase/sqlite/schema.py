@@ -16,6 +16,10 @@ OURS = {
 _ROW_NAMES = ("rowid", "_rowid_", "oid")
 _VISIBLE = 0
 LOCK_PREFIX = "moreton_lock_"
+_STILL_OPEN = (
+    "SELECT RAISE(ABORT, 'moreton: a statement that failed has rolled the work back') "
+    "WHERE NOT EXISTS (SELECT 1 FROM moreton_open); "
+)
 WAITS = "moreton: the file waits for the decision about a prepared transaction"
 
 SCHEMA = (
@@ -114,7 +118,7 @@ def note_triggers(table: Table) -> list[str]:
     rows = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
     return [
         f"CREATE TEMP TRIGGER {quoted(f'moreton_note_{table.name}_{act.lower()}')} "
-        f"AFTER {act} ON main.{quoted(table.name)} BEGIN "
+        f"AFTER {act} ON main.{quoted(table.name)} BEGIN {_STILL_OPEN}"
         + "".join(
             f"INSERT INTO moreton_touched VALUES ('{_text(table.name)}', {table.place(row)}); "
             for row in touched
