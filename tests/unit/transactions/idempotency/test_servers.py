@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -199,6 +200,49 @@ def test_a_database_that_is_away_refuses_and_does_not_take_answers_back(
     keeper.away = False
     assert code(ask(**KEY)) == (409, "idempotency-in-progress")
     assert shop.made == 1
+
+
+def test_a_request_that_is_cut_off_is_not_handled(shop: Shop) -> None:
+    said: list[str] = []
+
+    def start_response(status: str, _: Any) -> Any:
+        said.append(status)
+
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "HTTP_IDEMPOTENCY_KEY": '"k-1"',
+        "CONTENT_LENGTH": "11",
+        "wsgi.input": io.BytesIO(b"amount=10"),  # of amount=1000
+    }
+    app = Wsgi(shop.wsgi, KeyPolicy(MemoryKeeper()))
+    body = b"".join(app(environ, start_response))
+    assert said == ["400 Bad Request"]
+    assert json.loads(body)["code"] == "idempotency-request-incomplete"
+    assert shop.made == 0
+    environ["wsgi.input"] = io.BytesIO(b"amount=1000")
+    assert b"".join(app(environ, start_response)) == b"order 1 of amount=1000"
+
+
+def test_an_answer_that_breaks_off_is_closed() -> None:
+    closed: list[object] = []
+
+    class Answer:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"a"
+            raise ZeroDivisionError
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def breaks(_: Any, start_response: Any) -> Answer:
+        start_response("200 OK", [])
+        return Answer()
+
+    environ = {"REQUEST_METHOD": "POST", "HTTP_IDEMPOTENCY_KEY": '"k-1"'}
+    start_response: Any = closed.append
+    with pytest.raises(ZeroDivisionError):
+        Wsgi(breaks, KeyPolicy(MemoryKeeper()))(environ, start_response)
+    assert closed == [True]
 
 
 @pytest.mark.parametrize("how", ["no policy", 7])

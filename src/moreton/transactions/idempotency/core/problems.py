@@ -50,6 +50,17 @@ def too_large(limit: int) -> Answer:
     )
 
 
+def incomplete() -> Answer:
+    """The client left before its request was whole."""
+    return _problem(
+        400,
+        "idempotency-request-incomplete",
+        "Request is incomplete",
+        "the request ended before the length that it announced: the operation was not done; "
+        "send it again",
+    )
+
+
 def unavailable(seconds: int) -> Answer:
     """What keeps the keys does not answer."""
     return _problem(

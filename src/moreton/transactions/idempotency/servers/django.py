@@ -80,6 +80,9 @@ class IdempotencyMiddleware:
         body = request.body
         if len(body) > self._guard.policy.request_bytes_max:
             return self._guard.too_large()
+        length = request.META.get("CONTENT_LENGTH") or ""
+        if length.isdecimal() and len(body) < int(length):
+            return self._guard.incomplete()
         entered = self._guard.enter(slot, seen, body)
         if isinstance(entered, Handling):
             request.META[PLACE] = slot

@@ -20,6 +20,7 @@ from moreton.transactions.idempotency.core.keys import (
 from moreton.transactions.idempotency.core.problems import (
     Answer,
     bad_key,
+    incomplete,
     no_key,
     refusal,
     too_large,
@@ -64,6 +65,10 @@ class Guard:
     def too_large(self) -> Answer:
         """The answer to a request with more than `request_bytes_max`."""
         return too_large(self.policy.request_bytes_max)
+
+    def incomplete(self) -> Answer:
+        """The answer to a request that is shorter than it said: a part may mean something else."""
+        return incomplete()
 
     def enter(self, slot: Slot, request: Request, body: bytes) -> Handling | Answer:
         """Claim the key; or the answer."""

@@ -44,6 +44,8 @@ class IdempotencyMiddleware:
         body = _read(environ, self._guard.policy.request_bytes_max)
         if body is None:
             return _give(self._guard.too_large(), start_response)
+        if isinstance(body, _Incomplete):
+            return _give(self._guard.incomplete(), start_response)
         entered = self._guard.enter(slot, request, body)
         if isinstance(entered, Answer):
             return _give(entered, start_response)
@@ -58,6 +60,7 @@ class IdempotencyMiddleware:
         self, handling: Handling, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         start = _Start()
+        parts: Iterable[bytes] = ()
         try:
             parts = self._app(environ, start)
             rest = iter(parts)
@@ -65,6 +68,7 @@ class IdempotencyMiddleware:
         except BaseException as error:
             if isinstance(error, Exception):
                 self._guard.fail(handling)
+            _close(parts)
             raise
         self._guard.leave(handling, start.code, start.fields, body)
         start_response(start.status, start.fields, *start.exc_info)
@@ -112,9 +116,13 @@ class _Body:
         return self._parts
 
     def close(self) -> None:
-        close = getattr(self._source, "close", None)
-        if close is not None:
-            close()
+        _close(self._source)
+
+
+def _close(parts: Iterable[bytes]) -> None:
+    close = getattr(parts, "close", None)
+    if close is not None:
+        close()
 
 
 def _request(environ: Environ) -> Request:
@@ -130,15 +138,23 @@ def _request(environ: Environ) -> Request:
     return Request(method, f"{target}?{query}" if query else target, headers)
 
 
-def _read(environ: Environ, bytes_max: int) -> bytes | None:
+class _Incomplete:
+    """The client left before all was sent."""
+
+
+def _read(environ: Environ, bytes_max: int) -> bytes | _Incomplete | None:
     """The body; `None` when it is too large."""
     text = environ.get("CONTENT_LENGTH") or ""
+    body: bytes
     if text.isdecimal():
         length = int(text)
-        return None if length > bytes_max else environ["wsgi.input"].read(length)
+        if length > bytes_max:
+            return None
+        body = environ["wsgi.input"].read(length)
+        return body if len(body) == length else _Incomplete()
     if not environ.get("wsgi.input_terminated"):
         return b""
-    body: bytes = environ["wsgi.input"].read(bytes_max + 1)
+    body = environ["wsgi.input"].read(bytes_max + 1)
     return None if len(body) > bytes_max else body
 
 
