@@ -126,8 +126,19 @@ class Migrations:
         """
         for _ in range(_ATTEMPTS_MAX):
             record, revision = await self._read(name)
-            if ordered.order is Order.START:
-                record = await self._startable(name, record)
+            unchanged = [Compare.mod(state_key(name), "=", revision)]
+            if not record.is_under_way:
+                others = await self._stored()
+                if ordered.order is Order.START:
+                    record = self._startable(name, record)
+                _check_free(record.plan, others)
+                # So that of two which begin at once on one route only one does.
+                plans = {**self._plans(), **{each: held.plan for each, (held, _) in others.items()}}
+                unchanged += [
+                    Compare.mod(state_key(each), "=", others[each][1] if each in others else 0)
+                    for each, plan in plans.items()
+                    if each != name and plan.route == record.plan.route
+                ]
             machine = Migration(record.plan, self._newest(record, revision))
             (effect,) = machine.handle(ordered, self._clock.now())
             if isinstance(effect, Refuse):
@@ -136,7 +147,6 @@ class Migrations:
             after, operations = written(
                 record, effect, self._clock.wall(), self._copies, self._webhooks_of(name)
             )
-            unchanged = [Compare.mod(state_key(name), "=", revision)]
             done = await self._store.txn(unchanged, operations)
             if done.succeeded:
                 return self._document(after, done.revision), done.revision
@@ -181,20 +191,14 @@ class Migrations:
             note=found.note,
         )
 
-    async def _startable(self, name: str, record: Record) -> Record:
+    def _startable(self, name: str, record: Record) -> Record:
         """*record* by the plan that moreton.yaml has now."""
-        if record.is_under_way:
-            return record
         plan = self._plans().get(name)
         if plan is None:
             what = f'migration "{name}" is not in moreton.yaml any more'
             raise MigrationRefuses(what=what, todo="define it again to start it again")
         if unfit := self._unfit(plan):
             raise MigrationRefuses(what=unfit, todo="mend moreton.yaml")
-        for other, (held, _) in (await self._stored()).items():
-            if other != name and held.is_under_way and held.plan.route == plan.route:
-                what = f'migration "{name}": "{other}" moves route "{plan.route}" now'
-                raise MigrationRefuses(what=what, todo=f"roll {other} back or let it end first")
         progress = record.progress if plan.sides == record.plan.sides else Progress()
         return Record(plan, progress, record.entries, record.changed)
 
@@ -234,3 +238,11 @@ class Migrations:
         if plan is None:
             raise UnknownMigration(name=name, known={*self._plans(), *await self._stored()})
         return Record(plan, Progress()), found.kvs[0].mod_revision if found.kvs else 0
+
+
+def _check_free(plan: Plan, others: Mapping[str, tuple[Record, int]]) -> None:
+    """Raises `MigrationRefuses` while another migration moves the route of *plan*."""
+    for other, (held, _) in others.items():
+        if other != plan.name and held.is_under_way and held.plan.route == plan.route:
+            what = f'migration "{plan.name}": "{other}" moves route "{plan.route}" now'
+            raise MigrationRefuses(what=what, todo=f"roll {other} back or let it end first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -116,6 +117,48 @@ async def test_second_migration_of_a_route_is_refused_while_the_first_moves_it()
     await migrations(store, PLAN).order("move", Ordered(Order.START))
     with pytest.raises(MigrationRefuses, match='"again": "move" moves route "everything" now'):
         await migrations(store, second).order("again", Ordered(Order.START))
+
+
+@pytest.mark.parametrize("order", [Order.RESUME, Order.ROLLBACK, Order.NO_RETURN])
+async def test_migration_that_is_over_is_left_alone_while_another_moves_its_route(
+    order: Order,
+) -> None:
+    store = open_store("memory:")
+    second = Plan("again", "everything", "old", "new", STAGES, (ErrorGate(),))
+    host = migrations(store, PLAN, second)
+    await host.order("move", Ordered(Order.START))
+    if order is Order.RESUME:
+        await host.order("move", Ordered(Order.ROLLBACK))
+    else:
+        for _ in STAGES:
+            await host.order("move", Ordered(Order.ADVANCE, force=True))
+    await host.order("again", Ordered(Order.START))
+    with pytest.raises(MigrationRefuses, match='"move": "again" moves route "everything" now'):
+        await host.order("move", Ordered(order))
+    assert await weights_in(store) == {"old": 90, "new": 10}
+
+
+async def test_of_two_migrations_that_begin_at_once_on_one_route_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = open_store("memory:")
+    second = Plan("again", "everything", "old", "new", STAGES, (ErrorGate(),))
+    txn, both = store.txn, asyncio.Barrier(2)
+    waits = [True, True]
+
+    async def late(*values: Any) -> Any:
+        if waits:
+            waits.pop()
+            await both.wait()
+        return await txn(*values)
+
+    monkeypatch.setattr(store, "txn", late)
+    begun = await asyncio.gather(
+        *[migrations(store, PLAN, second).order(one, Ordered(Order.START)) for one in
+          ("move", "again")],
+        return_exceptions=True,
+    )  # fmt: skip
+    assert sorted(isinstance(one, MigrationRefuses) for one in begun) == [False, True]
 
 
 async def test_migration_of_a_route_that_sends_elsewhere_is_refused() -> None:
