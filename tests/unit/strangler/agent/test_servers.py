@@ -244,3 +244,8 @@ def test_a_dry_run_on_postgresql_is_taken_back_whatever_the_driver_commits(
         "async": [1, 0, []],
         "beside": [0, ["sql of a connection that nobody rolls back"]],
     }
+
+
+def test_what_a_request_did_before_it_failed_counts(tmp_path: Path) -> None:
+    found = run("effects_failing.py", tmp_path)
+    assert found == {"/asgi": Standing.WRITES, "/wsgi": Standing.WRITES}

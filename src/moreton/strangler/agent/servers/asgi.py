@@ -47,9 +47,11 @@ class EffectsMiddleware:
             return
         recording = self._agent.recording(asked)
         sending = _Sending(self._agent, recording, scope, send, is_asked=asked is not None)
-        with into(recording):
-            await self._app(scope, receive, sending)
-        sending.settle()
+        try:
+            with into(recording):
+                await self._app(scope, receive, sending)
+        finally:  # what it did before it failed, or was given up, is done
+            sending.settle()
 
     async def _run_dry(
         self, scope: Scope, receive: Receive, send: Send, recording: Recording

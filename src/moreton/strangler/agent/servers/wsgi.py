@@ -42,8 +42,12 @@ class EffectsMiddleware:
             return self._run_dry(environ, start_response, dry_run)
         recording = self._agent.recording(asked)
         held = _Held(start_response)
-        with into(recording):
-            body = self._app(environ, held)
+        try:
+            with into(recording):
+                body = self._app(environ, held)
+        except BaseException:  # what it did before it failed is done
+            self._agent.settle(self._endpoint(environ), recording)
+            raise
         told = self._agent.settle(self._endpoint(environ), recording)
         held.extra = [(EFFECTS_HEADER, self._agent.field(told))] if asked is not None else []
         held.release()
