@@ -66,6 +66,11 @@ class GroupCommit(Generic[WriteT]):
             self._write_all([item.write for item in group])
         except Exception as raised:  # noqa: BLE001 - it is raised where each was asked for
             error = raised
+        except BaseException:
+            # Who leads is told to end; the others wait, and one of them leads. What was written
+            # all the same shows then: its rows are there.
+            self._queue.extendleft(reversed(group))
+            raise
         self.commits += 1
         for item in group:
             item.error = error
