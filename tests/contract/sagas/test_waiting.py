@@ -200,6 +200,27 @@ def test_fork_that_goes_back_undoes_the_child_that_it_took_over(url: str) -> Non
     assert family.shop.calls[-2:] == ["un-pack", "un-stock"]
 
 
+def test_child_is_not_begun_by_a_worker_that_was_frozen_until_its_parent_went_back(
+    url: str,
+) -> None:
+    family = Family()
+    with Sagas(url, family.trip) as sagas:
+        waiting = sagas._shop.threads._waiting
+        begin, woken = waiting._begin, threading.Event()
+
+        def frozen(job: Any, step: Any) -> Any:
+            sagas.decide("a", "compensate")
+            wait_status(sagas, "a", Status.COMPENSATED)
+            woken.set()
+            return begin(job, step)
+
+        waiting._begin = frozen
+        sagas.start(family.trip, FIG, id="a")
+        assert woken.wait(30)
+        assert sagas.find("a/parcel").wait(PATIENCE).status is Status.COMPENSATED
+    assert family.shop.calls == ["stock", "un-stock"]
+
+
 def test_parent_waits_while_its_child_is_parked(url: str) -> None:
     family = Family()
     family.shop.fails |= {"leave": decline, "un-pack": break_down}

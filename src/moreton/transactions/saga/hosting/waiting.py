@@ -25,7 +25,7 @@ from moreton.transactions.saga.core.plan import Act
 from moreton.transactions.saga.core.records import Decision
 from moreton.transactions.saga.deciding import decide
 from moreton.transactions.saga.hosting.job import Job
-from moreton.transactions.saga.ledgers.port import Advance, Ledger, SagaRow, Settle
+from moreton.transactions.saga.ledgers.port import Advance, Begin, Ledger, SagaRow, Settle
 from moreton.transactions.saga.waits import Child
 
 _log = logging.getLogger("moreton.transactions.saga")
@@ -80,11 +80,11 @@ class Waiting:
         """Undo a child; `None` when that is under way."""
         origin = job.machine.history.origins.get(call.step, "")
         child_id = f"{origin or job.id}/{call.step}"
-        row = self._ledger.find(child_id)
-        if row is None or row.status == Status.COMPENSATED:
-            return Undid(call.step)
         step = job.saga.steps[call.step]
         assert isinstance(step, Child)
+        row = self._ledger.find(child_id) or self._keep_out(job, step, child_id)
+        if row is None or row.status == Status.COMPENSATED:
+            return Undid(call.step)
         records = self._ledger.log(row.number)
         if not any(one.kind == "decided" and '"compensate"' in one.body for one in records):
             try:
@@ -99,6 +99,16 @@ class Waiting:
         job.machine.defer(call.step)
         job.deferred.append(f"{child_id}={Status.COMPENSATED}")
         return None
+
+    def _keep_out(self, job: Job, step: Child, child_id: str) -> SagaRow | None:
+        """A child that was not begun never is: not by a worker either that was frozen before it."""
+        now, plan = self._clock.now().nanos // 1000, step.saga.plan
+        never = Begin(
+            child_id, plan.name, plan.version, "null", now, Status.COMPENSATED, None, None,
+            parent=job.number, reason=f'"{job.id}" went back before it began',
+        )  # fmt: skip
+        self._ledger.commit(never)
+        return self._ledger.find(child_id) if never.existed else None
 
     def leave(self, job: Job, due: Instant | None) -> Advance:
         """Put *job* down until *due*, or until something comes."""
