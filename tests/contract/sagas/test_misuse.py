@@ -188,6 +188,21 @@ def test_definition_that_changed_under_running_sagas_is_refused(url: str) -> Non
     Sagas(url, changed).open()  # nothing runs by the old one any more
 
 
+def test_engine_without_the_code_of_a_saga_says_so(url: str) -> None:
+    saga, _ = returning(1)
+    other = Saga("other", *saga.steps.values())
+    with Sagas(url, saga) as sagas:
+        sagas.run(saga, id="a")
+    with Sagas(url, other) as sagas:
+        for ask in (
+            lambda: sagas.find("a"),
+            lambda: sagas.decide("a", "compensate"),
+            lambda: sagas.fork("a", "give"),
+        ):
+            with pytest.raises(SagaNotRegistered, match='give version 1, by which saga "a" goes'):
+                ask()
+
+
 def test_engine_refuses_what_it_does_not_know_and_what_cannot_be_meant(url: str) -> None:
     saga, _ = returning(1)
     other, _ = returning(2)

@@ -233,7 +233,7 @@ class Sagas:
     def find(self, id: str) -> Handle:  # noqa: A002 - as in `start`
         """The saga that was begun with *id*; raises `SagaUnknown`."""
         row = self._row(id)
-        return Handle(self._shop, self._sagas[row.name, row.version], row.id, row.number)
+        return Handle(self._shop, self._shop.code_of(row), row.id, row.number)
 
     def signal(self, id: str, name: str, value: object = None) -> None:  # noqa: A002
         """Tell the saga *id* that *name* happened: its step of that name is done, with *value*.
@@ -264,7 +264,7 @@ class Sagas:
         Raises `DecisionRefused` when that does not fit the state it is in.
         """
         row = self._row(id)
-        saga, shop = self._sagas[row.name, row.version], self._shop
+        saga, shop = self._shop.code_of(row), self._shop
         decide(
             shop.ledger, row, Decision(decision), note,
             plan=saga.plan, rng=system_rng(), now=shop.clock.now(),
@@ -278,7 +278,7 @@ class Sagas:
         which of the two may. Raises `DecisionRefused` when a step before *step* is not done.
         """
         row, shop = self._row(id), self._shop
-        saga = self._sagas[row.name, row.version]
+        saga = shop.code_of(row)
         found = new_id or f"{id}-{shop.new_id()}"
         begin = fork(shop.ledger, row, step, found, plan=saga.plan, now=shop.clock.now())
         shop.bell.set()

@@ -287,8 +287,20 @@ class Workshop:
     def check(self, saga: Saga) -> None:
         """Raises `SagaNotRegistered`."""
         if self.sagas.get((saga.name, saga.version)) is not saga:
-            known = [f"{name} version {version}" for name, version in self.sagas]
-            raise SagaNotRegistered(saga=repr(saga), known=known)
+            raise self._not_registered(repr(saga))
+
+    def code_of(self, row: SagaRow) -> Saga:
+        """The definition that *row* goes by; raises `SagaNotRegistered`."""
+        found = self.sagas.get((row.name, row.version))
+        if found is None:
+            raise self._not_registered(
+                f'{row.name} version {row.version}, by which saga "{row.id}" goes,'
+            )
+        return found
+
+    def _not_registered(self, saga: str) -> SagaNotRegistered:
+        known = [f"{name} version {version}" for name, version in self.sagas]
+        return SagaNotRegistered(saga=saga, known=known)
 
     def _compare(self, begin: Begin) -> None:
         row = self.ledger.find(begin.id)
