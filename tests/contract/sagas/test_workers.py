@@ -6,13 +6,17 @@ import contextlib
 import os
 import signal
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from moreton.store.errors import StoreInUse
+from moreton.transactions.databases import open_database
 from moreton.transactions.saga import Run, Saga, Sagas, Status, pivot
 from support.forking import Forks
 from support.postgres_server import PostgresServer
@@ -106,3 +110,24 @@ def test_second_engine_on_one_file_is_refused_and_told_who_has_it(tmp_path: Path
         Sagas(url, shop.order).open()
     with Sagas(url, shop.order) as sagas:
         assert sagas.run(shop.order, FIG)
+
+
+def test_role_that_is_set_to_another_isolation_makes_no_writes_fail(
+    postgres_of_session: PostgresServer,
+) -> None:
+    options = quote("-c default_transaction_isolation=serializable")
+    url = f"{postgres_of_session.new_database()}&options={options}"
+    runs: Counter[str] = Counter()
+
+    @pivot
+    def act(run: Run[Any]) -> None:
+        runs[run.id] += 1
+
+    saga = Saga("act", act)
+    with Sagas(url, saga) as one, Sagas(url, saga) as other, ThreadPoolExecutor(8) as pool:
+        begun = [pool.submit(each.start, saga) for each in [one, other] * 60]
+        assert all(future.result().wait(timedelta(seconds=30)) for future in begun)
+    assert set(runs.values()) == {1}
+    database = open_database(url)
+    assert database.rows("SHOW transaction_isolation") == [("read committed",)]
+    database.close()

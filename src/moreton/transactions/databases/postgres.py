@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
 from threading import BoundedSemaphore, Lock
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 from moreton.kernel.errors import MoretonError
 from moreton.transactions.databases.database import Row
@@ -34,11 +34,21 @@ _DURABLE = (
 )
 
 
-class Connections:
-    """Connections that are kept for the next who needs one, *idle_max* at most."""
+# A role may be set to another level, by which what several change at once would fail.
+READ_COMMITTED = "SET default_transaction_isolation = 'read committed'"
 
-    def __init__(self, conninfo: str, *, idle_max: int = CONNECTIONS_MAX) -> None:
+
+class Connections:
+    """Connections that are kept for the next who needs one, *idle_max* at most.
+
+    *setup* is a statement for each new one.
+    """
+
+    def __init__(
+        self, conninfo: str, *, idle_max: int = CONNECTIONS_MAX, setup: LiteralString = ""
+    ) -> None:
         self._conninfo = conninfo
+        self._setup = setup
         self.name = database_name(conninfo)
         self._idle_max = idle_max
         self._lock = Lock()
@@ -50,10 +60,20 @@ class Connections:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
-                return connect(self._conninfo, self.name)
+                return self._connect()
             if is_usable(connection):
                 return connection
             connection.close()
+
+    def _connect(self) -> Connection:
+        connection = connect(self._conninfo, self.name)
+        if self._setup:
+            try:
+                connection.execute(self._setup)
+            except psycopg.Error as error:
+                connection.close()
+                raise translated(error, self.name) from error
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Keep *connection*, or end it if it is broken or in a transaction."""
@@ -82,7 +102,7 @@ class PostgresDatabase:
     skip_locked = "FOR UPDATE SKIP LOCKED"
 
     def __init__(self, conninfo: str) -> None:
-        self._connections = Connections(conninfo)
+        self._connections = Connections(conninfo, setup=READ_COMMITTED)
         self._places = BoundedSemaphore(CONNECTIONS_MAX)
 
     def run(self, sql: str, *values: object) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from moreton.transactions.databases.errors import DriverMissing
+from moreton.transactions.databases.postgres import READ_COMMITTED
 from moreton.transactions.saga.errors import LedgerFailing
 
 try:
@@ -67,6 +68,7 @@ class Link:
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
         )
+        db.execute(READ_COMMITTED)
         return db
 
     def _drop_if_broken(self, error: psycopg.Error) -> None:
