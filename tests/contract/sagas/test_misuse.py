@@ -6,7 +6,7 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -168,6 +168,24 @@ def test_input_comes_back_as_what_it_was(url: str) -> None:
     with Sagas(url, saga) as sagas:
         assert sagas.run(saga, order)
     assert seen == [order]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$date": "2026-11-27"},
+        {"at": [{"$date": 5}, {"$dict": ["$bytes", "zz"]}, {"$uuid": 1, "b": 2}]},
+        {"when": [date(2026, 11, 27), {"$seconds": "x"}]},
+    ],
+)
+def test_dictionary_that_looks_like_a_date_comes_back_as_it_was(url: str, value: object) -> None:
+    @pivot
+    def look(run: Run[Any]) -> object:
+        return run.input
+
+    saga = Saga("look", look)
+    with Sagas(url, saga) as sagas:
+        assert sagas.run(saga, value)[look] == value
 
 
 def test_definition_that_changed_under_running_sagas_is_refused(url: str) -> None:

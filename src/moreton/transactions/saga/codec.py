@@ -6,6 +6,7 @@ process sees the same values as one that never stopped: a tuple is a list, a key
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -35,7 +36,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "$decimal": Decimal,
     "$uuid": UUID,
     "$bytes": bytes.fromhex,
+    "$dict": lambda pair: {pair[0]: pair[1]},
 }
+_TAGGED = frozenset(_READ)
 
 
 class Codec:
@@ -53,6 +56,9 @@ class Codec:
             return "null"
         try:
             text = _ENCODER.encode(value)
+            if '{"$' in text:
+                value = _escaped(value)
+                text = _ENCODER.encode(value)
             if not text.isascii() and plain(text) != text:
                 text = _ASCII.encode(value)
         except (TypeError, ValueError, RecursionError) as error:
@@ -98,8 +104,24 @@ def _untagged(found: dict[str, Any]) -> Any:
         tag = next(iter(found))
         read = _READ.get(tag)
         if read is not None:
-            return read(found[tag])
+            # In logs that are older than "$dict", a dictionary that only looks like a tag.
+            with contextlib.suppress(
+                TypeError, ValueError, ArithmeticError, AttributeError, LookupError
+            ):
+                return read(found[tag])
     return found
+
+
+def _escaped(value: object) -> object:
+    """*value*, with dictionaries that would be read as a tag said by one."""
+    if isinstance(value, dict):
+        made = {key: _escaped(one) for key, one in value.items()}
+        return {"$dict": made.popitem()} if len(made) == 1 and made.keys() <= _TAGGED else made
+    if isinstance(value, list | tuple):
+        return [_escaped(one) for one in value]
+    if value is None or isinstance(value, str | int | float) or type(value) in _TAGS:
+        return value
+    return _escaped(_plain(value))
 
 
 _ENCODER = json.JSONEncoder(
