@@ -139,8 +139,13 @@ def test_rule_that_changed_counts_from_now_and_the_same_one_goes_on(url: str) ->
         assert entry_of(sagas).due % (86_400 * 10**6) == 0
 
 
-def test_input_that_cannot_be_made_is_said_and_tried_again(url: str) -> None:
-    broken = [ValueError("no figures yet")]
+@pytest.mark.parametrize(
+    "trouble", [ValueError("no figures yet"), ValueError("\udcff\0 no figures yet"), SystemExit()]
+)
+def test_input_that_cannot_be_made_is_said_and_tried_again(
+    url: str, trouble: BaseException
+) -> None:
+    broken = [trouble]
 
     def input_of(due: datetime) -> str:
         if broken:
@@ -150,7 +155,7 @@ def test_input_that_cannot_be_made_is_said_and_tried_again(url: str) -> None:
     schedule = Schedule("seldom", TICK, SELDOM, input=input_of, catch_up=1)
     with Sagas(url, schedules=[schedule]) as sagas:
         newest = set_due(sagas, 0)
-        wait_until(lambda: "ValueError: no figures yet" in entry_of(sagas).note)
+        wait_until(lambda: type(trouble).__name__ in entry_of(sagas).note)
         broken.clear()
         wait_until(lambda: entry_of(sagas).due > newest)
         assert {row.id for row in ticks(sagas)} == ids(newest, 0)

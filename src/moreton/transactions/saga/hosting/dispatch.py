@@ -64,6 +64,10 @@ class Dispatcher:
                 self._well = False
                 shop.closing.wait(_TROUBLE_SECONDS)
                 continue
+            except Exception:  # noqa: BLE001 - without this thread nothing goes on
+                _log.exception("sagas could not be taken from the log: trying again")
+                shop.closing.wait(_TROUBLE_SECONDS)
+                continue
             if not self._well:
                 _log.warning("the log of sagas in %s is back", shop.ledger.where)
             self._well = True

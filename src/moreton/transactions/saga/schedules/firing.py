@@ -112,7 +112,7 @@ class Timekeeper:
                 value = value(utc(due))
             saga_id = f"{schedule.name}@{stamp(due)}"
             begin = self._prepare(schedule.saga, value, saga_id, schedule.priority, schedule.queue)
-        except Exception as error:  # noqa: BLE001 - a user's function, or no room at present
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's function, or no room at present
             said = f"{type(error).__name__}: {plain(str(error))}"
             note = f"cannot begin that of {stamp(due)}, {said}"
             if self._troubles.get(schedule.name) != note:
