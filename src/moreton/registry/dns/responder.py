@@ -228,6 +228,10 @@ def _truncated(response: dns.message.Message, size: int) -> bytes:
     """As many records as fit, and the flag that says that there are more."""
     response.flags |= dns.flags.TC
     response.authority = []
+    if not response.answer:
+        # Several questions, which are refused: even to repeat them is too much.
+        response.question = []
+        return response.to_wire()
     whole = response.answer[0]
     low, high, best = 0, len(whole), b""
     while low <= high:

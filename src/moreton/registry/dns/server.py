@@ -62,7 +62,7 @@ class DnsServer:
         if self._server is not None:
             self._server.close()
             for writer in list(self._connections):
-                writer.close()
+                _hang_up(writer)
             await self._server.wait_closed()
 
     def receive(self, wire: bytes, sender: tuple[str | int, ...]) -> None:
@@ -109,7 +109,7 @@ class DnsServer:
                     pass
         finally:
             self._connections.discard(writer)
-            writer.close()
+            _hang_up(writer)
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         async with asyncio.timeout(_IDLE_SECONDS):
@@ -126,6 +126,15 @@ class DnsServer:
         async with asyncio.timeout(_IDLE_SECONDS):
             await writer.drain()
         return True
+
+
+def _hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close the connection, also to a client that does not take its answers."""
+    if writer.transport.get_write_buffer_size():
+        # To close would be to wait for that client, without end.
+        writer.transport.abort()
+    else:
+        writer.close()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

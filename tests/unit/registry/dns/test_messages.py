@@ -120,6 +120,20 @@ def test_two_questions_at_once_are_refused() -> None:
     assert code(dns.message.from_wire(found)) == "FORMERR"
 
 
+def test_questions_that_do_not_fit_into_an_answer_are_refused_without_them() -> None:
+    labels = [bytes([97 + n]) * 60 for n in range(12)]
+    names = [labels[n : n + 4] for n in range(0, 12, 4)]
+    questions = b"".join(
+        b"".join(b"\x3c" + label for label in name) + b"\0\0\1\0\1" for name in names
+    )
+    wire = b"\0\7\1\0\0\3\0\0\0\0\0\0" + questions
+    assert len(wire) > 512
+    found = responder().respond(wire, over_tcp=False)
+    assert isinstance(found, bytes)
+    assert found[:2] == wire[:2]
+    assert code(dns.message.from_wire(found)) == "FORMERR"
+
+
 def judge(by: Responder, wire: bytes, *, over_tcp: bool) -> None:
     found = by.respond(wire, over_tcp=over_tcp)
     if isinstance(found, Forward):
