@@ -15,6 +15,7 @@ from moreton.registry.config import CheckModel
 from moreton.registry.core.changes import InstanceView
 from moreton.registry.core.checks import CommandProbe
 from moreton.registry.core.documents import order_document, to_document
+from moreton.registry.core.faults import readable
 from moreton.registry.core.instance import (
     TTL_DEFAULT,
     Instance,
@@ -266,7 +267,7 @@ def _instance(service: str, instance_id: InstanceId, body: InstanceBody) -> Inst
 
 def _place(name: str) -> tuple[str, str]:
     service, slash, instance_id = name.partition("/")
-    if not slash or "/" in instance_id:
+    if not slash or "/" in instance_id or readable(name) != name:
         raise InstanceNotValid([f"{name!r} is not an instance; write service/id"])
     return service, instance_id
 

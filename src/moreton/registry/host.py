@@ -23,6 +23,7 @@ from moreton.registry.core.documents import (
     service_prefix,
 )
 from moreton.registry.core.errors import InstanceNotRegistered, RegistryBusy
+from moreton.registry.core.faults import readable
 from moreton.registry.core.fold import Fold
 from moreton.registry.core.history import Left
 from moreton.registry.core.instance import (
@@ -239,7 +240,8 @@ class Registry:
 
         What does not change writes nothing. Raises `InstanceNotRegistered`, `CheckUnknown`.
         """
-        result = CheckResult(check_id, status, self._clock.wall(), output[:OUTPUT_CHARS_MAX])
+        seen = readable(output[:OUTPUT_CHARS_MAX])
+        result = CheckResult(check_id, status, self._clock.wall(), seen)
         for _ in range(_ATTEMPTS_MAX):
             if await self._registering.report(service, instance_id, result) is not None:
                 self._hear(service, instance_id)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from moreton.registry import Registry
 from moreton.store import Store, open_store
 
 PLACE = "/v1/services/catalogue/instances"
+HALF = "\ud800"  # of a character of UTF-16: JSON can write it, UTF-8 cannot
 BODY = {"id": "a-1", "address": "10.0.0.7", "port": 8001, "ttl": "5s"}
 
 
@@ -323,3 +325,37 @@ async def test_more_renewals_than_one_request_may_have_are_refused(
     names = [f"catalogue/{number}" for number in range(RENEWALS_MAX + 1)]
     answer = await client.post("/v1/leases/renew", json={"instances": names})
     is_problem(answer, 422, "request-not-valid")
+
+
+def as_ascii(body: dict[str, Any]) -> dict[str, Any]:
+    """*body* in the form of JSON that can say anything."""
+    return {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"zone": HALF}, {"tags": [HALF]}, {"metadata": {"k": HALF}}, {"address": HALF}],
+    ids=lambda more: next(iter(more)),
+)
+async def test_half_of_a_character_is_refused_so_that_lists_can_be_answered(
+    client: httpx.AsyncClient, more: dict[str, Any]
+) -> None:
+    answer = await client.post(PLACE, **as_ascii(BODY | more))
+    is_problem(answer, 422, "instance-not-valid")
+    assert (await client.get("/v1/instances")).json() == []
+
+
+async def test_half_of_a_character_in_what_a_check_saw_is_not_handed_on(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.post(PLACE, json=BODY | {"checks": [{"id": "own", "ttl": "10s"}]})
+    told = await client.put(f"{PLACE}/a-1/checks/own", **as_ascii({"output": f"saw {HALF}"}))
+    assert told.status_code == 204, told.text
+    assert (await client.get(PLACE)).json()[0]["health"]["checks"][0]["output"] == "saw ?"
+
+
+async def test_half_of_a_character_names_no_instance_that_could_be_renewed(
+    client: httpx.AsyncClient,
+) -> None:
+    body = as_ascii({"instances": [f"catalogue/{HALF}"]})
+    is_problem(await client.post("/v1/leases/renew", **body), 422, "instance-not-valid")

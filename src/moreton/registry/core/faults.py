@@ -50,7 +50,8 @@ def address_faults(address: str) -> Iterator[str]:
     try:
         found = ip_address(address)
     except ValueError:
-        yield f'address "{address}" is not an IP address; write one like 10.0.0.7 or fd00::7'
+        shown = readable(address)
+        yield f'address "{shown}" is not an IP address; write one like 10.0.0.7 or fd00::7'
         return
     if found.is_unspecified or found.is_multicast:
         yield f"address {address} is not one that requests can be sent to; name the machine's own"
@@ -88,6 +89,7 @@ def text_faults(name: str, text: str) -> Iterator[str]:
     """Of a short text that is for people."""
     if len(text) > TEXT_CHARS_MAX:
         yield f"{name} has {len(text)} characters; at most {TEXT_CHARS_MAX} are kept"
+    yield from unreadable_faults(name, text)
 
 
 def tag_faults(tags: tuple[str, ...]) -> Iterator[str]:
@@ -97,6 +99,7 @@ def tag_faults(tags: tuple[str, ...]) -> Iterator[str]:
     for tag in tags[:_TAGS_MAX]:
         if not 1 <= len(tag) <= TEXT_CHARS_MAX:
             yield f"tag {tag[:20]!r} has {len(tag)} characters; use 1 to {TEXT_CHARS_MAX}"
+        yield from unreadable_faults(f"tag {tag[:20]!r}", tag)
 
 
 def metadata_faults(metadata: Mapping[str, str]) -> Iterator[str]:
@@ -114,3 +117,18 @@ def metadata_faults(metadata: Mapping[str, str]) -> Iterator[str]:
                 f"metadata {key[:20]!r} has {len(value)} characters; "
                 f"at most {_METADATA_VALUE_CHARS_MAX} are kept"
             )
+        yield from unreadable_faults(f"metadata {key[:20]!r}", key + value)
+
+
+def readable(text: str) -> str:
+    """*text* as every program can be told it: with `?` for halves of characters of UTF-16."""
+    return text.encode(errors="replace").decode()
+
+
+def unreadable_faults(what: str, text: str) -> Iterator[str]:
+    """JSON can say what no encoding has: whoever answered with it would fail."""
+    if not text.isascii() and readable(text) != text:
+        yield (
+            f"{what} has half of a character of UTF-16 (U+D800 to U+DFFF), which nobody could be "
+            "told; write the whole character, or leave it out"
+        )

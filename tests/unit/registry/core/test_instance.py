@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from moreton.kernel.errors import MoretonError
 from moreton.registry.core import documents
+from moreton.registry.core.checks import Check, CommandProbe, GrpcProbe, HttpProbe, Probe
 from moreton.registry.core.documents import (
     PREFIX,
     decode,
@@ -112,6 +113,11 @@ def test_address_is_refused_when_requests_cannot_be_sent_to_it(address: str) -> 
         ({"version": "v" * 256}, "version has 256 characters"),
         ({"tags": ("",)}, "tag '' has 0 characters"),
         ({"tags": ("t",) * 65}, "there are 65 tags"),
+        ({"zone": "\ud800"}, "zone has half of a character of UTF-16"),
+        ({"version": "\ud800"}, "version has half of a character of UTF-16"),
+        ({"tags": ("\udfff",)}, r"tag '\udfff' has half of a character of UTF-16"),
+        ({"metadata": {"k": "\ud800"}}, "metadata 'k' has half of a character of UTF-16"),
+        ({"metadata": {"\ud800": "v"}}, r"metadata '\ud800' has half of a character of UTF-16"),
         ({"metadata": {"": "v"}}, "metadata key '' has 0 characters"),
         ({"metadata": {"k": "v" * 513}}, "metadata 'k' has 513 characters"),
         ({"metadata": {str(n): "" for n in range(65)}}, "metadata has 65 pairs"),
@@ -281,3 +287,13 @@ def test_words_that_are_never_the_same_take_no_room() -> None:
     for number in range(10_000):
         decode(encode(Instance(InstanceId("1"), "s", "10.0.0.1", 80, version=str(number))))
     assert len(documents._WORDS) <= 4096
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [HttpProbe(body="\ud800"), GrpcProbe("\ud800"), CommandProbe(("echo", "\ud800"))],
+    ids=lambda probe: type(probe).__name__,
+)
+def test_check_is_refused_when_nobody_could_be_told_of_it(probe: Probe) -> None:
+    with pytest.raises(InstanceNotValid, match="half of a character of UTF-16"):
+        Check("own", probe)

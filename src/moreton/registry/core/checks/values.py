@@ -12,7 +12,7 @@ from typing import TypeAlias, assert_never
 
 from moreton.kernel.quantities import format_duration
 from moreton.registry.core.errors import InstanceNotValid
-from moreton.registry.core.faults import TEXT_CHARS_MAX, id_faults
+from moreton.registry.core.faults import TEXT_CHARS_MAX, id_faults, unreadable_faults
 from moreton.registry.core.standing import CheckStatus
 
 INTERVAL_DEFAULT = timedelta(seconds=10)
@@ -189,6 +189,7 @@ def _probe_faults(probe: Probe) -> Iterator[str]:
         case GrpcProbe():
             if len(probe.service) > TEXT_CHARS_MAX:
                 yield f"the gRPC service has {len(probe.service)} characters; name it shorter"
+            yield from unreadable_faults("the gRPC service", probe.service)
         case TcpProbe():
             pass
         case _:
@@ -216,6 +217,7 @@ def _http_faults(probe: HttpProbe) -> Iterator[str]:
             yield f"header {name[:60]!r} cannot be sent; use letters, digits and -, and one line"
     if len(probe.body) > _WORD_CHARS_MAX:
         yield f"the body has {len(probe.body)} characters; at most {_WORD_CHARS_MAX} are sent"
+    yield from unreadable_faults("the body", probe.body)
 
 
 def _command_faults(probe: CommandProbe) -> Iterator[str]:
@@ -225,6 +227,7 @@ def _command_faults(probe: CommandProbe) -> Iterator[str]:
         yield f"the command has {len(probe.argv)} words; at most {_WORDS_MAX} are passed"
     if any(len(word) > _WORD_CHARS_MAX or "\0" in word for word in probe.argv):
         yield f"a word of the command is longer than {_WORD_CHARS_MAX} characters, or has a NUL"
+    yield from unreadable_faults("the command", "".join(probe.argv))
 
 
 def _target_faults(target: Target) -> Iterator[str]:
