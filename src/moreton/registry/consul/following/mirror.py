@@ -17,7 +17,8 @@ CATCH_UP_SECONDS = 5.0
 class Mirror:
     """The keys of *store* that begin with *prefix*; *notice* is told of changes, in order.
 
-    Of a gap that a watch could not tell, *notice* hears as one batch of what is different.
+    Of a gap that a watch could not tell, *notice* hears as one batch of what is different. Each
+    event tells what lay there before, also where the store has forgotten it.
     """
 
     def __init__(
@@ -113,8 +114,12 @@ class Mirror:
                 self._take(batch)
 
     def _take(self, batch: WatchBatch) -> None:
-        for event in batch.events:
-            self._keyspace.replace(event.kv.key, event.kv if event.kind == "put" else None)
+        events = tuple(map(self._taken, batch.events))
         self.revision = batch.revision
-        self._notice(batch)
+        self._notice(WatchBatch(batch.revision, events))
         self._moved.set()
+
+    def _taken(self, event: WatchEvent) -> WatchEvent:
+        """*event*, which tells what lay there before: a history that was compacted does not."""
+        old = self._keyspace.replace(event.kv.key, event.kv if event.kind == "put" else None)
+        return event if event.prev is not None else WatchEvent(event.kind, event.kv, old)
