@@ -199,9 +199,13 @@ class Gateway:
         self._known.add(endpoint)
 
     async def _login(self, endpoint: str, seconds: float) -> dict[str, str]:
-        async with self._logging_in:
-            if self._token is None and not self._auth_off:
-                await self._authenticate(endpoint, seconds)
+        try:
+            # Whoever waits for the login of another waits no longer than for its own.
+            async with asyncio.timeout(seconds), self._logging_in:
+                if self._token is None and not self._auth_off:
+                    await self._authenticate(endpoint, seconds)
+        except TimeoutError as error:
+            raise Unsent(f"no login at {endpoint} within {seconds:.3g} s") from error
         return {} if self._token is None else {"authorization": self._token}
 
     async def _authenticate(self, endpoint: str, seconds: float) -> None:
