@@ -12,7 +12,6 @@ from moreton.store.core.errors import StoreError
 from moreton.store.core.model import LeaseId
 from moreton.store.raft.core.questions import pack_answer, pack_error, read_question
 from moreton.store.raft.core.renewals import pack_leases, pack_ttls, read_leases
-from moreton.store.raft.errors import ClusterUnreachable
 from moreton.store.raft.membership import Membership
 from moreton.store.raft.tenure import Tenure, TenureOver
 
@@ -49,7 +48,8 @@ class LeaderDesk:
             raise ValueError(message)
         try:
             return pack_ttls(await self._renewed(read_leases(content)))
-        except (TenureOver, ClusterUnreachable) as error:
+        except (TenureOver, StoreError) as error:
+            # Also while it stops: whoever asks is to ask the next leader.
             why = "the leader cannot tell whether it still leads"
             raise NoLeader(node=self._node, waited=timedelta(0), why=why) from error
 

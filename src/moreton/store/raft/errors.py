@@ -18,6 +18,7 @@ __all__ = [
     "ClusterUnreachable",
     "LastVoter",
     "MajorityAtRisk",
+    "NodeBusy",
     "NodeFolderDamaged",
     "NodeFolderTaken",
     "NodeFolderUnusable",
@@ -65,6 +66,16 @@ class ClusterUnreachable(StoreError):
             f"{reason}: nothing was read or written; see moreton cluster status, and start the "
             "nodes that are down"
         )
+
+
+class NodeBusy(StoreError):
+    """More waits at the node of this program than it takes in. Nothing was done."""
+
+    code = "store-raft-busy"
+    retry = RetryAdvice.AFTER
+
+    def __init__(self, *, node: int, reason: str) -> None:
+        super().__init__(f"node {node} takes in no more, {reason}: it was not done; try it later")
 
 
 class RaftAnswerLost(AnswerLost):

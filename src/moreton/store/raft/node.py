@@ -15,12 +15,15 @@ from moreton.consensus.core.messages import NodeId
 from moreton.consensus.core.state import Settings
 from moreton.consensus.errors import ConsensusError
 from moreton.consensus.host import (
+    AnswerFailed,
+    CommandTooLarge,
     HostClosed,
     HostSettings,
     HostStatus,
     NodeFailed,
     NoLeader,
     OutcomeUnknown,
+    Overloaded,
     RaftHost,
 )
 from moreton.consensus.ports import Disk, Transport
@@ -34,7 +37,7 @@ from moreton.consensus.transport.errors import (
     WrongSecret,
 )
 from moreton.kernel.time import Clock
-from moreton.store.core.errors import LeaseNotFound, StoreError
+from moreton.store.core.errors import LeaseNotFound, RequestTooLarge, StoreError
 from moreton.store.core.model import LeaseId
 from moreton.store.errors import StoreClosed
 from moreton.store.host import BYTES_PENDING_MAX, WRITES_PENDING_MAX
@@ -46,6 +49,7 @@ from moreton.store.raft.core.replica import Answer, Done
 from moreton.store.raft.desk import LeaderDesk, about_leases, about_members
 from moreton.store.raft.errors import (
     ClusterUnreachable,
+    NodeBusy,
     NodeLeft,
     NodeStopped,
     RaftAnswerLost,
@@ -274,7 +278,11 @@ class ClusterNode(Follower):
 
     async def _ask_renewals(self, leases: Sequence[LeaseId]) -> Sequence[timedelta | None]:
         with self._translated():
-            return read_ttls(await self._host.ask_leader(about_leases(leases)))
+            try:
+                answer = await self._host.ask_leader(about_leases(leases))
+            except AnswerFailed as error:
+                raise self._unreachable(error.reason) from error
+            return read_ttls(answer)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -329,11 +337,17 @@ class ClusterNode(Follower):
         except NoLeader as error:
             if self.has_left():
                 raise NodeLeft(node=self.node) from error
-            why = self._obstacle() or error.why
-            raise ClusterUnreachable(node=self.node, waited=self._timeout, reason=why) from error
+            raise self._unreachable(self._obstacle() or error.why) from error
+        except Overloaded as error:
+            raise NodeBusy(node=self.node, reason=str(error)) from error
+        except CommandTooLarge as error:
+            raise RequestTooLarge(found=error.size, limit=error.limit, unit="bytes") from error
         except OutcomeUnknown as error:
             raise RaftAnswerLost(node=self.node, reason=str(error)) from error
         except HostClosed as error:
             raise StoreClosed from error
         except NodeFailed as error:
             raise NodeStopped(node=self.node, reason=error.reason) from error
+
+    def _unreachable(self, why: str) -> ClusterUnreachable:
+        return ClusterUnreachable(node=self.node, waited=self._timeout, reason=why)

@@ -14,6 +14,7 @@ from moreton.store import LeaseId
 from moreton.store.errors import LeaseNotFound
 from moreton.store.raft.core.commands import Expire
 from moreton.store.raft.errors import ClusterUnreachable
+from moreton.store.raft.store import RaftStore
 from unit.store.raft.memory_cluster import memory_cluster
 
 TTL = timedelta(milliseconds=400)
@@ -164,3 +165,21 @@ async def test_lease_that_is_not_there_is_told_apart_from_others_of_the_same_que
             LeaseNotFound,
             LeaseNotFound,
         ]
+
+
+async def test_renewals_go_on_at_the_next_leader_while_one_stops() -> None:
+    async with memory_cluster(1, 2, 3) as cluster:
+        leader, followers = await cluster.leader(), await cluster.followers()
+        lease = await followers[0].grant(WEEK)
+        is_over = False
+
+        async def renew(store: RaftStore) -> None:
+            while not is_over:
+                await store.keep_alive(lease)
+
+        renewing = [asyncio.create_task(renew(store)) for store in followers]
+        await asyncio.sleep(0)
+        await leader.close()
+        assert await followers[0].keep_alive(lease) == WEEK
+        is_over = True
+        await asyncio.gather(*renewing)

@@ -12,10 +12,10 @@ from moreton.consensus.host import HostSettings
 from moreton.sim.store.subject import changes, next_batch
 from moreton.store import Compare, Delete, Put, Range
 from moreton.store.core.keys import NO_END
-from moreton.store.errors import Compacted, StoreClosed
+from moreton.store.errors import Compacted, RequestTooLarge, StoreClosed
 from moreton.store.host import HISTORY_EVENTS_KEPT
 from moreton.store.raft.core.address import Reads
-from moreton.store.raft.errors import ClusterUnreachable, NodeStopped, RaftAnswerLost
+from moreton.store.raft.errors import ClusterUnreachable, NodeBusy, NodeStopped, RaftAnswerLost
 from moreton.store.raft.store import RaftStore
 from unit.store.raft.memory_cluster import FAST, MemoryCluster, memory_cluster
 
@@ -234,3 +234,13 @@ async def test_node_goes_on_when_what_it_does_beside_fails(
         node.beside(fail())
         await cluster.until(lambda: "the folder is gone" in caplog.text)
         assert await cluster.stores[1].put(b"a", b"1") == 2
+
+
+async def test_what_a_node_takes_in_no_more_is_an_error_of_the_store() -> None:
+    few = HostSettings(timeout=timedelta(seconds=10), reads_max=1, command_bytes_max=1000)
+    async with memory_cluster(1, bounds=few) as cluster:
+        store = await cluster.leader()
+        found = await asyncio.gather(store.range(b"a"), store.range(b"b"), return_exceptions=True)
+        assert isinstance(found[1], NodeBusy)
+        with pytest.raises(RequestTooLarge):
+            await store.put(b"a", b"x" * 1000)
