@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
@@ -13,9 +14,11 @@ from moreton.kernel.rng import system_rng
 from moreton.resilience.core.backoff import Backoff
 from moreton.store.errors import AnswerLost, StoreClosed, StoreError
 
+_LOG = logging.getLogger("moreton.controlplane")
 # The trouble of a node that cannot reach the store that it shares with others.
 CUT_OFF = "cut off from the store"
 BACKOFF = Backoff(initial=timedelta(milliseconds=50), cap=timedelta(seconds=2))
+_REST_SECONDS = 1.0
 
 
 class Noting(Protocol):
@@ -48,7 +51,7 @@ def may_pass(error: StoreError) -> bool:
 async def keep_following(
     follow: Callable[[Callable[[], None]], Awaitable[None]], *, what: str, troubles: Noting
 ) -> None:
-    """Run *follow* again whenever the store fails it; returns when the store is closed.
+    """Run *follow* again whenever it fails, mostly by the store; returns when that is closed.
 
     *follow* is given what to call once it is up to date: that ends the trouble *what*.
     """
@@ -69,6 +72,10 @@ async def keep_following(
             troubles.begin(what, str(error))
             failures += 1
             await asyncio.sleep(BACKOFF.seconds(failures, rng))
+        except Exception as error:  # noqa: BLE001 - what nobody misses must not end for good
+            _LOG.exception("%s failed; it begins anew", what)
+            troubles.begin(what, str(error) or type(error).__name__)
+            await asyncio.sleep(_REST_SECONDS)
 
 
 @contextlib.asynccontextmanager

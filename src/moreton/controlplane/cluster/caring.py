@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,8 +29,6 @@ from moreton.store import Store, prefix_end
 if TYPE_CHECKING:
     from moreton.controlplane.assembly.plane import Plane
 
-_LOG = logging.getLogger("moreton.controlplane")
-_REST_SECONDS = 1.0
 # Runs until it is cancelled, and writes by what it is given.
 Work: TypeAlias = Callable[[FencedWrite], Awaitable[None]]
 
@@ -85,14 +82,7 @@ async def _keep_working(work: Work, write: FencedWrite, troubles: Noting) -> Non
         is_fine()
         await work(write)
 
-    while True:
-        try:
-            await keep_following(once, what="caring for instances", troubles=troubles)
-        except Exception:  # noqa: BLE001 - a fault of ours must not leave the sick in use for ever
-            _LOG.exception("caring for instances failed; it begins anew")
-            await asyncio.sleep(_REST_SECONDS)
-        else:
-            return
+    await keep_following(once, what="caring for instances", troubles=troubles)
 
 
 def _duty(work: Work) -> Duty:

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 
+from moreton.controlplane import following
 from moreton.controlplane.assembly.troubles import Troubles
-from moreton.controlplane.cluster import caring
 from moreton.controlplane.cluster.caring import _duty, _keep_working
 from moreton.controlplane.cluster.duties import Leadership
 from moreton.controlplane.following import Quiet
@@ -94,7 +94,7 @@ async def test_leader_alone_looks_and_the_next_goes_on_with_what_was_known(
 async def test_fault_of_ours_is_no_reason_to_look_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(caring, "_REST_SECONDS", 0.0)
+    monkeypatch.setattr(following, "_REST_SECONDS", 0.0)
     begun = asyncio.Event()
     attempts = 0
 
