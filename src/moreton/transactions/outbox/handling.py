@@ -18,7 +18,7 @@ from moreton.transactions.databases.errors import DatabaseUnavailable
 from moreton.transactions.failpoints import Failpoint
 from moreton.transactions.measuring import listeners, measure
 from moreton.transactions.outbox.core.deciding import Handle, SetAside, Step, plan
-from moreton.transactions.outbox.core.event import Arrived, Event, NotAnEvent, decode
+from moreton.transactions.outbox.core.event import Arrived, Event, NotAnEvent, decode, sayable
 from moreton.transactions.outbox.core.tenure import Seen
 from moreton.transactions.outbox.errors import EventRejected
 from moreton.transactions.outbox.inbox import Inbox
@@ -266,7 +266,7 @@ class Handling:
         return self._inbox.patience.after(
             event,
             attempts,
-            f"{type(cause).__name__}: {cause}"[:_REASON_CHARS_MAX],
+            sayable(f"{type(cause).__name__}: {cause}"[:_REASON_CHARS_MAX]),
             final=isinstance(cause, EventRejected),
             on_dead=self._inbox.on_dead,
             rng=self._rng,

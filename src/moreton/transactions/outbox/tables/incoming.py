@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from moreton.transactions.outbox.core.deciding import Name, SetAside
-from moreton.transactions.outbox.core.event import Arrived, Event, encode
+from moreton.transactions.outbox.core.event import Arrived, Event, encode_read
 from moreton.transactions.outbox.tables.dialect import Dialect
 from moreton.transactions.outbox.tables.script import Script, Statement
 
@@ -125,7 +125,9 @@ def set_aside(dialect: Dialect, consumer: str, steps: Sequence[SetAside]) -> Scr
     """Keep the events of *steps*."""
     for step in steps:
         event = step.event
-        type_, text = (event.type, encode(event)) if isinstance(event, Event) else ("", event.text)
+        type_, text = (
+            (event.type, encode_read(event)) if isinstance(event, Event) else ("", event.text)
+        )
         yield [
             Statement(
                 "INSERT INTO moreton_aside (consumer, source, id, key, type, event, reason, "
