@@ -10,8 +10,6 @@ from moreton.kernel.rng import Rng
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 # Two characters at a time.
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_TIME_CHARS = 10
-_RANDOM_CHARS = 16
 
 
 def new_id(wall: datetime, rng: Rng) -> str:
@@ -19,10 +17,11 @@ def new_id(wall: datetime, rng: Rng) -> str:
 
     Ids made in different milliseconds sort by time. Source: the ULID specification, in lower case.
     """
-    millis = int(wall.timestamp() * 1000)
-    return _base32(millis, _TIME_CHARS) + _base32(rng.getrandbits(80), _RANDOM_CHARS)
-
-
-def _base32(number: int, chars: int) -> str:
-    shifts = range(5 * (chars - 2), -1, -10)
-    return "".join([_PAIRS[(number >> shift) & 1023] for shift in shifts])
+    t, r, of = int(wall.timestamp() * 1000), rng.getrandbits(80), _PAIRS
+    # Written out it takes half as long; who writes many events notices.
+    return (
+        f"{of[t >> 40 & 1023]}{of[t >> 30 & 1023]}{of[t >> 20 & 1023]}{of[t >> 10 & 1023]}"
+        f"{of[t & 1023]}{of[r >> 70]}{of[r >> 60 & 1023]}{of[r >> 50 & 1023]}"
+        f"{of[r >> 40 & 1023]}{of[r >> 30 & 1023]}{of[r >> 20 & 1023]}{of[r >> 10 & 1023]}"
+        f"{of[r & 1023]}"
+    )

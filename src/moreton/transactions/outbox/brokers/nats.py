@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -32,6 +33,7 @@ STREAM, SUBJECT = "moreton-{}", "moreton.events.{}"
 _CONTENT_TYPE = "application/cloudevents-batch+json"
 _ANSWER_SECONDS_MAX = 5.0
 _CONNECT_SECONDS_MAX = 2
+_REASON_BYTES_MAX = 500
 # Left to itself, the client tries for ever, and says nothing meanwhile.
 CONNECT_MAX = timedelta(seconds=5)
 _RECONNECT_SECONDS = 0.1
@@ -66,16 +68,18 @@ class NatsBroker:
     async def publish(self, topic: str, body: bytes, id: str) -> None:  # noqa: A002 - as the port
         """As `Broker.publish`."""
         client = await self._ready(topic)
-        headers = {"Nats-Msg-Id": id, "Content-Type": _CONTENT_TYPE}
+        headers = {
+            "Nats-Msg-Id": id,
+            "Content-Type": _CONTENT_TYPE,
+            "Nats-Expected-Stream": STREAM.format(topic),
+        }
         _PUBLISHING()
         try:
-            await client.jetstream().publish(
-                SUBJECT.format(topic),
-                body,
-                timeout=_ANSWER_SECONDS_MAX,
-                stream=STREAM.format(topic),
-                headers=headers,
+            # Its `jetstream().publish` does the same, and takes half as long again.
+            answer = await client.request(
+                SUBJECT.format(topic), body, timeout=_ANSWER_SECONDS_MAX, headers=headers
             )
+            _check_stored(answer.data)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             self._streams.discard(topic)
             raise self._unavailable(error) from error
@@ -194,6 +198,17 @@ class NatsBroker:
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
         return BrokerUnavailable(broker=self.name, reason=str(error) or type(error).__name__)
+
+
+def _check_stored(answer: bytes) -> None:
+    """Raise `nats.errors.Error` unless *answer* gives the place where the message is stored."""
+    try:
+        said = json.loads(answer)
+        stored = int(said["seq"]) > 0 and "error" not in said
+    except (ValueError, TypeError, KeyError, RecursionError):
+        stored = False
+    if not stored:
+        raise nats.errors.Error(f"nats: not stored: {answer[:_REASON_BYTES_MAX]!r}")
 
 
 class _Reader:
