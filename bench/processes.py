@@ -47,6 +47,11 @@ def need(program: str) -> str:
     return found
 
 
+def ending_with_us(command: Sequence[str], *, by: str = "TERM") -> list[str]:
+    """*command* that is sent the signal *by* when the thread that starts it ends in any way."""
+    return ["setpriv", "--pdeathsig", by, *command]
+
+
 @contextlib.contextmanager
 def running(
     command: Sequence[str],

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.outbox.processor import seconds_of
-from bench.processes import stop, wait_port
+from bench.processes import ending_with_us, stop, wait_port
 from moreton.kernel.ports import free_port
 
 _SETTINGS = {
@@ -28,7 +28,8 @@ def postgres() -> Iterator[str]:
     sys.path.append(str(Path(__file__).parents[2] / "tests"))
     from support.postgres_server import running_postgres  # noqa: PLC0415 - found only now
 
-    with running_postgres(fsync=True, settings=_SETTINGS) as server:
+    starter = ending_with_us([], by="INT")
+    with running_postgres(fsync=True, settings=_SETTINGS, starter=starter) as server:
         yield server.url("{}")
 
 
@@ -44,7 +45,8 @@ class Nats:
             f'listen: "127.0.0.1:{self.port}"\n'
             f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: always }}\n'
         )
-        self._command = [str(Path(sys.executable).parent / "nats-server"), "-c", str(config)]
+        program = str(Path(sys.executable).parent / "nats-server")
+        self._command = ending_with_us([program, "-c", str(config)])
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -65,7 +67,7 @@ class Program:
     """A child that may be killed and started again."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        self._command = list(command)
+        self._command = ending_with_us(command)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 

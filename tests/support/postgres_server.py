@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -33,10 +33,17 @@ class PostgresServer:
     """Runs in a folder under the system's temporary one; trusts everyone who can reach it.
 
     *fsync*: whether a commit waits for the disk. A killed process loses nothing without it either.
-    *settings* go before those that tests have.
+    *settings* go before those that tests have; *starter* is a command that becomes the server.
     """
 
-    def __init__(self, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fsync: bool = False,
+        settings: Mapping[str, str] | None = None,
+        starter: Sequence[str] = (),
+    ) -> None:
+        self._starter = starter
         self.folder = Path(tempfile.mkdtemp(prefix="moreton-postgres-"))
         self._settings = {**_SETTINGS, "fsync": "on" if fsync else "off", **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +79,14 @@ class PostgresServer:
     def start(self) -> None:
         settings = [word for name, value in self._settings.items() for word in
                     ("-c", f"{name}={value}")]  # fmt: skip
-        command = [str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
+        command = [
+            *self._starter,
+            str(self._bin / "postgres"),
+            "-D",
+            str(self._data),
+            "-k",
+            str(self.folder),
+        ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *settings], stdout=log, stderr=log, user=self._user, cwd=self.folder
@@ -115,9 +129,12 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def running_postgres(
-    *, fsync: bool = False, settings: Mapping[str, str] | None = None
+    *,
+    fsync: bool = False,
+    settings: Mapping[str, str] | None = None,
+    starter: Sequence[str] = (),
 ) -> Iterator[PostgresServer]:
-    server = PostgresServer(fsync=fsync, settings=settings)
+    server = PostgresServer(fsync=fsync, settings=settings, starter=starter)
     try:
         server.start()
         yield server
