@@ -72,23 +72,31 @@ class Attempts:
 
     def __iter__(self) -> Iterator[Attempt]:
         self._begin()
-        for gate in self._outer:
-            self._enter(gate)
-        self._outer_count = len(self._entered)
-        while self._delay is not None:
-            if self._number and self._retry is not None:
-                self._retry._timing.sleep(self._delay)  # noqa: SLF001 - its other half
-            yield self._next(is_async=False)
+        try:
+            for gate in self._outer:
+                self._enter(gate)
+            self._outer_count = len(self._entered)
+            while self._delay is not None:
+                if self._number and self._retry is not None:
+                    self._retry._timing.sleep(self._delay)  # noqa: SLF001 - its other half
+                yield self._next(is_async=False)
+        except BaseException as error:
+            self._break_off(error)
+            raise
 
     async def __aiter__(self) -> AsyncIterator[Attempt]:
         self._begin()
-        for gate in self._outer:
-            await self._enter_async(gate)
-        self._outer_count = len(self._entered)
-        while self._delay is not None:
-            if self._number and self._retry is not None:
-                await self._retry._timing.sleep_async(self._delay)  # noqa: SLF001 - as above
-            yield self._next(is_async=True)
+        try:
+            for gate in self._outer:
+                await self._enter_async(gate)
+            self._outer_count = len(self._entered)
+            while self._delay is not None:
+                if self._number and self._retry is not None:
+                    await self._retry._timing.sleep_async(self._delay)  # noqa: SLF001 - as above
+                yield self._next(is_async=True)
+        except BaseException as error:
+            self._break_off(error)
+            raise
 
     def enter_inner(self) -> None:
         """Pass the gates of one attempt."""
@@ -116,7 +124,11 @@ class Attempts:
         left = self._leave(self._outer_count, error)
         self._delay = None
         if isinstance(left, Exception) and self._retry is not None and self._series is not None:
-            self._delay = self._retry.after(self._series, left)
+            try:
+                self._delay = self._retry.after(self._series, left)
+            except BaseException as fault:  # of a predicate
+                self._break_off(fault)
+                raise
         if self._delay is not None:
             return True
         left = self._leave(0, left)
@@ -140,7 +152,7 @@ class Attempts:
         try:
             entered = gate.enter()
         except BaseException as error:
-            self._leave(0, error)
+            self._break_off(error)
             raise
         self._entered.append((gate, entered))
 
@@ -148,9 +160,15 @@ class Attempts:
         try:
             entered = await gate.enter_async()
         except BaseException as error:
-            self._leave(0, error)
+            self._break_off(error)
             raise
         self._entered.append((gate, entered))
+
+    def _break_off(self, error: BaseException) -> None:
+        """*error* ends the loop outside of an attempt; raises what a gate makes of it."""
+        left = self._leave(0, error)
+        if left is not None and left is not error and not isinstance(error, GeneratorExit):
+            raise left
 
     def _leave(self, keep: int, error: BaseException | None) -> BaseException | None:
         """Leave all gates but the first *keep*, innermost first; the error that comes out."""

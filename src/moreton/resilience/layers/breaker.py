@@ -120,8 +120,11 @@ class CircuitBreaker(Gate):
             try:
                 result = call(*args, **kwargs) if kwargs else call(*args)
             except Exception as error:
-                counts = getattr(error, "moreton_failure", True) if plain else failed(error)
-                if not counts or breaker.passing != generation or not note():
+                if (
+                    breaker.passing != generation
+                    or not (getattr(error, "moreton_failure", True) if plain else failed(error))
+                    or not note()
+                ):
                     self._count_error(generation, error)
                 raise
             except BaseException:
@@ -158,8 +161,11 @@ class CircuitBreaker(Gate):
             try:
                 result = await (call(*args, **kwargs) if kwargs else call(*args))
             except Exception as error:
-                counts = getattr(error, "moreton_failure", True) if plain else failed(error)
-                if not counts or breaker.passing != generation or not note():
+                if (
+                    breaker.passing != generation
+                    or not (getattr(error, "moreton_failure", True) if plain else failed(error))
+                    or not note()
+                ):
                     self._count_error(generation, error)
                 raise
             except BaseException:
@@ -222,7 +228,13 @@ class CircuitBreaker(Gate):
         breaker = self._breaker
         if not isinstance(error, Exception) or isinstance(error, Refused):
             self._abandon(generation)
-        elif self._failed(error):
+            return
+        try:
+            failed = self._failed(error)
+        except BaseException:
+            self._abandon(generation)  # or a fault of the predicate would keep a trial's permit
+            raise
+        if failed:
             with self._lock:
                 changed = breaker.failed(generation, self._now(), self._rng)
             if changed:

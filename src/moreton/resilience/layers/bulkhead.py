@@ -21,7 +21,7 @@ from moreton.resilience.timing import SYSTEM, Timing
 class _Waiter(Protocol):
     granted: bool
 
-    def wake(self) -> None: ...
+    def wake(self) -> bool: ...
 
 
 class _ThreadWaiter:
@@ -31,8 +31,9 @@ class _ThreadWaiter:
         self.event = threading.Event()
         self.granted = False
 
-    def wake(self) -> None:
+    def wake(self) -> bool:
         self.event.set()
+        return True
 
 
 class _TaskWaiter:
@@ -43,9 +44,13 @@ class _TaskWaiter:
         self.future: asyncio.Future[None] = self.loop.create_future()
         self.granted = False
 
-    def wake(self) -> None:
+    def wake(self) -> bool:
         # The slot may be given by a thread, or by a task of another loop.
-        self.loop.call_soon_threadsafe(self._settle)
+        try:
+            self.loop.call_soon_threadsafe(self._settle)
+        except RuntimeError:
+            return False  # its loop was closed while it waited: it will never run again
+        return True
 
     def _settle(self) -> None:
         if not self.future.done():
@@ -98,7 +103,11 @@ class Bulkhead(Gate):
             return
         waiter = _ThreadWaiter()
         self._queue(waiter)
-        waiter.event.wait(self._patience())
+        try:
+            waiter.event.wait(self._patience())
+        except BaseException:  # of a signal handler, as Ctrl-C or a time limit of a worker
+            self._forget(waiter)
+            raise
         self._settle(waiter)
 
     async def enter_async(self) -> None:
@@ -110,8 +119,7 @@ class Bulkhead(Gate):
         try:
             await asyncio.wait((waiter.future,), timeout=self._patience())
         except asyncio.CancelledError:
-            if not self._gave_up(waiter):
-                self.leave(None, None)
+            self._forget(waiter)
             raise
         self._settle(waiter)
 
@@ -210,7 +218,8 @@ class Bulkhead(Gate):
                     return
                 waiter = self._waiting.popleft()
                 waiter.granted = True
-            waiter.wake()
+            if not waiter.wake():
+                self._slots.append(None)
 
     def _patience(self) -> float:
         left = deadline_var.get() - self._timing.now()
@@ -223,6 +232,11 @@ class Bulkhead(Gate):
                 return False
             self._waiting.remove(waiter)
             return True
+
+    def _forget(self, waiter: _Waiter) -> None:
+        """*waiter* will not use the slot that it may have been given meanwhile."""
+        if not self._gave_up(waiter):
+            self.leave(None, None)
 
     def _settle(self, waiter: _Waiter) -> None:
         if not waiter.granted and self._gave_up(waiter):
