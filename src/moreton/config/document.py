@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from moreton.config.faults import ConfigRefused, Fault, Location
+from moreton.config.files import Prints, prints, yaml_files
 
 Pointer = tuple[str | int, ...]
 _BYTES_MAX = 32 * 1024 * 1024
 _DEPTH_MAX = 64
+_DATE = "tag:yaml.org,2002:timestamp"
 _TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where it was built
 
@@ -24,6 +26,7 @@ class Document:
 
     path: Path
     data: dict[str, Any] = field(default_factory=dict)
+    prints: Prints = field(default_factory=dict)  # of the files, just before they were read
     _places: dict[Pointer, tuple[str, int, int]] = field(default_factory=dict)
 
     def where(self, pointer: Sequence[str | int]) -> Location | None:
@@ -45,7 +48,9 @@ def load_document(path: Path) -> Document:
     """
     document = Document(path)
     faults: list[Fault] = []
-    for file in files_of(path):
+    files = files_of(path)
+    document.prints = prints(files)
+    for file in files:
         root = compose(file)
         if root is None:
             continue
@@ -64,7 +69,7 @@ def load_document(path: Path) -> Document:
 def files_of(path: Path) -> list[Path]:
     """*path* itself, or the `*.yaml` files of the folder that it is."""
     if path.is_dir():
-        found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        found = yaml_files(path)
         if not found:
             raise ConfigRefused(
                 [
@@ -165,8 +170,10 @@ class _Reader:
             return out
         try:
             return self._scalars.construct_object(node)
-        except ValueError:
-            what = f"the value {node.value!r} looks like a date, and there is no such day"
+        except (ValueError, LookupError, AttributeError):  # whatever PyYAML stumbles over
+            what = f"the value {node.value!r} is no {node.tag}"
+            if node.tag == _DATE:
+                what = f"the value {node.value!r} looks like a date, and there is no such day"
             todo = "correct it, or put it in quotes"
             self._faults.append(Fault(what, todo, _place(self._file, node)))
             return None

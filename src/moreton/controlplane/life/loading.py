@@ -99,7 +99,9 @@ def _follow_files(plane: Plane, state: Path, stack: AsyncExitStack) -> None:
     path = plane.settings.path
     saving = keep_last_good(plane, state / "envoy", group=GROUP)
     editor = Editor(plane)
-    edits = watch_edits(lambda: files_of(path), editor.on_edit)
+    # It may have been edited since it was read: a store can take minutes to be reached.
+    read = plane.settings.document.prints
+    edits = watch_edits(lambda: files_of(path), editor.on_edit, applied=read)
     certificates = watch_edits(
         editor.certificates, editor.on_certificates, seconds=_CERTIFICATES_SECONDS
     )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from moreton.controlplane.assembly.edits import prints
+from moreton.config.files import prints
 from moreton.controlplane.following import Noting
 from moreton.controlplane.sources.names import NameNotResolved, Names, resolved
 from moreton.controlplane.sources.targets import Target, instances_of, read_targets
