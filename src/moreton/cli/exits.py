@@ -67,13 +67,22 @@ def guarded(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe left (`moreton routes | head`); nobody is there to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+        return _reader_left()
+    except SystemExit as left:
+        # The command line's library notices it first, and would say 1: that the answer is no.
+        if isinstance(left.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except Exception as error:
         if _debug():
             raise
         return _say_bug(error)
+    return Exit.OK
+
+
+def _reader_left() -> int:
+    """The reader of a pipe left (`moreton routes | head`); nobody is there to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return Exit.OK
 
 

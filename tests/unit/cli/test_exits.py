@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from moreton.cli.client import ApiRefused, ApiUnreachable
@@ -52,3 +56,12 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_interrupt_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda: failing(KeyboardInterrupt())) == Exit.INTERRUPTED
     assert capsys.readouterr().err == ""
+
+
+def test_a_command_whose_reader_left_did_not_fail() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "moreton.cli.main", "--version"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (Exit.OK, b"")
