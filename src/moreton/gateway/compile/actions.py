@@ -21,7 +21,7 @@ from moreton.gateway.compile.moving.counting import (
     count_route,
 )
 from moreton.gateway.compile.moving.users import hash_policies, is_known, is_of, set_cookie
-from moreton.gateway.compile.paths import PathPlan, canonical
+from moreton.gateway.compile.paths import PathPlan
 from moreton.gateway.compile.policies import (
     CORS_FILTER,
     add_header_changes,
@@ -30,6 +30,7 @@ from moreton.gateway.compile.policies import (
 )
 from moreton.gateway.compile.weights import first_of, runtime_prefix
 from moreton.gateway.core.model import Destination, Mirror, Redirect, Retries, Route
+from moreton.gateway.core.spelling import canonical
 from moreton.kernel.patterns import PathKind
 from moreton.resilience.core.headers import GATEWAY_ATTEMPTS
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote_plus
 
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 from envoy.type.matcher.v3 import string_pb2
 
 from moreton.envoy.wire import serialize
 from moreton.gateway.core.model import RouteMatch
+from moreton.gateway.core.spelling import UNRESERVED, as_sent
 from moreton.kernel.patterns import ValueMatch, ValueMatchKind
-
-_UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*")
 
 
 def conditions(match: RouteMatch) -> bytes:
@@ -88,22 +86,11 @@ def _query(out: routes_pb2.RouteMatch, wanted: Iterable[ValueMatch]) -> None:
 def _encoded(match: string_pb2.StringMatcher, condition: ValueMatch) -> None:
     """Envoy compares a parameter as it was sent; what may be escaped is compared both ways."""
     is_exact = condition.kind is ValueMatchKind.EXACT
-    if _UNRESERVED.fullmatch(condition.value):
+    if UNRESERVED.fullmatch(condition.value):
         if is_exact:
             match.exact = condition.value
         else:
             match.prefix = condition.value
         return
-    regex = "".join(_as_sent(character) for character in condition.value)
+    regex = as_sent(condition.value)
     match.safe_regex.regex = regex if is_exact else regex + ".*"
-
-
-def _as_sent(character: str) -> str:
-    if _UNRESERVED.fullmatch(character):
-        return re.escape(character)
-    if character == " ":
-        return r"(?:\+|%20)"
-    escaped = f"(?i:{quote_plus(character)})"
-    if character in "+&#%" or not character.isprintable():
-        return escaped  # these mean something else when they are not escaped
-    return f"(?:{re.escape(character)}|{escaped})"

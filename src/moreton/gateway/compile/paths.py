@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote_to_bytes
 
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
 
 from moreton.envoy.wire import delimited, serialize
+from moreton.gateway.core.spelling import ESCAPE, canonical
 from moreton.kernel.patterns import PathKind, PathPattern
 
 _MATCH = routes_pb2.RouteMatch
-_PLAIN = re.compile(r"[A-Za-z0-9\-._~/!$&'()*+,;=:@\[\]]*")
-_KEPT = "/!$&'()*+,;=:@[]%"  # besides letters, digits and -._~
-_UNRESERVED_ESCAPE = re.compile(r"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +93,6 @@ def path_regex(pattern: PathPattern) -> str:
             return _template_regex(pattern, "[^/?]+", "/[^?]*") + r"(?:\?.*)?"
 
 
-def canonical(path: str) -> str:
-    """*path* as Envoy normalises the path of a request."""
-    if _PLAIN.fullmatch(path):
-        return path
-    decoded = _UNRESERVED_ESCAPE.sub(lambda m: unquote_to_bytes(m[0]).decode(), path)
-    return quote(decoded, safe=_KEPT)
-
-
 def _prefix(text: str) -> PathPlan:
     if not text:
         return PathPlan(PathKind.PREFIX, "/", delimited(_MATCH.PREFIX_FIELD_NUMBER, b"/"))
@@ -153,7 +141,7 @@ def _escaped(kind: PathKind, text: str, tail: str) -> PathPlan:
 def regex_of(text: str) -> str:
     """A regex for *text*, which is canonical: an escape's digits in either case."""
     out, end = [], 0
-    for found in _ESCAPE.finditer(text):
+    for found in ESCAPE.finditer(text):
         out += [re.escape(text[end : found.start()]), f"(?i:{found[0]})"]
         end = found.end()
     return "".join([*out, re.escape(text[end:])])

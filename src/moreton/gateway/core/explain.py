@@ -5,23 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from moreton.gateway.core.model import Route
 from moreton.gateway.core.routing import Rank, host_patterns, rank
-from moreton.kernel.patterns import (
-    host_matches,
-    in_words,
-    path_matches,
-    value_matches,
-)
+from moreton.gateway.core.spelling import normalized, query_matches, query_of, spelled
+from moreton.kernel.patterns import host_matches, in_words, path_matches, value_matches
 
 _NEAR_MISSES_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What routes look at. *host* has no port; header names are in lower case."""
+    """What routes look at. *host* has no port; header names are in lower case.
+
+    The query is as it was sent, with its escapes: so Envoy looks at it.
+    """
 
     method: str
     path: str  # without the query
@@ -38,13 +37,11 @@ class Request:
         parts = urlsplit(url)
         if not parts.path.startswith("/") and not parts.netloc:
             raise ValueError(f"{url!r} is not a URL; write http://host/path or /path")
-        given = {name.lower(): value for name, value in (headers or {}).items()}
+        given = {name.lower(): value.strip(" \t") for name, value in (headers or {}).items()}
         host = given.get("host", parts.netloc).rpartition("@")[2]
-        bare = re.sub(r":\d+$", "", host).lower().rstrip(".")
-        query: dict[str, str] = {}
-        for name, value in parse_qsl(parts.query, keep_blank_values=True):
-            query.setdefault(name, value)  # Envoy looks at the first
-        return cls(method.upper(), normalized(parts.path or "/"), bare, query, given)
+        bare = re.sub(r":\d*$", "", host).lower().rstrip(".")
+        path = normalized(parts.path or "/")
+        return cls(method.upper(), path, bare, query_of(parts.query), given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +58,6 @@ class Explanation:
 
     winner: Route | None
     near_misses: Sequence[NearMiss]
-
-
-def normalized(path: str) -> str:
-    """*path* as the gateway sees it: one slash for many, dot segments resolved."""
-    out: list[str] = []
-    segments = re.sub(r"/{2,}", "/", path).split("/")[1:]
-    for index, segment in enumerate(segments):
-        last = index == len(segments) - 1
-        if segment in {".", ".."}:
-            if segment == ".." and out:
-                out.pop()
-            if last:
-                out.append("")
-        else:
-            out.append(segment)
-    return "/" + "/".join(out)
 
 
 def explain(routes: Iterable[Route], request: Request, gateway: str | None = None) -> Explanation:
@@ -118,21 +99,21 @@ def lost_conditions(route: Route, request: Request) -> list[str]:
     """The conditions of *route* that *request* does not fulfil, in words; the path first."""
     match = route.match
     lost = []
-    if not path_matches(match.path, request.path):
+    if not path_matches(spelled(match.path), request.path):
         lost.append(f"path {request.path} is not {match.path.text}")
     patterns = host_patterns(match)
     if not any(host_matches(pattern, request.host) for pattern in patterns):
         lost.append(f"host {request.host or '(none)'} is not {' or '.join(patterns)}")
     if match.methods and request.method not in match.methods:
         lost.append(f"method {request.method} is not {' or '.join(sorted(match.methods))}")
-    for kind, conditions, values in (
-        ("header", match.headers, request.headers),
-        ("query parameter", match.query, request.query),
+    for kind, conditions, values, holds in (
+        ("header", match.headers, request.headers, value_matches),
+        ("query parameter", match.query, request.query, query_matches),
     ):
         lost += [
             f"{kind} {in_words(condition, values.get(condition.name))}"
             for condition in conditions
-            if not value_matches(condition, values.get(condition.name))
+            if not holds(condition, values.get(condition.name))
         ]
     return lost
 
