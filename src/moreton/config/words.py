@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
@@ -74,6 +75,14 @@ def read_header_name(value: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise ValueError(f"{value!r} is not a header name; use letters, digits and hyphens")
     return value.lower()
+
+
+def one_header(name: str, among: Iterable[str]) -> str:
+    """As `read_header_name`, of a name that is *among* others once, in whatever case."""
+    found = read_header_name(name)
+    if sum(other.lower() == found for other in among) > 1:
+        raise ValueError(f"the header {found!r} is there twice, in different case; keep one")
+    return found
 
 
 def read_header_value(value: Any) -> str:

@@ -12,6 +12,7 @@ from moreton.config.words import (
     HostText,
     PathText,
     check_methods,
+    one_header,
     read_header_name,
     read_header_value,
 )
@@ -106,9 +107,10 @@ class HeaderChangesModel(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for name, value in [*self.set.items(), *self.add.items()]:
-            read_header_name(name)
-            read_header_value(value)
+        for changes in (self.set, self.add):
+            for name, value in changes.items():
+                one_header(name, changes)
+                read_header_value(value)
         for name in self.remove:
             read_header_name(name)
         return self
@@ -183,7 +185,7 @@ class RouteModel(Section):
     @field_validator("headers")
     @classmethod
     def _header_names(cls, headers: dict[str, Any]) -> dict[str, Any]:
-        return {read_header_name(name): condition for name, condition in headers.items()}
+        return {one_header(name, headers): condition for name, condition in headers.items()}
 
     @field_validator("to")
     @classmethod
