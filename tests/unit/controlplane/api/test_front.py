@@ -325,7 +325,11 @@ async def flood(client: Client, size: int) -> None:
         await client.writer.drain()
 
 
-@pytest.mark.parametrize("sent", ["", MOVE[:-3]], ids=["nothing", "weights that never end"])
+@pytest.mark.parametrize(
+    "sent",
+    ["", MOVE[:-3], LIST[:-3]],
+    ids=["nothing", "weights that never end", "a head that never ends"],
+)
 async def test_idle_connection_is_closed_like_any_other(
     house: House, monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:

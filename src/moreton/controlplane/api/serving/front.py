@@ -99,7 +99,7 @@ class _Lobby:
         self._sweep = None
         before = self.loop.time() - self._config.timeout_keep_alive
         for front in [each for each in self.fronts if each.is_idle_since(before)]:
-            front.shutdown()
+            front.hang_up()
         if self.fronts:
             self._sweep = self.loop.call_later(_SWEEP_SECONDS, self._close_idle)
 
@@ -109,9 +109,11 @@ class _Application(HttpToolsProtocol):
 
     is_between = True
     front: _Front | None = None
+    began = 0.0  # the newest message, by the loop's clock
 
     def on_message_begin(self) -> None:
         self.is_between = False
+        self.began = self.loop.time()
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
@@ -126,9 +128,16 @@ class _Application(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether everything that came was answered, to its last byte."""
+        return self.is_between and self._has_answered and not self.pipeline
+
+    def waits_since(self, moment: float) -> bool:
+        """Whether it has answered, and a message that began before *moment* has not ended yet."""
+        return not self.is_between and self._has_answered and self.began < moment
+
+    @property
+    def _has_answered(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
-        answered = cycle is None or cycle.response_complete
-        return self.is_between and answered and not self.pipeline
+        return cycle is None or cycle.response_complete
 
     def let_go(self) -> None:
         """It is not the connection's any more."""
@@ -238,9 +247,15 @@ class _Front(asyncio.Protocol):
         if not self._is_busy and self._application is None:
             self._transport.close()
 
+    def hang_up(self) -> None:
+        """End now: nothing is under way."""
+        self._transport.close()
+
     def is_idle_since(self, moment: float) -> bool:
-        """Whether nothing was asked here after *moment*; of the application it knows nothing."""
-        return self._application is None and not self._is_busy and self._used < moment
+        """Whether nothing was asked here after *moment*, or only a part of something."""
+        if self._application is not None:
+            return self._application.waits_since(moment)
+        return not self._is_busy and self._used < moment
 
     async def answer(self, answering: Coroutine[Any, Any, bytes]) -> None:
         """Send what *answering* gives, then go on."""
