@@ -249,7 +249,11 @@ class _Front(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """End now: nothing is under way."""
-        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            # To close would be to wait, without end, for a client that takes no answers.
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def is_idle_since(self, moment: float) -> bool:
         """Whether nothing was asked here after *moment*, or only a part of something."""
