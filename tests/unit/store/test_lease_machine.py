@@ -126,3 +126,15 @@ def test_many_leases_end_in_bounded_steps() -> None:
     machine = LeaseMachine((lease(LeaseId(n), 5) for n in range(1, count + 1)), at(0))
     steps = [len(machine.wake(at(5))) for _ in range(4)]
     assert steps == [EXPIRIES_MAX, EXPIRIES_MAX, 1, 0]
+
+
+def test_leases_that_ended_early_take_no_memory_until_their_time() -> None:
+    machine = LeaseMachine((), at(0))
+    machine.handle(LeaseGranted(lease(A, 50_000)), at(0))
+    for number in range(10_000):
+        short = lease(LeaseId(10 + number), 86_400)
+        machine.handle(LeaseGranted(short), at(0))
+        machine.handle(LeaseRevoked(short, None), at(0))
+    assert len(machine._queue) < 2000
+    assert machine.deadline() == at(50_000)
+    assert machine.wake(at(50_000)) == [RevokeLease(A)]

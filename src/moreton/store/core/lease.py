@@ -19,6 +19,8 @@ EXPIRIES_MAX = 256
 REVOCATION_RETRY = timedelta(seconds=1)
 # A host that wakes this late was stopped or suspended; nobody could renew meanwhile.
 STALL = timedelta(seconds=1)
+# Beside as many as there are leases, so many entries may be of leases that ended early.
+_GONE_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class LeaseMachine:
                 self._ttls.pop(lease.id, None)
                 self._ends.pop(lease.id, None)
                 self._retries.pop(lease.id, None)
+                if len(self._queue) > 2 * len(self._ttls) + _GONE_MAX:
+                    self._queue_anew()  # those that ended early would stay to their time
             case RevocationFailed(lease):
                 if lease in self._ttls:
                     self._retries[lease] = now + REVOCATION_RETRY
@@ -116,6 +120,9 @@ class LeaseMachine:
 
     def _begin_anew(self, leases: Iterable[LeaseId], now: Instant) -> None:
         self._ends = {lease: now + self._ttls[lease] for lease in leases}
+        self._queue_anew()
+
+    def _queue_anew(self) -> None:
         self._queue = [(end, lease) for lease, end in self._ends.items()]
         self._queue.extend((due, lease) for lease, due in self._retries.items())
         heapify(self._queue)
