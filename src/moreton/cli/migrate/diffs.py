@@ -88,7 +88,9 @@ def diffs(  # noqa: PLR0913 - one option for each thing to do
 
     file = differences_file(config)
     if not file.exists():
-        raise typer.BadParameter(f"{file} is not there: nothing was compared yet")
+        raise typer.BadParameter(
+            f"{file} is not there: nothing was compared yet; `moreton compare status` says why"
+        )
     out = _Out(as_json)
     with Differences(file) as differences:
         if accept:

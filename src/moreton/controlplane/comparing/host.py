@@ -94,7 +94,10 @@ class Comparisons:
         if live is None:
             return "moreton.yaml does not say what it is compared with"
         if live.side_effects is SideEffects.UNKNOWN:
-            return "nobody says that its requests have no side effects"
+            return (
+                "nobody says that its requests have no side effects: if so, write "
+                f"`side_effects: none` in compare.{route}"
+            )
         if self._heard is None or self._clock.now() - self._heard > SILENT:
             return "no collector is heard of"
         if not self._places(live.candidate):
@@ -208,7 +211,11 @@ class Comparisons:
         }
         for name, share in changed.items():
             proxy.put_copied(name, share)
-            _LOG.info("%.4g%% of the requests of %s are compared", share * 100, name)
+            why = "" if share else self.trouble(name)
+            _LOG.info(
+                "%.4g%% of the requests of %s are compared%s%s",
+                *(share * 100, name, why and ": ", why),
+            )
         self._published = wanted
         if changed:
             publish()
