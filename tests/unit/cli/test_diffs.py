@@ -76,7 +76,7 @@ def test_what_is_undecided_is_told_of_with_what_it_takes(file: Path) -> None:
     with Differences(file) as differences:
         differences.save_noise(noise)
     told = " ".join(call().stdout.split())
-    assert "undecided: GET /new differs in $.items[*].price (value) and 1 more," in told
+    assert "undecided: GET /new differs in $.at (value) and 1 more," in told
     assert "asked twice 12 of 20 times: 8 requests more will tell" in told
     for _ in range(8):
         noise.learn("GET /new", Comparison(()), changed)

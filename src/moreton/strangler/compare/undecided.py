@@ -43,8 +43,11 @@ def undecided(kept: Differences) -> list[Undecided]:
         if one.verdict is Verdict.UNDECIDED:
             found.setdefault(one.shape.endpoint, []).append(one.shape)
             asked[one.shape.endpoint] = one.asked
-    every = [Undecided(endpoint, asked[endpoint], shapes) for endpoint, shapes in found.items()]
-    return sorted(every, key=lambda one: -one.asked)
+    every = [
+        Undecided(endpoint, asked[endpoint], sorted(shapes, key=lambda one: (one.field, one.kind)))
+        for endpoint, shapes in found.items()
+    ]
+    return sorted(every, key=lambda one: (-one.asked, one.endpoint))
 
 
 def told_undecided(kept: Differences) -> list[str]:
