@@ -130,9 +130,11 @@ class XdsServer:
         self._streams.add(stream)
 
         async def read() -> None:
-            async for request in requests:
-                stream.request(request)
-            stream.close()
+            try:
+                async for request in requests:
+                    stream.request(request)
+            finally:  # one that nobody reads from any more would never hear of its proxy again
+                stream.close()
 
         reader = asyncio.create_task(read())
         try:

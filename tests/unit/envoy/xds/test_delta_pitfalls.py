@@ -6,7 +6,9 @@ Sources: Envoy `xds_protocol.rst`, and the faults that other control planes had.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from moreton.envoy.core.resources import ResourceKey, TypeUrl
@@ -357,3 +359,25 @@ async def test_filter_that_was_refused_is_followed_by_the_one_before(
     if again:
         assert [each.version for each in (await client.accept()).resources] == ["1"]
     assert await client.silent()
+
+
+async def test_a_stream_whose_requests_cannot_be_read_any_more_ends(tmp_path: Path) -> None:
+    faults: list[Exception] = []
+
+    def told() -> None:
+        while faults:
+            raise faults.pop()
+
+    server = XdsServer(told)
+    await server.start(f"unix:{tmp_path / 'own.sock'}")
+    client = DeltaClient(f"unix:{tmp_path / 'own.sock'}")
+    try:
+        server.publish(GROUP, snapshot(cluster("a")))
+        await client.subscribe(TypeUrl.CLUSTER)
+        response = await client.next_response()
+        faults.append(ValueError("whoever is told of acknowledgements fails"))
+        await client.ack(response)
+        assert await client.next_response() is grpc.aio.EOF
+    finally:
+        await client.close()
+        await server.stop()
