@@ -112,6 +112,10 @@ class EtcdWatch(AsyncIterator[WatchBatch]):
             self._reason = str(error)
         except Refused as error:
             self._on_refused(error.refusal)
+        except MoretonError:
+            raise
+        except Exception as error:  # noqa: BLE001 - else its reader would wait for ever
+            self._reason = f"what it said is not understood, {type(error).__name__}: {error}"
         else:
             return
         finally:
