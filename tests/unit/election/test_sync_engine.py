@@ -8,6 +8,7 @@ import pytest
 
 from moreton.election.sync import SyncStore
 from moreton.election.sync.engine import Engine
+from moreton.store import Store
 from moreton.store.errors import StoreClosed
 from support.waits import join_all
 
@@ -43,3 +44,16 @@ def test_an_engine_that_is_stopped_begins_nothing() -> None:
 
     with pytest.raises(StoreClosed):
         engine.start(never)
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()])
+def test_what_ends_a_program_ends_its_caller_and_not_the_loop(end: BaseException) -> None:
+    async def asked(_: Store) -> None:
+        raise end
+
+    with SyncStore("memory:") as store:
+        store.call(lambda opened: opened.put(b"a", b"1"))
+        with pytest.raises(type(end)):
+            store.call(asked)
+        (kept,) = store.call(lambda opened: opened.range(b"a")).kvs
+        assert kept.value == b"1"

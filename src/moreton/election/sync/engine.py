@@ -136,6 +136,8 @@ class Engine:
         """What comes of *future*; if this thread is interrupted, it is cancelled."""
         try:
             return future.result()
+        except _Ends as ends:
+            raise ends.error from None
         except BaseException:
             if not future.done():
                 future.cancel()
@@ -157,6 +159,8 @@ class Engine:
         self._tasks.add(task)
         try:
             return await work()
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _Ends(error) from error
         finally:
             self._tasks.discard(task)
 
@@ -187,6 +191,14 @@ class Engine:
             self.loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         finally:
             self.loop.close()
+
+
+class _Ends(Exception):
+    """What was called ends a program: raised in the loop, it would end that, and all who wait."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 _FORKED: list[Engine] = []
