@@ -45,7 +45,7 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def postgres(server: PostgresServer) -> str:
     url = server.new_database()
     with psycopg.connect(url) as connection:
