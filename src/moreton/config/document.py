@@ -15,6 +15,9 @@ from moreton.config.files import Prints, prints, yaml_files
 Pointer = tuple[str | int, ...]
 _BYTES_MAX = 32 * 1024 * 1024
 _DEPTH_MAX = 64
+# What aliases repeat: a thousand routes may share a hundred values each, and ten anchors, each ten
+# times the one before, may not fill the memory.
+_REPEATED_MAX = 100_000
 _DATE = "tag:yaml.org,2002:timestamp"
 _TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where it was built
@@ -133,6 +136,8 @@ class _Reader:
         self._file = file
         self._faults = faults
         self._scalars: Any = yaml.SafeLoader("")
+        self._read: set[int] = set()  # nodes, by identity; their root outlives this
+        self._repeated = 0
 
     def mapping(self, node: yaml.MappingNode, pointer: Pointer) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -155,6 +160,7 @@ class _Reader:
             raise ConfigRefused(
                 [Fault("nested too deep", "use less than 64 levels", _place(self._file, node))]
             )
+        self._count(node, pointer)
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _TAGS:
             what = f"the unknown tag {node.tag}"
             self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))
@@ -181,6 +187,17 @@ class _Reader:
             what = f"the value {node.value!r} has an unknown tag {node.tag}"
             self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))
             return None
+
+    def _count(self, node: yaml.Node, pointer: Pointer) -> None:
+        if id(node) not in self._read:
+            self._read.add(id(node))
+            return
+        self._repeated += 1
+        if self._repeated > _REPEATED_MAX:
+            what = f"its aliases (`*name`) repeat more than {_REPEATED_MAX} values"
+            todo = "write fewer, or make the values that they repeat smaller"
+            section = self._places.get(pointer[:1], (self._file, 1, 1))
+            raise ConfigRefused([Fault(what, todo, Location(*section))])
 
 
 def _merge(document: Document, more: dict[str, Any], faults: list[Fault], file: str) -> None:

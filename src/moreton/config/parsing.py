@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,9 +25,13 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """What every model of a section derives from: strict, frozen, no unknown keys."""
+    """What every model of a section derives from: strict, frozen, no unknown keys.
+
+    *meant* has words that users write, each with the key that they mean.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    meant: ClassVar[Mapping[str, str]] = {}
 
 
 def _quantity(parse: Callable[[str], Any], example: str) -> Callable[[Any], Any]:
@@ -181,17 +185,26 @@ def _shown(value: Any) -> str:
 
 
 def _did_you_mean(model: type[BaseModel], pointer: Pointer) -> str:
-    known = _fields_at(model, pointer[:-1])
-    close = difflib.get_close_matches(str(pointer[-1]), known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}"
+    models = _models_at(model, pointer[:-1])
+    known = [field.alias or name for each in models for name, field in each.model_fields.items()]
+    wrote = str(pointer[-1])
+    meant = [one.meant[wrote] for one in models if issubclass(one, Section) and wrote in one.meant]
+    meant += [each for each in difflib.get_close_matches(wrote, known) if _is_like(wrote, each)]
+    if meant:
+        return f"did you mean {meant[0]!r}"
     if known:
         return f"remove it, or use one of {', '.join(sorted(known))}"
     return "remove it"
 
 
-def _fields_at(model: type[BaseModel], pointer: Pointer) -> list[str]:
-    """The keys that are known at *pointer*, walking the models' annotations."""
+def _is_like(wrote: str, known: str) -> bool:
+    """Whether one may be a slip for the other: `at` is most of `rate`, and nobody means it."""
+    short, long = sorted((wrote, known), key=len)
+    return long.startswith(short) or len(long) - len(short) <= max(1, len(long) // 4)
+
+
+def _models_at(model: type[BaseModel], pointer: Pointer) -> list[type[BaseModel]]:
+    """The models of which one may stand at *pointer*, walking the annotations."""
     here: Any = model
     for part in pointer:
         models = _models_in(here)
@@ -203,11 +216,7 @@ def _fields_at(model: type[BaseModel], pointer: Pointer) -> list[str]:
         here = member if member is not None else here
         if member is None and not models:
             return []
-    return [
-        field.alias or name
-        for candidate in _models_in(here)
-        for name, field in candidate.model_fields.items()
-    ]
+    return _models_in(here)
 
 
 def _field(model: type[BaseModel], name: str) -> Any:

@@ -45,3 +45,26 @@ def test_line_ends_and_a_mark_of_windows_are_read(tmp_path: Path) -> None:
     file = tmp_path / "moreton.yaml"
     file.write_bytes(b"\xef\xbb\xbfversion: 1\r\nservices:\r\n  a: {}\r\n")
     assert load_document(file).data == {"version": 1, "services": {"a": {}}}
+
+
+def aliased(levels: int, times: int) -> str:
+    """Anchors, each of which repeats the one before *times* times."""
+    lines = ["l0: &l0 {a: 1}"]
+    for level in range(1, levels):
+        again = ", ".join([f"*l{level - 1}"] * times)
+        lines.append(f"l{level}: &l{level} [{again}]")
+    return "\n".join(lines)
+
+
+def test_anchors_that_would_fill_the_memory_are_refused_with_their_place(tmp_path: Path) -> None:
+    file = tmp_path / "moreton.yaml"
+    file.write_text(aliased(levels=30, times=10))
+    told = refusal(file)
+    assert "its aliases (`*name`) repeat more than 100000 values: not applied; write fewer" in told
+    assert "(moreton.yaml:6:1)" in told
+
+
+def test_anchors_may_be_repeated_by_thousands(tmp_path: Path) -> None:
+    file = tmp_path / "moreton.yaml"
+    file.write_text(aliased(levels=2, times=20_000))
+    assert load_document(file).data["l1"] == [{"a": 1}] * 20_000

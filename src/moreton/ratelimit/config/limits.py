@@ -212,6 +212,7 @@ TierLimit = Annotated[TierLimitModel, Written(_tier_limit, _RATE_TEXT, {"const":
 class LimitModel(Section):
     """One rule."""
 
+    meant = {"rate": "limit", "rates": "limit", "limits": "limit", "key": "by", "action": "verdict"}
     limit: BoundsText
     burst: Annotated[int, Field(ge=1)] | None = None
     algorithm: AlgorithmWord | None = None
