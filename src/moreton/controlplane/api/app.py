@@ -5,13 +5,14 @@ from __future__ import annotations
 import http
 import time
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from moreton import __version__
 from moreton.config import ConfigRefused
 from moreton.controlplane.api.auth import BearerAuth
 from moreton.controlplane.api.changes import changes_router
+from moreton.controlplane.api.halves import refuse_halves
 from moreton.controlplane.api.history import history_router
 from moreton.controlplane.api.looks import looks_router
 from moreton.controlplane.api.parts import ApiParts
@@ -80,8 +81,10 @@ def describe(parts: ApiParts) -> FastAPI:
         redoc_url=None,
     )
     install_problems(app, statuses=STATUSES)
-    app.include_router(changes_router(parts))
-    app.include_router(looks_router(parts))
+    # But for instances: what a check saw is kept with ? in place of a half.
+    whole = [Depends(refuse_halves)]
+    app.include_router(changes_router(parts), dependencies=whole)
+    app.include_router(looks_router(parts), dependencies=whole)
     app.include_router(
         instances_router(
             parts.registry,
@@ -92,11 +95,12 @@ def describe(parts: ApiParts) -> FastAPI:
         )
     )
     leaving = drains_router(parts.registry, parts.drains, parts.instructions, parts.history)
-    app.include_router(leaving)
-    app.include_router(rollouts_router(parts.rollouts))
-    app.include_router(migrations_router(parts.migrations, parts.control))
-    app.include_router(comparisons_router(parts.comparisons))
-    app.include_router(history_router(parts.history))
-    app.include_router(limits_router(parts.settings, parts.routes, parts.limit_orders))
-    app.include_router(talkers_router(parts.talkers, time.monotonic_ns))
+    app.include_router(leaving, dependencies=whole)
+    app.include_router(rollouts_router(parts.rollouts), dependencies=whole)
+    app.include_router(migrations_router(parts.migrations, parts.control), dependencies=whole)
+    app.include_router(comparisons_router(parts.comparisons), dependencies=whole)
+    app.include_router(history_router(parts.history), dependencies=whole)
+    limits = limits_router(parts.settings, parts.routes, parts.limit_orders)
+    app.include_router(limits, dependencies=whole)
+    app.include_router(talkers_router(parts.talkers, time.monotonic_ns), dependencies=whole)
     return app

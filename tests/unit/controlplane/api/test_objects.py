@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -135,3 +136,36 @@ async def test_wait_for_a_proxy_that_is_not_there_ends_in_time(
     )
     assert "is stored but not in force after 0.05 s" in problem(answer, 504, "not-applied")
     assert (await client.get("/v1/routes/products/weights")).json()["set"] is True
+
+
+JSON = {"content-type": "application/json"}
+HALF = "\ud800"  # of a character of UTF-16: JSON can write it, UTF-8 cannot
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("routes/r", {"path": f"/{HALF}", "to": "shop"}, "path"),
+        ("routes/r", {"path": "/x", "to": {f"a{HALF}": 1}}, "to.a?"),
+        ("routes/r", {"path": "/x", "to": "shop", "gateways": ["public", HALF]}, "gateways.1"),
+        ("services/s", {"addresses": [f"a{HALF}:1"]}, "addresses.0"),
+        ("routes/products/weights", {HALF: 1}, "?"),
+    ],
+)
+@pytest.mark.parametrize("written", ["escaped", "as bytes"])
+async def test_half_of_a_character_is_refused_with_its_place(
+    client: httpx.AsyncClient, path: str, body: Any, where: str, written: str
+) -> None:
+    text = json.dumps(body, ensure_ascii=written == "escaped").encode(errors="surrogatepass")
+    answer = await client.put(f"/v1/{path}", content=text, headers=JSON)
+    assert problem(answer, 422, "request-not-valid").startswith(f"{where}: half of a character")
+    assert len((await client.get("/v1/routes")).json()) == 2
+
+
+async def test_whole_characters_are_taken_however_they_are_written(
+    client: httpx.AsyncClient,
+) -> None:
+    for escaped in (True, False):
+        text = json.dumps({"path": "/\U0001f333/*", "to": "shop"}, ensure_ascii=escaped)
+        answer = await client.put("/v1/routes/r", content=text.encode(), headers=JSON)
+        assert answer.json()["takes"] == "/\U0001f333/*"
