@@ -64,12 +64,17 @@ class _Walk:
         trail, theirs, shared = self._trail, b.get, len(a)
         for key, one in a.items():
             other = theirs(key, _ABSENT)
+            if one is other:
+                continue
             kind = type(one)
             # Not `==` of what holds more: each level down would compare all below it once again.
-            if kind is list:
+            if kind is str:
+                if one == other:
+                    continue
+            elif kind is list:
                 if _same_scalars(one, other):
                     continue
-            elif kind is not dict and one == other and (kind is str or kind is type(other)):
+            elif kind is not dict and one == other and kind is type(other):
                 continue
             trail.append(member(key))
             if other is _ABSENT:
@@ -191,6 +196,8 @@ def _moved(a: list[Any], b: list[Any], parts: Sequence[int]) -> bool:
 
 def _same_scalars(a: list[Any], b: Any) -> bool:
     """Whether both are flat and the same; false of what has to be walked through."""
+    if _TEXT.issuperset(map(type, a)):  # a text equals nothing else: no need to look at types
+        return bool(a == b)
     if type(b) is not list or len(a) != len(b):
         return False
     for one, other in zip(a, b, strict=True):
@@ -224,4 +231,5 @@ def _typed(value: Any) -> Any:
     return value if type(value) in _SCALARS else f"{_NAMES[type(value)]} of {len(value)}"
 
 
+_TEXT = frozenset({str})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
