@@ -144,6 +144,8 @@ def _judged(
         ours[f"{said}: us of CPU"] = round(median([turn.cost for turn in turns.taken[name]]))
         ours[f"{said}: p99, ms"] = round(p99s[name], 2)
     ours["throughput ratio"] = round(rate, 3)
+    for end, share in zip(("from", "to"), turns.kept(_COPIED), strict=True):
+        ours[f"throughput ratio, 95 % {end}"] = round(share, 3)
     ours["throughput ratio, by CPU"] = round(1 - turns.lost_cpu(_COPIED), 3)
     ours["p99 ratio"] = round(p99, 3)
     checks = {

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import TypeAlias
 
 from bench.h2load import h2load
@@ -21,6 +22,7 @@ from bench.report import median
 
 CONNECTIONS = 32
 TURN_SECONDS = 0.25
+_NORMAL_95 = 1.96
 _PAUSES_SECONDS = (0.0, 0.35, 0.1, 0.45, 0.2)
 
 
@@ -46,13 +48,21 @@ class Turns:
 
     def lost(self, name: str) -> float:
         """The share in [0, 1] of requests a second that *name* does not serve."""
-        return _lost((one.rps, a.rps, b.rps) for a, one, b in self.held[name])
+        return _lost(self._logs(name))
+
+    def kept(self, name: str) -> tuple[float, float]:
+        """From and to which share of requests a second *name* serves, at 95 % confidence."""
+        logs = self._logs(name)
+        if len(logs) < 2:
+            return 0.0, math.inf
+        wide = _NORMAL_95 * stdev(logs) / math.sqrt(len(logs))
+        return math.exp(fmean(logs) - wide), math.exp(fmean(logs) + wide)
 
     def lost_cpu(self, name: str) -> float:
         """The share of requests by second of CPU that *name* does not serve."""
         # What costs more by so much serves less by so much.
         of = [(a, one, b) for a, one, b in self.held[name] if a.cost and one.cost and b.cost]
-        return _lost((1 / one.cost, 1 / a.cost, 1 / b.cost) for a, one, b in of)
+        return _lost(_logs((1 / one.cost, 1 / a.cost, 1 / b.cost) for a, one, b in of))
 
     def figures(self, name: str) -> dict[str, float]:
         """What is shown of *name*."""
@@ -64,6 +74,9 @@ class Turns:
             found[f"{name}, lost %, by requests/s"] = self.lost(name) * 100
             found[f"{name}, lost %, by requests by second of CPU"] = self.lost_cpu(name) * 100
         return found
+
+    def _logs(self, name: str) -> list[float]:
+        return _logs((one.rps, a.rps, b.rps) for a, one, b in self.held[name])
 
 
 def under_load(ports: Mapping[str, int]) -> TakeTurn:
@@ -107,8 +120,12 @@ def take_turns(
     return found
 
 
-def _lost(threes: Iterable[tuple[float, float, float]]) -> float:
-    """What is missing of one, beside the two around it."""
+def _logs(threes: Iterable[tuple[float, float, float]]) -> list[float]:
+    """Of each one to the two around it."""
     # One that got no processor at all in its turn says nothing.
-    logs = [math.log(one) - (math.log(a) + math.log(b)) / 2 for one, a, b in threes if one * a * b]
-    return 1 - math.exp(math.fsum(logs) / len(logs)) if logs else 0.0
+    return [math.log(one) - (math.log(a) + math.log(b)) / 2 for one, a, b in threes if one * a * b]
+
+
+def _lost(logs: list[float]) -> float:
+    """What is missing of one, beside the two around it."""
+    return 1 - math.exp(fmean(logs)) if logs else 0.0
