@@ -21,7 +21,9 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
-KINDS = st.sampled_from([None, True, False, 0, 1, 1.0, "", "1", [], {}, ["1"], [1], [True]])
+KINDS: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, False, 0, 1, 1.0, "", "1", [], {}, ["1"], [1], [True]]
+)
 EXAMPLES = settings(max_examples=60, deadline=None)
 
 

@@ -189,7 +189,7 @@ def ask_all(state: Path, *, ask_twice: float = 0, rounds: int = 1, whole: bool) 
         places = [("127.0.0.1", port)], [("127.0.0.1", candidate.port)]
         collector.follow({"all": Task(live, *places)})
         watched = Watched(collector, candidate.shown)
-        front = showing(socket, port, Copies(METHODS, bodies=True, asks=True))
+        front = showing(socket, port, Copies(METHODS, asks=True))
         with (
             listening(watched.take, collector.lose, socket),
             static_envoy(front.take()[0]) as envoy,

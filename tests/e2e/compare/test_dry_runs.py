@@ -55,7 +55,7 @@ def ports(folder: Path) -> Iterator[Mapping[str, int]]:
 @pytest.fixture(scope="module")
 def gateway(folder: Path, ports: Mapping[str, int]) -> Iterator[int]:
     """Shows what goes to the shop, and asks what it wrote."""
-    copies = Copies(frozenset({"GET", "POST"}), bodies=True, asks=True, key=KEY)
+    copies = Copies(frozenset({"GET", "POST"}), asks=True, key=KEY)
     compiler = showing(folder / "copies.sock", ports["shop"], copies)
     with static_envoy(compiler.take()[0]) as envoy:
         yield envoy.ports["public/0"]

@@ -98,7 +98,7 @@ def envoy(
     tmp_path_factory: pytest.TempPathFactory, seen: queue.Queue[Shown], lost: list[str]
 ) -> Iterator[StaticEnvoy]:
     socket = tmp_path_factory.mktemp("shown") / "copies.sock"
-    copies = Copies(frozenset({"GET", "HEAD", "POST"}), bodies=True)
+    copies = Copies(frozenset({"GET", "HEAD", "POST"}))
     with (
         shop() as port,
         listening(seen.put, lost.append, socket),

@@ -104,9 +104,7 @@ def exchanged(folder: Path, name: str, *, copied: bool) -> tuple[list[bytes], by
     shown: queue.Queue[Shown] = queue.Queue()
     lost: list[str] = []
     with served() as shop, listening(shown.put, lost.append, folder / "copies.sock"):
-        compiler = showing(
-            folder / "copies.sock", shop.server_address[1], Copies(METHODS, bodies=True)
-        )
+        compiler = showing(folder / "copies.sock", shop.server_address[1], Copies(METHODS))
         compiler.put_copied("all", float(copied))
         with static_envoy(compiler.take()[0]) as envoy:
             answer = b"".join(asked(envoy.ports["public/0"], REQUESTS[name]) for _ in range(2))

@@ -12,7 +12,7 @@ from moreton.controlplane.checks import meant
 from moreton.envoy.core.copies import KEY_VARIABLE
 from moreton.gateway.core.model import Copies, Protocol, Route, Service
 from moreton.strangler.compare.config import CompareModel
-from moreton.strangler.compare.core.live import SAFE_METHODS, Live, SideEffects
+from moreton.strangler.compare.core.live import Live, SideEffects
 
 Where = Callable[..., Location | None]
 _PREVENTS = "nothing of it is compared"
@@ -97,7 +97,6 @@ def _copies(live: Live | None) -> Copies | None:
         return None
     return Copies(
         live.methods,
-        bodies=not live.methods <= SAFE_METHODS,
         asks=live.side_effects is SideEffects.RECORDED,
         key=os.environ.get(KEY_VARIABLE, "") if live.dry_run else "",
     )

@@ -21,7 +21,8 @@ _PACKAGE = "moreton.shown"
 
 def _read() -> Callable[[bytes], Any]:
     file = descriptor_pb2.FileDescriptorProto(name=_PACKAGE, package=_PACKAGE, syntax="proto3")
-    _message(file, "Value", ("string_value", 3, "bytes"))
+    _message(file, "Value", ("string_value", 3, "bytes"), ("list_value", 6, "List"))
+    _message(file, "List", ("values", 1, "Value*"))
     _message(file, "Field", ("key", 1, "string"), ("value", 2, "Value"))
     _message(file, "Struct", ("fields", 1, "Field*"))
     _message(file, "Place", ("key", 1, "string"), ("value", 2, "Struct"))

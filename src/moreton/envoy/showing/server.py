@@ -19,6 +19,9 @@ from moreton.envoy.showing.entries import read_logs
 _SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 # A message holds what was shown at once: far below this, unless bodies are large.
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+# What may come unasked, and as one frame: several messages as a proxy makes them. With 64 KiB and
+# 16, which is what HTTP/2 begins with, it has to wait for us in the middle of each.
+_AT_ONCE_BYTES = 1024 * 1024
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
     ("grpc.so_reuseport", 0),
@@ -28,8 +31,10 @@ _OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 50),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.lookahead_bytes", _AT_ONCE_BYTES),
+    ("grpc.http2.max_frame_size", _AT_ONCE_BYTES),
 )
-_PLAIN, _WHOLE = b":", b"w"
+_CUT, _BASE64 = b"c", b"b"
 
 
 class ShownServer:
@@ -81,15 +86,16 @@ class _Laid:
     complete: bool
 
     @classmethod
-    def read(cls, text: bytes) -> _Laid:
-        if not text.startswith(_PLAIN):
-            text = base64.b64decode(text)
-        first, _, rest = text.partition(b"\n")
-        count = int(first[2:])
-        *parts, body = rest.split(b"\n", count * 2)
+    def read(cls, value: Any) -> _Laid:
+        texts = [one.string_value for one in value.list_value.values] or [value.string_value]
+        head, body, how = (*texts, b"", b"")[:3]
+        if not head:
+            raise ValueError("there was no room for it")
+        if _BASE64 in how:
+            body = base64.b64decode(body)
         # Bytes that are no text are what they are one by one, as HTTP/1.1 has always read them.
-        told = [part.decode("latin-1") for part in parts]
-        return cls(list(zip(told[::2], told[1::2], strict=True)), body, first[1:2] == _WHOLE)
+        told = [part.decode("latin-1") for part in head.split(b"\n")]
+        return cls(list(zip(told[::2], told[1::2], strict=True)), body, _CUT not in how)
 
     def pseudo(self, name: str) -> str:
         return next((value for key, value in self.fields if key == name), "")
@@ -101,12 +107,10 @@ class _Laid:
 def _shown(common: Any) -> Shown | None:
     """All of it; `None` where one side is missing, or is none of ours."""
     places = {place.key: place.value.fields for place in common.metadata.filter_metadata}
-    laid = {field.key: field.value.string_value for field in places.get(PLACE, ())}
-    if not (laid.get(REQUEST) and laid.get(ANSWER)):
-        return None
+    laid = {field.key: field.value for field in places.get(PLACE, ())}
     try:
         request, answer = _Laid.read(laid[REQUEST]), _Laid.read(laid[ANSWER])
-    except ValueError:
+    except (KeyError, ValueError):
         return None
     status = answer.pseudo(":status")
     return Shown(

@@ -92,12 +92,11 @@ class Cors:
 class Copies:
     """Requests of *methods* may be shown, with their answers, to who compares another service.
 
-    *bodies*: those of the requests, too. *asks*: the application is asked what they changed; with
-    a *key*, which it knows, for all that they wrote.
+    *asks*: the application is asked what they changed; with a *key*, which it knows, for all that
+    they wrote.
     """
 
     methods: frozenset[str]
-    bodies: bool = False
     asks: bool = False
     key: str = ""
 

@@ -99,6 +99,8 @@ def copies_cluster(socket: str) -> Resource:
     http2 = options.explicit_http_config.http2_protocol_options
     # It bounds also what is kept of a stream that nobody reads; by default 16 MiB.
     http2.initial_stream_window_size.value = _HELD_BYTES
+    # The other codec makes frames of 16 KiB whatever the collector takes, and copies each.
+    http2.use_oghttp2_codec.value = True
     http2.connection_keepalive.interval.FromTimedelta(_ALIVE_EVERY)
     http2.connection_keepalive.timeout.FromTimedelta(_ALIVE_EVERY)
     out.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(options))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as routes_pb2
-from envoy.extensions.filters.http.lua.v3 import lua_pb2
 
 from moreton.envoy.core.copies import (
     ASK,
@@ -40,15 +39,13 @@ def copied_match(route: str, copies: Copies) -> bytes:
 def copied_extras(copies: Copies) -> bytes:
     """The part of a `Route` that shows its requests and answers."""
     out = routes_pb2.Route()
-    shown = lua_pb2.LuaPerRoute()
-    shown.filter_context.update({"bodies": copies.bodies})
-    out.typed_per_filter_config[COPIES].CopyFrom(any_of(shown))
+    on = routes_pb2.FilterConfig()
+    on.config.SetInParent()
+    out.typed_per_filter_config[COPIES].CopyFrom(any_of(on))
     if copies.asks:
         ask = out.request_headers_to_add.add()
         ask.header.key, ask.header.value = EFFECTS_HEADER, _asked(copies)
         ask.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-        on = routes_pb2.FilterConfig()
-        on.config.SetInParent()
         out.typed_per_filter_config[STRIP].CopyFrom(any_of(on))
     return serialize(out)
 
