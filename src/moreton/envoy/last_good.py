@@ -141,7 +141,7 @@ async def start_last_good(
             version=version,
             bootstrap=generation.path,
             content=generation.path.read_bytes(),
-            sockets=place.sockets,
+            sockets=place.make_sockets(),
             drain_time=drain_time,
             concurrency=concurrency,
             override={"admin": {"address": {"pipe": {"path": str(place.admin_socket)}}}},

@@ -112,7 +112,8 @@ class EnvoySupervisor:
 
     @property
     def xds_socket(self) -> Path:
-        """Where Envoy looks for its control plane."""
+        """Where Envoy looks for its control plane; its folder is there."""
+        self._folder.make_sockets()
         return self._folder.xds_socket
 
     async def start(self) -> None:
@@ -201,6 +202,7 @@ class EnvoySupervisor:
             raise self._died(error.strerror or str(error)) from error
 
     def _plan(self) -> Launch:
+        sockets = self._folder.make_sockets()
         bootstrap = dynamic_bootstrap(
             node=f"{self._group}-{os.uname().nodename}",
             group=self._group,
@@ -214,7 +216,7 @@ class EnvoySupervisor:
             version=self._version,
             bootstrap=self._folder.bootstrap,
             content=json.dumps(bootstrap, indent=1).encode(),
-            sockets=self._folder.sockets,
+            sockets=sockets,
             drain_time=self._drain_time,
             concurrency=self._concurrency,
         )

@@ -50,7 +50,7 @@ def serve(
 def _socket(home: Path) -> Path:
     from moreton.envoy.process.folder import EnvoyFolder  # noqa: PLC0415 - as above
 
-    return EnvoyFolder(home / "envoy").sockets / "copies.sock"
+    return EnvoyFolder(home / "envoy").make_sockets() / "copies.sock"
 
 
 async def _serve(address: str, file: Path, config: Path) -> None:

@@ -139,7 +139,6 @@ async def load(
     sharing = await _share_limits(plane, envoy, node)
     # Before a proxy can ask: one that is told of nothing would drop everything.
     plane.publisher.publish_now()
-    envoy.xds_socket.parent.mkdir(parents=True, exist_ok=True)
     await xds.start(f"unix:{envoy.xds_socket}")
     stack.push_async_callback(xds.stop)
     await stack.enter_async_context(plane.publisher.running())

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -48,15 +48,27 @@ class EnvoyFolder:
 
     @property
     def sockets(self) -> Path:
-        """A folder of ours alone whose path is short enough for sockets; made on first use.
+        """A folder whose path is short enough for sockets: where it is, or would be made.
 
         It is *path* where that is short enough. Else it is beside the user's other sockets, and
-        *path* keeps a note of it, as that place may differ between two logins.
+        *path* keeps a note of it, as that place may differ between two logins. Who only looks
+        makes nothing: nobody would take it away again. Raises `EnvoyFolderUnusable`.
         """
-        if self._sockets is None:
+        if self._sockets is not None:
+            return self._sockets
+        return self._first(_could_be_private)
+
+    def make_sockets(self) -> Path:
+        """`sockets`, which is there now and which nobody else may look into.
+
+        Raises `EnvoyFolderUnusable`.
+        """
+        with _usable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sockets = self._first(_is_private)
+        if self._sockets != self.path:
             with _usable(self.path):
-                self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._sockets = self._find_sockets()
+                self._note.write_text(f"{self._sockets}\n")
         return self._sockets
 
     @property
@@ -98,9 +110,9 @@ class EnvoyFolder:
 
         The note of its place stays, so that the next one is found as well.
         """
-        if self.path.is_dir() and self.sockets != self.path:
+        if self.sockets != self.path:
             shutil.rmtree(self.sockets, ignore_errors=True)
-            self._sockets = None
+        self._sockets = None
 
     def current(self) -> Remembered | None:
         """The Envoy that was started here last, if it runs."""
@@ -121,10 +133,14 @@ class EnvoyFolder:
                 found.append(remembered)
         return found
 
-    def _find_sockets(self) -> Path:
+    @property
+    def _note(self) -> Path:
+        return self.path / "sockets"
+
+    def _first(self, fits: Callable[[Path], bool]) -> Path:
+        """The first place for sockets that *fits*."""
         if len(os.fsencode(self.path)) <= SOCKET_FOLDER_BYTES_MAX:
             return self.path
-        note = self.path / "sockets"
         digest = hashlib.blake2b(os.fsencode(self.path), digest_size=8).hexdigest()
         name = f"moreton-{os.getuid()}-{digest}"
         places = [
@@ -132,11 +148,9 @@ class EnvoyFolder:
             Path("/tmp", name),  # noqa: S108 - `_is_private` looks who owns it
         ]
         with contextlib.suppress(OSError):
-            places.insert(0, Path(note.read_text().strip()))
+            places.insert(0, Path(self._note.read_text().strip()))
         for place in places:
-            if _is_private(place):
-                with _usable(self.path):
-                    note.write_text(f"{place}\n")
+            if len(os.fsencode(place)) <= SOCKET_FOLDER_BYTES_MAX and fits(place):
                 return place
         raise EnvoyFolderUnusable(
             f"{self.path} is too long for sockets, and {places[-1]} belongs to someone else: "
@@ -144,20 +158,31 @@ class EnvoyFolder:
         )
 
 
-def _is_private(place: Path) -> bool:
-    """Make *place*; whether it is short enough and nobody else may look into it."""
-    if len(os.fsencode(place)) > SOCKET_FOLDER_BYTES_MAX:
+def _could_be_private(place: Path) -> bool:
+    """Whether nobody else may look into *place*, or it can be made so."""
+    try:
+        return _is_ours(place.lstat())
+    except FileNotFoundError:
+        return os.access(place.parent, os.W_OK | os.X_OK)
+    except OSError:
         return False
+
+
+def _is_private(place: Path) -> bool:
+    """Make *place*; whether nobody else may look into it."""
     try:
         with contextlib.suppress(FileExistsError):
             place.mkdir(mode=0o700)
-        found = place.lstat()
+        if not _is_ours(place.lstat()):
+            return False
     except OSError:
-        return False
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         return False
     place.chmod(0o700)
     return True
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 @contextlib.contextmanager
