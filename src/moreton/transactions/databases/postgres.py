@@ -18,7 +18,7 @@ from moreton.transactions.databases.errors import (
 
 try:
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 except ImportError as missing:
     raise DriverMissing from missing
 
@@ -26,11 +26,22 @@ Connection = psycopg.Connection[Any]
 C = TypeVar("C", bound=Connection)
 # A record is short: few connections serve many threads.
 CONNECTIONS_MAX = 8
-CONNECT_SECONDS_MAX = 5
-# A role may be set to answer before the log is on disk; what is kept here must not be lost.
-_DURABLE = (
-    "SELECT set_config('synchronous_commit', 'on', false) "
-    "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+# A host that vanishes says nothing, and the system waits a quarter of an hour for what it was sent,
+# two hours where nothing is under way. What a URL says of these goes before it.
+PATIENCE = {
+    "connect_timeout": "5",  # seconds
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",  # milliseconds; shorter than a lease
+}
+# A role may be set to answer before the log is on disk; what is kept here must not be lost. And for
+# two hours a server holds the locks of a client whose host vanished, where nobody set another time.
+SESSION = (
+    "SELECT set_config(name, wanted, false) FROM (VALUES ('synchronous_commit', 'on'), "
+    "('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), "
+    "('tcp_keepalives_count', '3'), ('tcp_user_timeout', '20000')) AS ours (name, wanted) "
+    "WHERE current_setting(name, true) IN ('off', 'local', '7200', '75', '9', '0')"
 )
 
 
@@ -156,11 +167,17 @@ def connect(conninfo: str, name: str) -> Connection:
 def connect_as(kind: type[C], conninfo: str, name: str) -> C:
     """As `connect`, of *kind*."""
     try:
-        connection = kind.connect(conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX)
-        connection.execute(_DURABLE)
+        connection = kind.connect(patient(conninfo), autocommit=True)
+        connection.execute(SESSION)
     except psycopg.Error as error:
         raise translated(error, name) from error
     return connection
+
+
+def patient(conninfo: str) -> str:
+    """*conninfo* with `PATIENCE`, where it says nothing else. Raises `psycopg.Error`."""
+    given = conninfo_to_dict(conninfo)
+    return make_conninfo(conninfo, **{name: PATIENCE[name] for name in PATIENCE.keys() - given})
 
 
 def is_usable(connection: Connection) -> bool:

@@ -12,6 +12,7 @@ import psycopg
 from moreton.transactions.databases.postgres import (
     connect_as,
     database_name,
+    patient,
     translated,
 )
 from moreton.transactions.outbox.bell import CHANNEL
@@ -22,7 +23,6 @@ from moreton.transactions.outbox.tables.script import Batch, Rows, Script, drive
 
 T = TypeVar("T")
 _IDLE = psycopg.pq.TransactionStatus.IDLE
-_CONNECT_SECONDS_MAX = 5
 _LISTEN_AGAIN_SECONDS = 1.0
 
 
@@ -62,7 +62,7 @@ class PostgresPlace(Place):
             try:
                 if self._listening is None or self._listening.closed:
                     self._listening = await psycopg.AsyncConnection.connect(
-                        self.conninfo, autocommit=True, connect_timeout=_CONNECT_SECONDS_MAX
+                        patient(self.conninfo), autocommit=True
                     )
                     await self._listening.execute(f"LISTEN {CHANNEL}".encode())
                 async for _ in self._listening.notifies(stop_after=1):

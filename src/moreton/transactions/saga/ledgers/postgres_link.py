@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from moreton.transactions.databases.errors import DriverMissing
-from moreton.transactions.databases.postgres import READ_COMMITTED
+from moreton.transactions.databases.postgres import READ_COMMITTED, SESSION, patient
 from moreton.transactions.saga.errors import LedgerFailing
 
 try:
@@ -17,8 +17,6 @@ try:
     from psycopg import errors as pg_errors
 except ImportError as missing:
     raise DriverMissing from missing
-
-CONNECT_SECONDS_MAX = 5
 
 
 class Link:
@@ -60,14 +58,8 @@ class Link:
                 self._db.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        db = psycopg.connect(
-            self._url, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX, prepare_threshold=1
-        )
-        # A role may be set to answer before the log is on disk; what is kept here must not be lost.
-        db.execute(
-            "SELECT set_config('synchronous_commit', 'on', false)"
-            " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
-        )
+        db = psycopg.connect(patient(self._url), autocommit=True, prepare_threshold=1)
+        db.execute(SESSION)
         db.execute(READ_COMMITTED)
         return db
 
