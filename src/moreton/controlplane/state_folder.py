@@ -182,7 +182,7 @@ def _make_token(path: Path) -> str:
 
 
 def replace_file(path: Path, body: str, mode: int) -> None:
-    """*path* holds *body* wholly, or what it held before."""
+    """*path* holds *body* wholly and durably, or what it held before."""
     beside = path.with_name(f"{path.name}.new")
     beside.unlink(missing_ok=True)
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -191,6 +191,11 @@ def replace_file(path: Path, body: str, mode: int) -> None:
         out.flush()
         os.fsync(out.fileno())
     beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # else the old content may be there again after a power failure
+    finally:
+        os.close(folder)
 
 
 def _reason(error: OSError) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from moreton.controlplane.errors import AlreadyRunning, NotRunning, StateFolderUnusable
 from moreton.controlplane.state_folder import StateFolder, find_running, holder_of, read_token
+from support.synced import synced_paths
 from support.waits import line_of
 
 HOLD = """
@@ -82,3 +83,15 @@ def test_no_one_runs_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
         find_running(tmp_path / "nothing")
     with pytest.raises(NotRunning, match="it has no token"):
         read_token(tmp_path)
+
+
+def test_token_that_nodes_share_is_durable_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateFolder.hold(tmp_path)
+    folder.token()
+    synced = synced_paths(monkeypatch)
+    folder.take_token("shared")
+    folder.release()
+    assert synced == [tmp_path / "token.new", tmp_path]
+    assert read_token(tmp_path) == "shared"

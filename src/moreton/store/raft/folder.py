@@ -127,9 +127,9 @@ def make_folder(
         _write(beside / SECRET, secret + b"\n", 0o600)
         found(beside / LOG)
         _write(beside / NODE, _document(node), 0o644)
-        _sync(beside)
+        sync_folder(beside)
         beside.rename(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             raise NodeFolderTaken(folder=path, holds="something") from error
@@ -195,10 +195,11 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         out.flush()
         os.fsync(out.fileno())
     beside.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Return once the names in *folder* are on the disk itself. Raises `OSError`."""
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

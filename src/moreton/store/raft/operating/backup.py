@@ -14,6 +14,7 @@ from pathlib import Path
 
 from moreton.store.raft.core.snapshot import Frozen, freeze, thaw
 from moreton.store.raft.errors import SnapshotDamaged, SnapshotNotWritten
+from moreton.store.raft.folder import sync_folder
 
 _MAGIC = b"moreton cluster snapshot 1\n"
 _HEADER_BYTES_MAX = 64 * 1024
@@ -60,6 +61,7 @@ def write_backup(file: Path, backup: Backup, data: bytes) -> None:
             os.fsync(out.fileno())
         # Never over another file: it may be the only good one.
         os.link(beside, file)
+        sync_folder(file.parent)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SnapshotNotWritten(file=file, reason=reason) from error
