@@ -87,6 +87,23 @@ def test_signal_may_come_before_the_saga_waits_and_counts_once(url: str) -> None
             sagas.signal("a", "aproval", "yes")
 
 
+def test_signal_is_held_to_the_saga_also_by_who_has_not_its_code(url: str) -> None:
+    made = Approved()
+    with Sagas(url, made.saga) as sagas:
+        sagas.start(made.saga, id="a")
+        wait_status(sagas, "a", Status.WAITING)
+    with Sagas(url) as teller:
+        with pytest.raises(SignalRefused, match="it waits for approval"):
+            teller.signal("a", "aproval", "yes")
+        teller.signal("a", "approval", "yes")
+        teller.signal("a", "approval", "yes")
+        with pytest.raises(SignalRefused, match="came before"):
+            teller.signal("a", "approval", "no")
+    with Sagas(url, made.saga) as sagas:
+        assert sagas.find("a").wait(PATIENCE)
+    assert made.calls == ["ask", "yes"]
+
+
 @pytest.mark.parametrize("on_a_loop", [False, True])
 def test_signal_that_came_while_no_engine_ran_is_not_too_late(url: str, *, on_a_loop: bool) -> None:
     @step(harmless=True)

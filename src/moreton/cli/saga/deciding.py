@@ -52,8 +52,7 @@ def signal(
     as_json: AsJson = False,
 ) -> None:
     """Tell a saga that something happened: a person approved, a parcel arrived."""
-    from moreton.transactions.saga.core.plan import Act  # noqa: PLC0415 - for help
-    from moreton.transactions.saga.errors import SignalRefused  # noqa: PLC0415 - as above
+    from moreton.transactions.saga.deciding import tell  # noqa: PLC0415 - for help
 
     try:
         text = json.dumps(json.loads(value), separators=(",", ":"), ensure_ascii=False)
@@ -61,13 +60,7 @@ def signal(
         raise typer.BadParameter(f"{value!r} is not JSON; write text as '\"text\"'") from error
     with opened(at) as ledger:
         row = found(ledger, saga_id)
-        waits = [step.name for step in plan_for(ledger, row).steps if step.act is Act.SIGNAL]
-        if name not in waits:
-            why = f"it waits for {', '.join(waits) or 'no signal at all'}"
-            raise SignalRefused(saga_id=saga_id, signal=name, why=why)
-        if row.ended is not None:
-            raise SignalRefused(saga_id=saga_id, signal=name, why=f"it is {row.status} already")
-        is_new = ledger.signal(row.number, name, text)
+        is_new = tell(ledger, row, name, text, plan=plan_for(ledger, row))
     document = {"id": saga_id, "signal": name, "new": is_new}
     _say(document, f"{saga_id}: {name} was told", as_json=as_json)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -46,10 +45,9 @@ def found(ledger: Ledger, saga_id: str) -> SagaRow:
 
 def plan_for(ledger: Ledger, row: SagaRow) -> Plan:
     """The plan by which *row* runs, as it was registered."""
-    from moreton.transactions.saga.core.plan import plan_of  # noqa: PLC0415 - as above
+    from moreton.transactions.saga.registering import registered_plan  # noqa: PLC0415 - as above
 
-    shapes = {(one.name, one.version): one.shape for one in ledger.definitions()}
-    return plan_of(json.loads(shapes[row.name, row.version]))
+    return registered_plan(ledger, row)
 
 
 def moment(micros: int) -> str:

@@ -8,10 +8,10 @@ from moreton.transactions.saga.core.errors import DecisionRefused
 from moreton.transactions.saga.core.events import Append, Status, Told
 from moreton.transactions.saga.core.history import History
 from moreton.transactions.saga.core.machine import SagaMachine
-from moreton.transactions.saga.core.plan import Plan
+from moreton.transactions.saga.core.plan import Act, Plan
 from moreton.transactions.saga.core.records import Decision, StepDone
 from moreton.transactions.saga.core.rows import from_row, to_row
-from moreton.transactions.saga.errors import SagaExists, SagaUnknown
+from moreton.transactions.saga.errors import SagaExists, SagaUnknown, SignalRefused
 from moreton.transactions.saga.ledgers.port import Begin, Ledger, SagaRow
 
 _TRIES_MAX = 5
@@ -45,6 +45,28 @@ def decide(
     raise DecisionRefused(
         decision=decision, why="it changes faster than that could be written; try again"
     )
+
+
+def tell(ledger: Ledger, row: SagaRow, name: str, value: str, *, plan: Plan) -> bool:
+    """Keep the signal *name* with *value*, which is JSON; false when it had come as it is now.
+
+    Raises `SignalRefused` for one that the saga does not wait for, or that came with another value.
+    """
+
+    def refused(why: str) -> SignalRefused:
+        return SignalRefused(saga_id=row.id, signal=name, why=why)
+
+    waits = [step.name for step in plan.steps if step.act is Act.SIGNAL]
+    if name not in waits:
+        raise refused(f"it waits for {', '.join(waits) or 'no signal at all'}")
+    if Status(row.status).is_final:
+        raise refused(f"it is {row.status} already")
+    if ledger.signal(row.number, name, value):
+        return True
+    before = ledger.signalled(row.number, name)
+    if before != value:
+        raise refused(f"it came before, as {before}")
+    return False
 
 
 def fork(

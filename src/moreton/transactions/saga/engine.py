@@ -14,11 +14,10 @@ from moreton.kernel.arguments import check_duration, check_kind, check_whole
 from moreton.kernel.rng import system_rng
 from moreton.transactions.saga.codec import PAYLOAD_BYTES_MAX, Codec
 from moreton.transactions.saga.core.events import Rest, Status
-from moreton.transactions.saga.core.plan import Act
 from moreton.transactions.saga.core.records import Decision
-from moreton.transactions.saga.deciding import decide, fork
+from moreton.transactions.saga.deciding import decide, fork, tell
 from moreton.transactions.saga.definition import Saga
-from moreton.transactions.saga.errors import EngineClosed, SagaUnknown, SignalRefused
+from moreton.transactions.saga.errors import EngineClosed, SagaUnknown
 from moreton.transactions.saga.handle import Handle
 from moreton.transactions.saga.hosting.dispatch import Dispatcher
 from moreton.transactions.saga.hosting.job import Job, Turn
@@ -29,7 +28,7 @@ from moreton.transactions.saga.ledgers.port import SagaRow
 from moreton.transactions.saga.outcome import Outcome
 from moreton.transactions.saga.queues.queue import Queue, check_queues
 from moreton.transactions.saga.queues.table import Entry, QueueTable
-from moreton.transactions.saga.registering import by_name, register
+from moreton.transactions.saga.registering import by_name, register, registered_plan
 from moreton.transactions.saga.waits import Child
 
 if TYPE_CHECKING:
@@ -241,21 +240,12 @@ class Sagas:
         May come before the step waits for it. The first one counts; the same again does nothing.
         Raises `SignalRefused` for a signal that the saga does not know, or another value.
         """
-        row = self._row(id)
+        row, shop = self._row(id), self._shop
         saga = self._sagas.get((row.name, row.version))
-        step = None if saga is None else saga.steps.get(name)
-        if saga is not None and (step is None or step.act is not Act.SIGNAL):
-            known = [one.name for one in saga.steps.values() if one.act is Act.SIGNAL]
-            why = f"it waits for {', '.join(known) or 'no signal at all'}"
-            raise SignalRefused(saga_id=id, signal=name, why=why)
+        # Whoever tells it need not have its code, but knows what it waits for.
+        plan = registered_plan(shop.ledger, row) if saga is None else saga.plan
         text = Codec().encode(f'signal "{name}"', value, bytes_max=self._payload_bytes_max)
-        shop = self._shop
-        if Status(row.status).is_final:
-            raise SignalRefused(saga_id=id, signal=name, why=f"it is {row.status} already")
-        if not shop.ledger.signal(row.number, name, text):
-            before = shop.ledger.signalled(row.number, name)
-            if before != text:
-                raise SignalRefused(saga_id=id, signal=name, why=f"it came before, as {before}")
+        tell(shop.ledger, row, name, text, plan=plan)
         shop.bell.set()
 
     def decide(self, id: str, decision: Decision | str, *, note: str = "") -> None:  # noqa: A002

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from moreton.transactions.saga.core.plan import plan_of
+from moreton.transactions.saga.core.plan import Plan, plan_of
 from moreton.transactions.saga.definition import Saga
 from moreton.transactions.saga.errors import SagaChanged
-from moreton.transactions.saga.ledgers.port import Ledger, Stored
+from moreton.transactions.saga.ledgers.port import Ledger, SagaRow, Stored
 
 
 def by_name(sagas: Iterable[Saga]) -> dict[tuple[str, int], Saga]:
@@ -41,3 +41,9 @@ def register(ledger: Ledger, sagas: Sequence[Saga]) -> None:
             )
         shape = json.dumps(saga.plan.shape(), separators=(",", ":"))
         ledger.define(Stored(saga.name, saga.version, saga.plan.fingerprint, shape))
+
+
+def registered_plan(ledger: Ledger, row: SagaRow) -> Plan:
+    """The plan by which *row* runs, as whoever has its code registered it."""
+    shapes = {(one.name, one.version): one.shape for one in ledger.definitions()}
+    return plan_of(json.loads(shapes[row.name, row.version]))
