@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -69,6 +70,66 @@ async def test_the_second_call_wins_over_one_that_hangs_which_is_cancelled() -> 
     assert (calls.begun, calls.cancelled) == (2, 1)
     assert hedge.statistics().won == 1
     assert heard == [Hedged("stock")]
+
+
+class SlowToEnd:
+    """A call that hangs, and when it is cancelled cleans up until it is released."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.begun = self.ended = self.cut_short = 0
+
+    async def __call__(self) -> str:
+        try:
+            return await hang()
+        finally:
+            self.begun += 1
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cut_short += 1
+                raise
+            self.ended += 1
+
+
+async def test_the_answer_does_not_wait_for_the_cleanup_of_the_call_that_lost() -> None:
+    slow = SlowToEnd()
+    policy = Policy(Hedge(AT_ONCE, idempotent=True))
+    answered = await asyncio.wait_for(policy.call(Calls(slow, answer).work), 10)
+    assert (answered, slow.begun, slow.ended) == ("answer", 1, 0)
+    gc.collect()  # nothing but the hedge knows the call that lost
+    slow.release.set()
+    while not slow.ended:
+        await asyncio.sleep(0)
+
+
+def test_calls_that_lost_are_ended_with_their_loop() -> None:
+    slow = SlowToEnd()
+
+    async def once() -> str:
+        return await Policy(Hedge(AT_ONCE, idempotent=True)).call(Calls(slow, answer).work)
+
+    with asyncio.Runner() as runner:
+        assert runner.run(once()) == "answer"
+        assert (slow.begun, slow.cut_short) == (1, 0)
+    assert slow.cut_short == 1  # as whatever a loop still has at its end
+
+
+async def test_more_cleanup_than_allowed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moreton.resilience.layers.hedge.LOSING_MAX", 2)
+    slow = SlowToEnd()
+    policy = Policy(Hedge(AT_ONCE, idempotent=True, budget=PLENTY))
+    for _ in range(2):
+        assert await asyncio.wait_for(policy.call(Calls(slow, answer).work), 10) == "answer"
+    third = asyncio.ensure_future(policy.call(Calls(slow, answer).work))
+    while slow.begun < 3:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not third.done()
+    slow.release.set()
+    assert await asyncio.wait_for(third, 10) == "answer"
+    assert slow.ended == 3
 
 
 async def test_an_error_waits_for_the_call_that_is_still_under_way() -> None:

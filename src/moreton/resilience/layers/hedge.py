@@ -21,6 +21,10 @@ from moreton.resilience.layers.retry import RetryBudget
 from moreton.resilience.timing import SYSTEM, Timing
 
 HEDGES_MAX = 5
+# Calls whose cleanup goes on after they lost. With more the next one waits for its own.
+LOSING_MAX = 100
+# From the cancellation of a call that only waits to its end.
+_TURNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,10 @@ class HedgeStatistics:
 class Hedge(Layer):
     """Starts the call again when it took longer than *after*; up to *hedges* times.
 
-    The first success wins and the others are cancelled; when all fail, the error of the first
-    counts. The call has to be idempotent: say so. *budget* bounds the extra load (default: one
-    hedge in ten calls). For coroutine functions: a plain function cannot be cancelled.
+    The first success wins, and the others are cancelled: their cleanup is not waited for, but where
+    `LOSING_MAX` are at it. When all fail, the error of the first counts. The call has to be
+    idempotent: say so. *budget* bounds the extra load (default: one hedge in ten calls). For
+    coroutine functions: a plain function cannot be cancelled.
 
     Source: Dean and Barroso, "The Tail at Scale", CACM 2013.
     """
@@ -66,6 +71,7 @@ class Hedge(Layer):
         check_kind("budget", self.budget, RetryBudget)
         self._timing = timing
         self._calls = self._hedges = self._won = 0
+        self._losing: set[asyncio.Future[None]] = set()
 
     def wrap(self, call: Call) -> Call:
         """Refuse: a plain function cannot be hedged."""
@@ -87,14 +93,30 @@ class Hedge(Layer):
             self.budget.core.deposit(self._timing.now())
             tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(call(*args, **kwargs))]
             try:
-                return await self._race(tasks, lambda: call(*args, **kwargs))
-            finally:
-                for task in tasks:
-                    task.cancel()
-                # So that no cancelled call outlives this one.
-                await asyncio.gather(*tasks, return_exceptions=True)
+                answer = await self._race(tasks, lambda: call(*args, **kwargs))
+            except BaseException:
+                await _end(tasks)
+                raise
+            if len(tasks) > 1:
+                await self._let_go(tasks)
+            return answer
 
         return hedged
+
+    async def _let_go(self, tasks: list[asyncio.Future[Any]]) -> None:
+        """Cancel those of *tasks* that lost; their cleanup may take long, and is not waited for."""
+        if len(self._losing) >= LOSING_MAX:
+            await _end(tasks)
+            return
+        ending = asyncio.ensure_future(_end(tasks))
+        # A loop keeps no task alive by itself; at its end it cancels those that are left.
+        self._losing.add(ending)
+        ending.add_done_callback(self._losing.discard)
+        # One that only waited has ended when this call does.
+        for _ in range(_TURNS):
+            if ending.done():
+                break
+            await asyncio.sleep(0)
 
     async def _race(self, tasks: list[asyncio.Future[Any]], again: Call) -> Any:
         waiting = set(tasks)
@@ -137,3 +159,9 @@ class Hedge(Layer):
             f"{what} is no coroutine function: the call that loses a hedge has to be cancelled, "
             "which nothing else allows; make it `async def`, or leave the hedge out"
         )
+
+
+async def _end(tasks: list[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
