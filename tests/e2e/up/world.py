@@ -21,7 +21,7 @@ import yaml
 
 from moreton.cli.client import Api, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
-from moreton.envoy.identity import read_identity
+from moreton.envoy.process.folder import EnvoyFolder
 from support.ports import free_port
 from support.preloaded import Preloaded, run, start
 from support.waits import join_all
@@ -219,9 +219,11 @@ class World:
             backend.stop()
 
     def _end_envoy(self) -> None:
-        left = read_identity(self.folder / ".moreton" / "envoy" / "envoy.json")
+        folder = EnvoyFolder(self.folder / ".moreton" / "envoy")
+        left = folder.current()
         if left is not None:
-            left.send(signal.SIGKILL)
+            left.identity.send(signal.SIGKILL)
+        folder.remove_sockets()  # who was killed could not
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from moreton.kernel.quantities import format_duration
 
 _LOOK_SECONDS = 0.5
 _OPEN = frozenset({"running", "paused", "frozen"})
+_UNREADABLE = "unreadable"
 
 
 class MigrationTakenBack(MoretonError):
@@ -83,8 +84,12 @@ def status(
         print_json(found)
         return
     if not name:
-        rows = [[e["name"], e["phase"], e["stage"]["name"], f"{e['share']:.4%}"] for e in found]
-        print_rows(["migration", "phase", "stage", "share"], rows, empty="no migrations")
+        print_rows(
+            ["migration", "phase", "stage", "share"], map(_row, found), empty="no migrations"
+        )
+        for each in found:
+            if each["phase"] == _UNREADABLE:
+                print_line(each["trouble"])
         return
     print_line(sentence(found))
     if found["trouble"]:
@@ -97,6 +102,12 @@ def status(
         print_line(_webhook_line(each))
     if found["report"]:
         print_line(f"report: {found['report']}")
+
+
+def _row(found: dict[str, Any]) -> list[str]:
+    if found["phase"] == _UNREADABLE:
+        return [found["name"], _UNREADABLE, "", ""]
+    return [found["name"], found["phase"], found["stage"]["name"], f"{found['share']:.4%}"]
 
 
 def watch(name: Migration, *, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

@@ -33,7 +33,11 @@ from moreton.controlplane.errors import (
 )
 from moreton.controlplane.limits.api import limits_router
 from moreton.controlplane.migrations.api import migrations_router
-from moreton.controlplane.migrations.errors import MigrationRefuses, UnknownMigration
+from moreton.controlplane.migrations.errors import (
+    MigrationRefuses,
+    MigrationUnreadable,
+    UnknownMigration,
+)
 from moreton.controlplane.problems import install_problems
 from moreton.controlplane.rollouts.api import rollouts_router
 from moreton.controlplane.rollouts.errors import NoRollout, NothingToRestart, NotRestartable
@@ -50,6 +54,7 @@ STATUSES: dict[type[MoretonError], int] = {
     LeavesByItself: http.HTTPStatus.CONFLICT,
     MigrationRefuses: http.HTTPStatus.CONFLICT,
     UnknownMigration: http.HTTPStatus.NOT_FOUND,
+    MigrationUnreadable: http.HTTPStatus.CONFLICT,
     NoRollout: http.HTTPStatus.NOT_FOUND,
     NothingToRestart: http.HTTPStatus.NOT_FOUND,
     NotRestartable: http.HTTPStatus.CONFLICT,

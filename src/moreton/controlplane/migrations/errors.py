@@ -39,3 +39,16 @@ class MigrationContended(ControlPlaneError):
         super().__init__(
             f'others changed migration "{name}" meanwhile: nothing was changed; try again'
         )
+
+
+class MigrationUnreadable(ControlPlaneError):
+    """The store has a state of the migration that this version cannot read."""
+
+    code = "migration-unreadable"
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(
+            f'the state of migration "{name}" in the store is damaged, or of a later version: '
+            "nobody moves its route, and nothing was done; run the version that wrote it, or "
+            "give the migration another name in moreton.yaml to begin anew"
+        )

@@ -15,6 +15,7 @@ from moreton.controlplane.migrations.driving import Driver
 from moreton.controlplane.migrations.errors import (
     MigrationContended,
     MigrationRefuses,
+    MigrationUnreadable,
     UnknownMigration,
 )
 from moreton.controlplane.migrations.hooks.delivering import Deliverer
@@ -32,7 +33,7 @@ from moreton.controlplane.migrations.reports.files import ReportFiles, report_fi
 from moreton.controlplane.migrations.reports.findings import Findings
 from moreton.controlplane.migrations.reports.recording import read_samples
 from moreton.controlplane.migrations.telling import Teller
-from moreton.controlplane.migrations.views import to_document
+from moreton.controlplane.migrations.views import to_document, unreadable_document
 from moreton.envoy.admin import AdminClient
 from moreton.gateway.core.model import Route
 from moreton.kernel.time import Clock, SystemClock
@@ -122,7 +123,7 @@ class Migrations:
     async def order(self, name: str, ordered: Ordered) -> tuple[dict[str, Any], int]:
         """Follow *ordered*; the migration as it is then, and the revision that has it.
 
-        Raises `UnknownMigration`, `MigrationRefuses`, `MigrationContended`.
+        Raises `UnknownMigration`, `MigrationUnreadable`, `MigrationRefuses`, `MigrationContended`.
         """
         for _ in range(_ATTEMPTS_MAX):
             record, revision = await self._read(name)
@@ -153,7 +154,7 @@ class Migrations:
         raise MigrationContended(name=name)
 
     async def show(self, name: str) -> dict[str, Any]:
-        """How far *name* is, and its webhooks. Raises `UnknownMigration`."""
+        """How far *name* is, and its webhooks. Raises as `order`."""
         found = self._document(*await self._read(name))
         told = [
             await webhook_document(self._store, name, each)
@@ -164,20 +165,22 @@ class Migrations:
         return {**found, "webhooks": told, "report": report}
 
     async def all(self) -> list[dict[str, Any]]:
-        """Every migration by name, also those that nobody started yet."""
-        found = await self._stored()
+        """Every migration by name, also those that nobody started yet, or that nobody can read."""
+        found, unreadable = await self._kept()
         planned = {name: (Record(plan, Progress()), 0) for name, plan in self._plans().items()}
-        return [self._document(*each) for _, each in sorted({**planned, **found}.items())]
+        shown = {name: self._document(*each) for name, each in {**planned, **found}.items()}
+        shown |= {name: unreadable_document(name) for name in unreadable}
+        return [each for _, each in sorted(shown.items())]
 
     async def history(self, name: str) -> list[dict[str, Any]]:
-        """What happened to *name*, oldest first. Raises `UnknownMigration`."""
+        """What happened to *name*, oldest first. Raises as `order`."""
         await self._read(name)
         prefix = history_prefix(name)
         found = await self._store.range(prefix, prefix_end(prefix))
         return [json.loads(kv.value) for kv in found.kvs]
 
     async def report(self, name: str) -> Report:
-        """All that is known of *name*, also while it goes on. Raises `UnknownMigration`."""
+        """All that is known of *name*, also while it goes on. Raises as `order`."""
         record, revision = await self._read(name)
         found = await asyncio.to_thread(self._find, record.plan.route)
         return tell(
@@ -225,19 +228,32 @@ class Migrations:
         return live.progress if live is not None and is_same else record.progress
 
     async def _stored(self) -> dict[str, tuple[Record, int]]:
+        return (await self._kept())[0]
+
+    async def _kept(self) -> tuple[dict[str, tuple[Record, int]], set[str]]:
+        """What the store has by name, and the names of what cannot be read."""
         found = await self._store.range(STATES, prefix_end(STATES))
-        decoded = [(decode_record(kv.value), kv.mod_revision) for kv in found.kvs]
-        return {one.plan.name: (one, revision) for one, revision in decoded if one is not None}
+        read: dict[str, tuple[Record, int]] = {}
+        unreadable = set()
+        for kv in found.kvs:
+            record = decode_record(kv.value)
+            if record is None:
+                unreadable.add(kv.key.removeprefix(STATES).decode(errors="replace"))
+            else:
+                read[record.plan.name] = record, kv.mod_revision
+        return read, unreadable
 
     async def _read(self, name: str) -> tuple[Record, int]:
         found = await self._store.range(state_key(name))
-        record = decode_record(found.kvs[0].value) if found.kvs else None
-        if record is not None:
+        if found.kvs:
+            record = decode_record(found.kvs[0].value)
+            if record is None:
+                raise MigrationUnreadable(name=name)
             return record, found.kvs[0].mod_revision
         plan = self._plans().get(name)
         if plan is None:
             raise UnknownMigration(name=name, known={*self._plans(), *await self._stored()})
-        return Record(plan, Progress()), found.kvs[0].mod_revision if found.kvs else 0
+        return Record(plan, Progress()), 0
 
 
 def _check_free(plan: Plan, others: Mapping[str, tuple[Record, int]]) -> None:

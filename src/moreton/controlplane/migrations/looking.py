@@ -110,6 +110,10 @@ class Looker:
         """What *name* was is of no use: it is over, or begins anew later."""
         for known in (self._before, self._compared):
             known.pop(name, None)
+        # What was asked for then says nothing of a later try.
+        self._asked.pop(name, None)
+        if (asking := self._asking.pop(name, None)) is not None:
+            asking.cancel()
 
     def close(self) -> None:
         """Ask nobody any more."""

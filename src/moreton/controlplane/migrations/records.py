@@ -159,13 +159,11 @@ def decode_record(value: bytes) -> Record | None:
     """The record that `encode_record` wrote; `None` for anything else."""
     try:
         found = json.loads(value)
-        return Record(
-            plan_from(found["plan"]),
-            progress_from(found["progress"]),
-            found["entries"],
-            found["changed"],
-        )
-    except (ValueError, KeyError, TypeError):
+        plan, progress = plan_from(found["plan"]), progress_from(found["progress"])
+        if not 0 <= progress.stage < len(plan.stages):
+            return None
+        return Record(plan, progress, int(found["entries"]), str(found["changed"]))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 

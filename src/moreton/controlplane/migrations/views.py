@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moreton.controlplane.migrations.errors import MigrationUnreadable
 from moreton.controlplane.migrations.records import Record
 from moreton.strangler.rollout.core.documents import verdict_document
 from moreton.strangler.rollout.core.plan import Plan, Stage
@@ -41,6 +42,12 @@ def to_document(record: Record, progress: Progress, planned: Plan | None) -> dic
         "answer_within": None if within is None else within.total_seconds(),
         "differs": planned is not None and planned != plan,
     }
+
+
+def unreadable_document(name: str) -> dict[str, Any]:
+    """A migration whose state in the store cannot be read: nothing else is known of it."""
+    why = str(MigrationUnreadable(name=name))
+    return {"name": name, "phase": "unreadable", "stage": None, "share": None, "trouble": why}
 
 
 def stage_document(stage: Stage) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,11 @@ from moreton.controlplane.comparing.records import SHARES, share_from
 from moreton.controlplane.core.desired import Desired
 from moreton.controlplane.core.objects import Definition, Kind, ObjectKey, Origin
 from moreton.controlplane.migrations.copies import NoCopies
-from moreton.controlplane.migrations.errors import MigrationRefuses, UnknownMigration
+from moreton.controlplane.migrations.errors import (
+    MigrationRefuses,
+    MigrationUnreadable,
+    UnknownMigration,
+)
 from moreton.controlplane.migrations.host import Migrations
 from moreton.controlplane.migrations.looking import histograms
 from moreton.controlplane.migrations.prometheus import ask, read
@@ -30,7 +34,7 @@ from moreton.controlplane.objects.keys import decode, move_key, weights_key
 from moreton.gateway.core.model import Destination, Route, RouteMatch, Service
 from moreton.kernel.patterns import PathKind, PathPattern
 from moreton.kernel.time import Instant, SystemClock
-from moreton.store import Store, open_store
+from moreton.store import Put, Store, open_store
 from moreton.strangler.rollout.core.machine import Migration
 from moreton.strangler.rollout.core.plan import DifferenceGate, ErrorGate, Plan, Stage
 from moreton.strangler.rollout.core.progress import Commit, Looked, Order, Ordered, Save, share_of
@@ -117,6 +121,46 @@ async def test_second_migration_of_a_route_is_refused_while_the_first_moves_it()
     await migrations(store, PLAN).order("move", Ordered(Order.START))
     with pytest.raises(MigrationRefuses, match='"again": "move" moves route "everything" now'):
         await migrations(store, second).order("again", Ordered(Order.START))
+
+
+def later(state: dict[str, Any]) -> bytes:
+    state["plan"]["gates"][0]["kind"] = "of a later version"
+    return json.dumps(state).encode()
+
+
+def beyond(state: dict[str, Any]) -> bytes:
+    state["progress"]["stage"] = len(STAGES)
+    return json.dumps(state).encode()
+
+
+def damaged(state: dict[str, Any]) -> bytes:
+    state["plan"]["sticky"] = 7
+    return json.dumps(state).encode()
+
+
+@pytest.mark.parametrize("change", [later, beyond, damaged, lambda _: b"[]", lambda _: b"\0"])
+async def test_state_that_cannot_be_read_is_told_and_not_written_over(
+    change: Callable[[dict[str, Any]], bytes],
+) -> None:
+    store = open_store("memory:")
+    second = Plan("again", "other", "old", "new", STAGES, (ErrorGate(),))
+    host = migrations(store, PLAN, second)
+    await host.order("move", Ordered(Order.START))
+    kv = (await store.range(state_key("move"))).kvs[0]
+    value = change(json.loads(kv.value))
+    for name in ("move", "gone from moreton.yaml"):
+        await store.txn((), [Put(state_key(name), value)])
+        with pytest.raises(MigrationUnreadable, match=f'"{name}" in the store is damaged, or'):
+            await host.show(name)
+        for order in (Order.START, Order.ROLLBACK):
+            with pytest.raises(MigrationUnreadable, match="nothing was done"):
+                await host.order(name, Ordered(order, force=True))
+        assert (await store.range(state_key(name))).kvs[0].value == value
+    shown = [(each["name"], each["phase"]) for each in await host.all()]
+    assert shown == [
+        ("again", "planned"), ("gone from moreton.yaml", "unreadable"), ("move", "unreadable"),
+    ]  # fmt: skip
+    assert await weights_in(store) == {"old": 90, "new": 10}
 
 
 @pytest.mark.parametrize("order", [Order.RESUME, Order.ROLLBACK, Order.NO_RETURN])
