@@ -282,7 +282,13 @@ class ClusterNode(Follower):
                 answer = await self._host.ask_leader(about_leases(leases))
             except AnswerFailed as error:
                 raise self._unreachable(error.reason) from error
-            return read_ttls(answer)
+        try:
+            found = read_ttls(answer)
+        except ValueError as error:
+            raise self._unreachable(f"the leader's answer is not one, {error}") from error
+        if len(found) != len(leases):
+            raise self._unreachable(f"the leader renewed {len(found)} leases of {len(leases)}")
+        return found
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -67,6 +67,10 @@ class Shared(Generic[ItemT, AnswerT]):
         except Exception as error:  # noqa: BLE001 - it is raised to each who waits
             _fail(batch, error)
             return
+        if len(answers) != len(batch):
+            message = f"{len(answers)} answers to {len(batch)} questions: whose they are is unknown"
+            _fail(batch, RuntimeError(message))
+            return
         for (_, answer), found in zip(batch, answers, strict=True):
             if not answer.done():
                 answer.set_result(found)

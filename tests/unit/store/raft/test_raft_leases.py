@@ -64,6 +64,26 @@ async def test_renewals_at_once_share_a_question_to_the_leader() -> None:
         assert asked <= 2
 
 
+@pytest.mark.parametrize("said", [b"", bytes(8), bytes(24), b"odd"], ids=len)
+async def test_leader_that_answers_something_else_leaves_nobody_waiting(said: bytes) -> None:
+    async with memory_cluster(1, 2, 3) as cluster:
+        store = (await cluster.followers())[0]
+        leases = [await store.grant(WEEK) for _ in range(2)]
+        leader = await cluster.leader()
+
+        async def odd(_source: int, _question: bytes) -> bytes:
+            return said
+
+        answer = leader.node.host._answer
+        leader.node.host._answer = odd
+        asking = [store.keep_alive(one) for one in leases]
+        async with asyncio.timeout(30):
+            found = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(one) for one in found] == [ClusterUnreachable] * 2
+        leader.node.host._answer = answer
+        assert await store.keep_alive(leases[0]) == WEEK
+
+
 async def test_lease_that_is_renewed_outlives_a_change_of_leader() -> None:
     async with memory_cluster(1, 2, 3) as cluster:
         leader = await cluster.leader()

@@ -63,6 +63,23 @@ async def test_failure_is_raised_to_all_of_the_question_and_the_next_goes_on() -
     assert await shared.get(3) == 3
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_another_number_of_answers_is_a_failure_of_all_of_the_question(count: int) -> None:
+    asked: list[list[int]] = []
+
+    async def answer(items: Sequence[int]) -> Sequence[int]:
+        asked.append(list(items))
+        return range(count) if len(items) == 2 else items
+
+    shared = Shared(answer, items_max=2)
+    waiting = [shared.get(1), shared.get(2), shared.get(3)]
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in found] == [RuntimeError, RuntimeError, int]
+    assert f"{count} answers to 2 questions" in str(found[0])
+    assert asked == [[1, 2], [3]]
+
+
 async def test_one_who_gives_up_takes_nothing_from_the_others() -> None:
     oracle = Oracle()
     shared = Shared(oracle.answer, items_max=100)
