@@ -79,6 +79,27 @@ async def test_a_node_that_moves_is_reached_at_its_new_address() -> None:
             assert await moved.next_message() == one.heartbeat(2, 8)
 
 
+async def test_a_node_that_moves_is_reached_though_its_old_place_reads_nothing() -> None:
+    """Its machine has vanished, say, or it was stopped there: what waits for it never leaves."""
+    never = replace(SETTINGS, ping_interval=timedelta(minutes=1))  # to hang up by itself
+    async with running(Peer(1), Peer(2, settings=never)) as (one, two):
+        await within(one.wait_connected(2))
+        (held,) = two.transport._answerer.connections()
+        assert held._transport is not None
+        held._transport.pause_reading()
+        link = one.transport._links[2]
+        while link._connection is None or link._connection.queued_bytes < 1_000_000:
+            one.transport.send_nowait(one.append(2, b"x" * 100_000))
+            await asyncio.sleep(0)
+        moved = Peer(2)
+        async with running(moved):
+            introduce(one, moved)
+            await within(one.wait_connected(2))
+            one.transport.send_nowait(one.heartbeat(2, 8))
+            assert await moved.next_message() == one.heartbeat(2, 8)
+        held.abort("the test is over")
+
+
 async def test_a_full_queue_drops_and_says_so() -> None:
     small = replace(SETTINGS, queue_bytes_max=100_000, message_bytes_max=100_000)
     async with running(Peer(1, settings=small), Peer(2)) as (one, two):

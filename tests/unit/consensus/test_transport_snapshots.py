@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from moreton.consensus.core.messages import Configuration, InstallSnapshot, SnapshotMeta
 from moreton.consensus.transport.connection import Connection
@@ -126,6 +129,32 @@ async def test_a_snapshot_that_does_not_move_is_given_up() -> None:
         found[1]._transport.pause_reading()
         assert await within(one.snapshots.get()) == (2, False)
         assert two.messages.empty()
+
+
+async def test_a_snapshot_that_was_given_up_leaves_no_connection_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hasty = replace(SETTINGS, stall_timeout=timedelta(milliseconds=100))
+    never = replace(SETTINGS, ping_interval=timedelta(minutes=1))  # to hang up by itself
+    async with running(Peer(1, settings=hasty), Peer(2, settings=never)) as (one, two):
+        await within(one.wait_connected(2))
+        dial, dialed = one.transport._dial, list[Connection]()
+
+        async def noted(*arguments: Any) -> Connection:
+            dialed.append(await dial(*arguments))
+            return dialed[-1]
+
+        monkeypatch.setattr(one.transport, "_dial", noted)
+        one.transport.send_snapshot_nowait(install(), bytes(100_000_000))
+        while len(found := begun(two)) < 2:
+            await asyncio.sleep(0)
+        assert found[1]._transport is not None
+        found[1]._transport.pause_reading()
+        assert await within(one.snapshots.get()) == (2, False)
+        assert dialed[0].queued_bytes, "nobody takes it"
+        await within(dialed[0].wait_closed())
+        assert not dialed[0].queued_bytes
+        found[1].abort("the test is over")
 
 
 async def test_a_snapshot_of_more_than_it_says_is_cut_off() -> None:

@@ -118,6 +118,8 @@ class Connection(asyncio.Protocol):
 
     def post(self, item: bytes) -> None:
         """Send *item* with everything else of this turn of the loop, when there is room."""
+        if self._closing:
+            return  # it would wait for ever
         self._out.append(item)
         self._out_bytes += len(item)
         if not self._flush_due:
@@ -152,11 +154,17 @@ class Connection(asyncio.Protocol):
         return self.reason
 
     def close(self) -> None:
-        """Send what is posted, then hang up."""
+        """Send what is posted, then hang up; at once where the other side does not take it soon."""
         self._flush()
         self._closing = True
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport is None or self.is_closed:
+            return
+        self._transport.close()
+        # Who has vanished, or does not read, would keep a connection that nobody watches any more.
+        if self._tick_due is not None:
+            self._tick_due.cancel()
+        seconds = self._settings.ping_interval.total_seconds() * _SILENT_TICKS_MAX
+        self._tick_due = self._loop.call_later(seconds, self.abort, "it did not take the last")
 
     async def finish(self, seconds: float) -> None:
         """As `close`, and return when it has ended; what takes longer than *seconds* is lost."""
