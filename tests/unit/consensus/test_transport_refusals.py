@@ -14,7 +14,8 @@ import pytest
 
 from moreton.consensus.errors import ConsensusError
 from moreton.consensus.transport import Credentials, PeerTls, TransportSettings
-from moreton.consensus.transport.core.handshake import Channel
+from moreton.consensus.transport.core.framing import frame
+from moreton.consensus.transport.core.handshake import Channel, Hello, Party, encode_hello
 from moreton.consensus.transport.errors import CredentialsUnusable, PeerUnreachable
 from moreton.consensus.transport.link import ignore_item
 from moreton.consensus.transport.meeting.dialing import Place, dial
@@ -58,6 +59,38 @@ async def test_another_cluster_is_refused_with_both_names() -> None:
         for error in await refusals(one, two, "raft-other-cluster"):
             assert "forest" in str(error)
             assert "desert" in str(error)
+
+
+async def stranger_says(one: Peer, node: int, cluster: str) -> None:
+    """Somebody who knows nothing says hello to *one*, and is refused."""
+    party = Party(cluster, node, bytes(16))
+    hello = Hello(party, one.node, Channel.MESSAGES, bytes(32), 0, "", has_secret=True)
+    host, port = one.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(frame(encode_hello(hello)))
+    await within(reader.read())
+    writer.close()
+
+
+async def test_what_a_stranger_calls_its_cluster_cannot_write_into_a_terminal() -> None:
+    async with running(Peer(1)) as (one,):
+        await stranger_says(one, 7, "\x1b[2Jwood\nerror: all is lost\u202e")
+        told = str(await one.next_trouble("raft-other-cluster"))
+        assert 'calls itself "?[2Jwood?error: all is lost?", and we "forest"' in told
+        assert told.isprintable()
+
+
+async def test_strangers_that_make_up_ids_hide_no_trouble_of_a_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("moreton.consensus.transport.troubles._KEPT_MAX", 6)
+    monkeypatch.setattr("moreton.consensus.transport.troubles._UNPROVED_MAX", 3)
+    async with running(Peer(1)) as (one,):
+        for node in range(10, 20):
+            await stranger_says(one, node, "desert")
+        assert len(one.transport.troubles()) == 3
+        one.transport.set_peers({1: one.address, 2: "127.0.0.1:1"})
+        assert "node 2" in str(await one.next_trouble("raft-peer-unreachable"))
 
 
 async def test_an_address_of_another_node_is_refused_with_its_name() -> None:

@@ -7,13 +7,21 @@ from datetime import timedelta
 
 from moreton.consensus.core.messages import NodeId
 from moreton.consensus.errors import ConsensusError
-from moreton.consensus.transport.errors import ClockApart, NodeClaimedTwice
+from moreton.consensus.transport.errors import (
+    ClockApart,
+    NodeClaimedTwice,
+    OtherCluster,
+    WrongSecret,
+)
 from moreton.kernel.time import Clock, Instant
 
 # What lasts comes again within seconds: connecting is tried that often.
 _KEPT = timedelta(minutes=1)
-# Ids come from whoever knows the secret; a node that makes them up must not fill the memory.
+# A node that makes ids up must not fill the memory.
 _KEPT_MAX = 1000
+# Of these the id may be that of a stranger, who must not hide what others are told of.
+_UNPROVED = (OtherCluster, WrongSecret)
+_UNPROVED_MAX = 500
 # A connection that stands disproves every other trouble.
 _LASTING = (ClockApart, NodeClaimedTwice)
 
@@ -33,7 +41,7 @@ class Troubles:
         self._drop_old()
         key = (node, trouble.code)
         is_new = key not in self._kept
-        if is_new and len(self._kept) >= _KEPT_MAX:
+        if is_new and not self._has_room(trouble):
             return
         self._kept[key] = (self._clock.now(), trouble)
         if is_new and self._report is not None:
@@ -52,6 +60,12 @@ class Troubles:
         for (node, _), (_, trouble) in self._kept.items():
             found.setdefault(node, []).append(trouble)
         return found
+
+    def _has_room(self, trouble: ConsensusError) -> bool:
+        if not isinstance(trouble, _UNPROVED):
+            return len(self._kept) < _KEPT_MAX
+        unproved = sum(isinstance(each, _UNPROVED) for _, each in self._kept.values())
+        return unproved < _UNPROVED_MAX
 
     def _drop_old(self) -> None:
         now = self._clock.now()

@@ -210,14 +210,20 @@ def is_proof(expected: bytes, found: bytes) -> bool:
     return hmac.compare_digest(expected, found)
 
 
+def printable(text: str) -> str:
+    """*text* of somebody who has proved nothing, so that a log or a terminal only shows it."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def _decode_refusal(body: bytes) -> Refusal:
     try:
         reason = Reason(body[1])
         detail = body[_REFUSAL.size + INCARNATION_BYTES :].decode(errors="replace")
     except ValueError as error:
         raise BadFrame(f"a refusal is broken ({error})") from error
-    shown = "".join(char if char.isprintable() else "?" for char in detail)
-    return Refusal(reason, shown, body[_REFUSAL.size : _REFUSAL.size + INCARNATION_BYTES])
+    return Refusal(
+        reason, printable(detail), body[_REFUSAL.size : _REFUSAL.size + INCARNATION_BYTES]
+    )
 
 
 def _text(text: str) -> bytes:

@@ -22,6 +22,7 @@ from moreton.consensus.transport.core.handshake import (
     encode_refusal,
     encode_welcome,
     is_proof,
+    printable,
     prove,
 )
 from moreton.consensus.transport.core.sealing import Opener, Sealer
@@ -173,7 +174,8 @@ class Answerer:
             return self._checked_guest(hello, connection)
         if hello.party.cluster != me.cluster:
             detail = f'it calls itself "{me.cluster}", and we "{hello.party.cluster}"'
-            ours = f'it calls itself "{hello.party.cluster}", and we "{me.cluster}"'
+            theirs = printable(hello.party.cluster)
+            ours = f'it calls itself "{theirs}", and we "{me.cluster}"'
             self._identity.report(node, OtherCluster(target=node, address=seen, detail=ours))
             raise _Refused(Reason.OTHER_CLUSTER, detail)
         if hello.target != me.node:
