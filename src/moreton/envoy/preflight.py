@@ -45,15 +45,25 @@ class Preflight:
         asked or does not answer in time.
         """
         async with self._slots:
-            with TemporaryDirectory(prefix="moreton-check-") as folder:
-                file = Path(folder) / ("check.json" if bootstrap[:1] == b"{" else "check.pb")
-                file.write_bytes(bootstrap)
-                for _ in range(_DEATHS_MAX):
-                    status, output = await self._run(file)
-                    if status == 0:
-                        return ""
-                    if status > 0 or _ERROR in output:
-                        return refusal_in(output)
+            try:
+                with TemporaryDirectory(prefix="moreton-check-") as folder:
+                    file = Path(folder) / ("check.json" if bootstrap[:1] == b"{" else "check.pb")
+                    file.write_bytes(bootstrap)
+                    return await self._ask(file)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise PreflightFailed(
+                    f"the temporary folder cannot be used, {reason}: the configuration was not "
+                    "checked; make room there, or set TMPDIR to another"
+                ) from error
+
+    async def _ask(self, file: Path) -> str:
+        for _ in range(_DEATHS_MAX):
+            status, output = await self._run(file)
+            if status == 0:
+                return ""
+            if status > 0 or _ERROR in output:
+                return refusal_in(output)
         name = signal.Signals(-status).name
         return f"Envoy dies of {name} whenever it reads it, {_DEATHS_MAX} times of {_DEATHS_MAX}"
 

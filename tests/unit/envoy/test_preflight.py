@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moreton.envoy.preflight import Preflight
+from moreton.envoy.preflight import Preflight, PreflightFailed
 
 REFUSED = "error initializing configuration 'x': no such thing"
 
@@ -46,3 +46,12 @@ async def test_envoy_that_dies_is_asked_again(
     file = program(tmp_path, *ends)
     assert await Preflight(file)(b"{}") == said
     assert runs(file) == asked
+
+
+async def test_temporary_folder_that_cannot_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = program(tmp_path, "echo fine")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(PreflightFailed, match=r"no such file or directory: the.*was not checked"):
+        await Preflight(file)(b"{}")

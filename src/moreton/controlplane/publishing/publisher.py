@@ -115,6 +115,7 @@ class Publisher:
                 self.publish_now()
             except Exception:  # noqa: BLE001 - a dead loop would keep all later changes from traffic
                 _LOG.exception("a change could not be published; what was there goes on")
+                self._end_pass()
             took = self._clock.now() - start
             await asyncio.sleep(min(took, _REST_MAX).total_seconds())
 
@@ -130,17 +131,20 @@ class Publisher:
             if self._compile(key):
                 before[key] = former
         for service in endpoints:
-            self.compiled.refresh_endpoints(service)
+            self._refresh(service)
         changed, removed = self.compiled.take()
         if changed or removed:
             self._remember(changed, before)
             self._xds.publish(GROUP, self.compiled.snapshot)
             self._note_senders(changed, removed)
         self.passes += 1
-        self._passed.set()
-        self._passed = asyncio.Event()
+        self._end_pass()
         for key in dirty:
             self._notice(key)
+
+    def _end_pass(self) -> None:
+        self._passed.set()
+        self._passed = asyncio.Event()
 
     async def wait_published(self) -> None:
         """Return once everything touched so far was published."""
@@ -199,6 +203,12 @@ class Publisher:
         if wanted is not None:
             self.refused[key] = Refusal(wanted, reason)
         return False
+
+    def _refresh(self, service: str) -> None:
+        try:
+            self.compiled.refresh_endpoints(service)
+        except Exception:  # noqa: BLE001 - one service must not stop the others
+            _LOG.exception("the instances of %s cannot be compiled: those before stay", service)
 
     def _wanted(self, key: ObjectKey) -> Value | None:
         value = self.desired.effective(key)
@@ -303,7 +313,7 @@ class Publisher:
     ) -> None:
         try:
             await self._find(key, version, reason, suspects)
-        except MoretonError as error:
+        except Exception as error:  # noqa: BLE001 - else nobody would look for the culprit again
             _LOG.warning("who spoils %s is not known, and is asked again: %s", key.name, error)
             await asyncio.sleep(_ASK_AGAIN.total_seconds())
         finally:

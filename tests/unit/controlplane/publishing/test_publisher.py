@@ -52,7 +52,8 @@ class Stage:
         self.desired = Desired()
         self.may_judge = asyncio.Event()
         self.may_judge.set()
-        self.failures = 0  # of the next preflights
+        self.failures: list[Exception] = []  # of the next preflights
+        self.odd = ""  # a service whose instances nobody can write down
         self.xds = XdsServer(on_change=self._on_change)
         compiled = Compiled(GatewayCompiler(), self._endpoints)
         self.publisher = Publisher(
@@ -95,13 +96,13 @@ class Stage:
     async def _preflight(self, tried: Sequence[Tried]) -> str:
         await self.may_judge.wait()
         if self.failures:
-            self.failures -= 1
-            raise PreflightFailed("Envoy did not say within 30 s")
+            raise self.failures.pop()
         routes = [each for each in tried if isinstance(each, Route)]
         return WHY if any(BAD in each.match.path.text for each in routes) else ""
 
-    @staticmethod
-    def _endpoints(service: Service) -> list[Endpoint]:
+    def _endpoints(self, service: Service) -> list[Endpoint]:
+        if service.name == self.odd:
+            raise UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
         return [Endpoint(address) for address in service.addresses]
 
 
@@ -308,11 +309,48 @@ async def test_same_bad_route_is_refused_again_when_it_comes_back(
         await proxy.take_table()
 
 
-async def test_search_that_failed_is_made_again(stage: Stage, proxy: Proxy) -> None:
-    stage.failures = 1
+@pytest.mark.parametrize(
+    "error",
+    [PreflightFailed("Envoy did not say within 30 s"), OSError(28, "no space"), KeyError("x")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_search_that_failed_is_made_again(
+    stage: Stage, proxy: Proxy, error: Exception
+) -> None:
+    stage.failures = [error]
     stage.put(route("x", BAD, b=1), route("y", "y", b=1))
     await proxy.refuse_table()
     assert await stage.until("x", State.REJECTED) == WHY
-    assert stage.failures == 0
+    assert not stage.failures
     await proxy.take_table()
     await stage.until("y", State.APPLIED)
+
+
+async def test_instances_that_cannot_be_compiled_keep_no_others_from_the_proxies(
+    stage: Stage,
+) -> None:
+    stage.odd = "a"
+    before = stage.publisher.compiled.members["a"]
+    stage.publisher.compiled.members["b"] = ()
+    stage.publisher.touch_endpoints(["a", "b"])
+    async with asyncio.timeout(5):
+        await stage.publisher.wait_published()
+    assert stage.publisher.compiled.members["a"] == before
+    assert stage.publisher.compiled.members["b"] == [Endpoint(Address("127.0.0.1", 1))]
+
+
+async def test_nobody_waits_for_a_pass_that_failed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_group: str, _snapshot: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.xds, "publish", fail)
+        stage.put(route("x", "x", b=1))
+        async with asyncio.timeout(5):
+            await stage.publisher.wait_published()
+    stage.put(route("y", "y", b=1))
+    async with asyncio.timeout(5):
+        await stage.publisher.wait_published()
+    assert {"all", "x", "y"} <= {key.name for key in stage.publisher.compiled.values}
