@@ -5,6 +5,7 @@ No command shows a traceback, unless `MORETON_DEBUG=1`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
+from typing import TextIO
 
 from moreton.kernel.errors import MoretonError
 
@@ -56,10 +58,26 @@ _BY_CODE = {
 }
 
 
+# The functions in which what a command says is written: our own, click's and rich's.
+_PRINTING = frozenset({"print_json", "print_line", "echo", "_write_buffer"})
+
+
+class OutputNotWritten(MoretonError):
+    """Standard output takes nothing more."""
+
+    code = "output-not-written"
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(
+            f"standard output cannot be written, {reason}: the answer is cut off, and what the "
+            "command changed stays so; make room where it goes, or send it elsewhere"
+        )
+
+
 def guarded(command: Callable[[], object]) -> int:
     """Run *command*; its exit status. Every error is one message on standard error."""
     try:
-        command()
+        _run(command)
     except MoretonError as error:
         if _debug():
             raise
@@ -80,17 +98,69 @@ def guarded(command: Callable[[], object]) -> int:
     return Exit.OK
 
 
+def _run(command: Callable[[], object]) -> None:
+    """Run *command*, and see to it that all it said is out. Raises `OutputNotWritten`."""
+    try:
+        _run_flushed(command)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        _hush(sys.stdout)
+        raise OutputNotWritten(reason=(error.strerror or str(error)).lower()) from error
+
+
+def _run_flushed(command: Callable[[], object]) -> None:
+    try:
+        command()
+    except SystemExit as left:
+        if not left.code:  # else the status says more than the output
+            _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as in `moreton routes >&-`
+        sys.stdout.flush()
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether *error* is that standard output takes nothing more."""
+    try:
+        _flush()
+    except OSError:
+        return True  # what could not be written is still to be
+    # An output without a buffer has nothing left to be written.
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].name in _PRINTING
+
+
+def _hush(stream: TextIO) -> None:
+    """Let what is still to be written to *stream* be forgotten at the end, not complained of."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _reader_left() -> int:
     """The reader of a pipe left (`moreton routes | head`); nobody is there to tell."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _hush(sys.stdout)
     return Exit.OK
 
 
 def _say(error: MoretonError) -> int:
     faults = getattr(error, "faults", None)
     for line in faults or (error,):
-        print(f"error: {line}", file=sys.stderr)  # noqa: T201 - this is where errors are shown
+        _tell(f"error: {line}")
     return _BY_CODE.get(error.code, Exit.TROUBLE)
+
+
+def _tell(line: str) -> None:
+    try:
+        print(line, file=sys.stderr)  # noqa: T201 - this is where errors are shown
+    except OSError:
+        _hush(sys.stderr)  # the status says it still
 
 
 def _say_bug(error: Exception) -> int:
@@ -99,7 +169,7 @@ def _say_bug(error: Exception) -> int:
         f"error: moreton itself failed, {type(error).__name__}: {error}: the command did not "
         f"finish; run it again with MORETON_DEBUG=1 to see where, and report that{where}"
     )
-    print(message, file=sys.stderr)  # noqa: T201 - as above
+    _tell(message)
     return Exit.BUG
 
 

@@ -279,7 +279,9 @@ class _Runner:
         assert self._registration is not None, "only what was registered is drained"
         limit = self._plan.limits.drain
         found = await self._registration.adrain(limit)
-        if not found.idle:
+        if found.unknown:
+            self._say(f"stopping without a wait for requests under way: {found.unknown}")
+        elif not found.idle:
             self._say(f"not waiting for {found.waits_for} any longer; longer with --drain-timeout")
         self._events.put_nowait(DrainEnded(known=found.acknowledged))
 

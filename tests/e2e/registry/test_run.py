@@ -174,6 +174,25 @@ def test_program_runs_when_there_is_no_registry_at_the_start(
     assert answers(found["port"])
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_program_that_is_stopped_without_a_registry_says_why_nothing_is_waited_for(
+    programs: Programs, server: RegistryServer, *, found: bool
+) -> None:
+    server.stop()
+    why = "does not answer: connection refused" if found else "no control plane was found"
+    environment = {} if found else {"MORETON_API": "", "MORETON_TOKEN": ""}
+    moreton = [sys.executable, "-m", "moreton.cli.main", "run", "--service", "catalogue", "--"]
+    runner = programs.start(*moreton, *serving(programs), **environment)
+    runner.wait_said(why)
+    runner.process.send_signal(signal.SIGTERM)
+    assert runner.wait() == 3
+    told = runner.said()
+    assert "stopping without a wait for requests under way: " in told
+    assert "not waiting for" not in told
+    assert why in told.partition("stopping without")[2]
+    server.start()
+
+
 def test_lease_that_is_unknown_makes_the_program_register_again(
     programs: Programs, server: RegistryServer
 ) -> None:

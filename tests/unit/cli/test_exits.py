@@ -58,10 +58,47 @@ def test_interrupt_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_a_command_whose_reader_left_did_not_fail() -> None:
+SAID = {
+    "by click": "--version",
+    "by us, much": "schema",
+    "by rich": "check --help",
+    "by us, little": "outbox schema --dialect sqlite",
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", SAID.values(), ids=SAID.keys())
+def test_output_that_cannot_be_written_is_no_fault_of_ours(arguments: str, unbuffered: str) -> None:
+    command = [sys.executable, "-m", "moreton.cli.main", *arguments.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - no file
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=environment, check=False, timeout=60
+        )
+    told = done.stderr.decode()
+    assert done.returncode == Exit.TROUBLE, told
+    assert told.startswith("error: standard output cannot be written, no space left on device: ")
+    assert told.count("\n") == 1
+
+
+def test_status_is_right_where_the_error_cannot_be_said() -> None:
+    command = [sys.executable, "-m", "moreton.cli.main", "check", "nowhere.yaml"]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - no file
+        done = subprocess.run(command, stdout=full, stderr=full, check=False, timeout=60)
+    assert done.returncode == Exit.CONFIGURATION
+
+
+def test_other_trouble_with_a_file_stays_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    error = OSError(28, "No space left on device", "here")
+    assert guarded(lambda: failing(error)) == Exit.BUG
+    assert "moreton itself failed, OSError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", SAID.values(), ids=SAID.keys())
+def test_a_command_whose_reader_left_did_not_fail(arguments: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "moreton.cli.main", "--version"]
+    command = [sys.executable, "-m", "moreton.cli.main", *arguments.split()]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (Exit.OK, b"")

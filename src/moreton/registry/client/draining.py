@@ -21,6 +21,7 @@ _WAIT_SECONDS_MAX = 1.0
 _SILENCE_SECONDS_MAX = 1.5
 _AGAIN_SECONDS = 0.05
 _NOT_REGISTERED = "instance-not-registered"
+_WORD = "word from the control plane"
 _GONE = "it left the registry meanwhile"
 
 
@@ -29,12 +30,14 @@ class Drained:
     """What is known of an instance that nothing new shall be sent to.
 
     *acknowledged*: no proxy sends anything new. *idle*: nor is a request under way that came by a
-    proxy. Else *waits_for* says, for people, what was not so when the time was up.
+    proxy. Else *waits_for* names, for people, what was not so when the time was up, and *unknown*
+    says why nobody could tell, if so.
     """
 
     acknowledged: bool
     idle: bool
     waits_for: str = ""
+    unknown: str = ""
 
 
 def drain(worker: Worker, timeout: timedelta, *, until_idle: bool = True) -> Drained:
@@ -44,12 +47,12 @@ def drain(worker: Worker, timeout: timedelta, *, until_idle: bool = True) -> Dra
     plane answers.
     """
     if worker.phase is Phase.JOINING:
-        return Drained(False, False, worker.trouble or "its registration")
+        return _not_yet(worker, "its registration")
     deadline = time.monotonic() + timeout.total_seconds()
     worker.restate(InstanceState.DRAINING)
     left = deadline - time.monotonic()
     if not worker.wait_stated(InstanceState.DRAINING, min(left, _SILENCE_SECONDS_MAX)):
-        return Drained(False, False, worker.trouble or "the registry to know that it drains")
+        return _not_yet(worker, "the registry to know that it drains")
     asker = worker.new_api()
     try:
         return _wait(asker, worker, deadline, until_idle=until_idle)
@@ -78,14 +81,22 @@ def _wait(api: Api, worker: Worker, deadline: float, *, until_idle: bool) -> Dra
                 return found
             continue
         if isinstance(said, Unanswered):
-            found = Drained(False, False, said.reason)
+            found = _unknown(said.reason)
         elif said.document.get("code") != _NOT_REGISTERED:
             # A control plane of before this was asked for.
-            return Drained(False, False, f"status {said.status} of the control plane")
+            return _unknown(f"the control plane answers {said.status}")
         if now >= deadline or now - heard >= _SILENCE_SECONDS_MAX:
             return found
         time.sleep(_AGAIN_SECONDS)
-    return Drained(False, False, _GONE)
+    return _unknown(_GONE)
+
+
+def _not_yet(worker: Worker, waits_for: str) -> Drained:
+    return _unknown(worker.trouble) if worker.trouble else Drained(False, False, waits_for)
+
+
+def _unknown(why: str) -> Drained:
+    return Drained(False, False, _WORD, why)
 
 
 def _read(document: Mapping[str, Any]) -> Drained:
