@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,12 @@ from moreton.cli.client import ApiRefused, ApiUnreachable
 from moreton.cli.exits import Exit, guarded
 from moreton.config import ConfigRefused, Fault, Location
 from moreton.controlplane.errors import PortInUse
+
+
+@pytest.fixture(autouse=True)
+def kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command keeps of its faults goes with the test."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def failing(error: BaseException) -> object:
