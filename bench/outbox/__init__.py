@@ -26,7 +26,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.outbox.fleets import Fleet, FloorFleet, PeerFleet
-from bench.outbox.servers import Nats, Program, postgres
+from bench.outbox.servers import Nats, Program, postgres, settle
 from bench.outbox.stages import stamps
 from bench.report import Result, median, percentile
 
@@ -62,6 +62,7 @@ def run(*, quick: bool, console: Console) -> Result:
         rates: dict[str, list[float]] = {"moreton": [], PEER: []}
         for turn in range(size.turns):
             fleet = Fleet(url, Path(folder), f"calm_{turn}")
+            settle(url)
             with fleet.running():
                 rates["moreton"].append(_fast(fleet, size.fast, ours))
             peer = PeerFleet(url, Path(folder), f"peer_{turn}")
@@ -70,6 +71,7 @@ def run(*, quick: bool, console: Console) -> Result:
         for name, figures in (("moreton", ours), (PEER, theirs)):
             figures["events/s"] = median(rates[name])
             console.print(f"{name}: {figures['events/s']:,.0f} events/s as fast as it goes")
+        settle(url)
         floor = _paced_turns(url, Path(folder), size, ours, console)
         fleet = Fleet(url, Path(folder), "killed")
         lost, twice, kills = _killed(fleet, size, ours, console)

@@ -19,7 +19,8 @@ from moreton.transactions.outbox.core.event import encode
 from moreton.transactions.outbox.tables.dialect import POSTGRES
 from moreton.transactions.outbox.tables.outgoing import add
 
-CLIENTS = 8
+# As many as keep up: each more is a process of the server's beside those that are measured.
+CLIENTS = 4
 _READY = "ready"
 
 
@@ -55,13 +56,15 @@ def command(database: str, first: int, count: int, *, rate: float, script: Path)
 
 
 def _transaction() -> str:
-    """A pipeline: one trip to the server, so that pgbench and the server need little."""
+    """A pipeline, one trip to the server, so that pgbench and the server need little.
+
+    What is in it is one transaction, as by BEGIN and COMMIT.
+    """
     (statement,) = next(add(POSTGRES, OUTBOX.table, [("", "", "")]))
-    event = statement.sql
-    for column in ("id", "key", "event"):
-        chosen = f"(SELECT {column} FROM {_READY} WHERE n = :n)"  # noqa: S608 - our own names
-        event = event.replace("?", chosen, 1)
+    given, columns = "(VALUES (?::text, ?::text, ?::text))", "id, key, event"
+    chosen = f"(SELECT {columns} FROM {_READY} WHERE n = :n)"  # noqa: S608 - our own names
+    assert given in statement.sql
     lines = ["\\set turn :turn + 1", "\\set n :first + :client_id + :turn * :clients"]
-    lines += ["\\startpipeline", "BEGIN;", "INSERT INTO orders VALUES (:n, 10);"]
-    lines += [f"{event};", "COMMIT;", "\\endpipeline"]
+    lines += ["\\startpipeline", "INSERT INTO orders VALUES (:n, 10);"]
+    lines += [f"{statement.sql.replace(given, chosen)};", "\\endpipeline"]
     return "\n".join(lines) + "\n"

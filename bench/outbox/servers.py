@@ -9,17 +9,24 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psycopg
+
 from bench.outbox.processor import seconds_of
 from bench.processes import ending_with_us, stop, wait_port
 from moreton.kernel.ports import free_port
 
 _SETTINGS = {
-    "max_wal_size": "2GB",
-    "shared_buffers": "128MB",
+    # None in the middle of a run.
+    "checkpoint_timeout": "30min",
+    "max_wal_size": "4GB",
+    "min_wal_size": "2GB",
+    "shared_buffers": "512MB",
     # What tells when each row was committed.
     "track_commit_timestamp": "on",
     "wal_level": "replica",
 }
+# Of 16 MB each: more than a turn fills.
+_LOG_FILES = 32
 
 
 @contextlib.contextmanager
@@ -31,6 +38,17 @@ def postgres() -> Iterator[str]:
     starter = ending_with_us([], by="INT")
     with running_postgres(fsync=True, settings=_SETTINGS, starter=starter) as server:
         yield server.url("{}")
+
+
+def settle(url: str) -> None:
+    """Have the PostgreSQL at *url* be as one that has worked for a day: its log goes round.
+
+    To make a file of the log, instead of taking an old one, holds up all commits for 40 ms.
+    """
+    with psycopg.connect(url.format("postgres"), autocommit=True) as db:
+        for _ in range(_LOG_FILES):
+            db.execute("SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()")
+        db.execute("CHECKPOINT")
 
 
 class Nats:
