@@ -112,7 +112,7 @@ def compose(file: Path) -> yaml.Node | None:
         ) from error
     loader = _Loader(text)
     try:
-        return loader.get_single_node()  # type: ignore[no-any-return]
+        root: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Location(file.name, mark.line + 1, mark.column + 1) if mark else None
@@ -124,6 +124,49 @@ def compose(file: Path) -> yaml.Node | None:
         ) from error
     finally:
         loader.dispose()
+    if root is not None and "&" in text:
+        _bound_repeats(root, file.name)
+    return root
+
+
+def _bound_repeats(root: yaml.Node, file: str) -> None:
+    """Refuse what is small in the file and fills the memory once its aliases are followed."""
+    sizes = _sizes(root, file)
+    if sizes[id(root)] - len(sizes) <= _REPEATED_MAX:
+        return
+    node: yaml.Node | None = root
+    while node is not None:
+        found = node
+        node = next((one for one in _inside(found) if sizes[id(one)] > _REPEATED_MAX), None)
+    what = f"aliases (`*name`) make {sizes[id(root)]} values of the file's {len(sizes)}"
+    todo = f"repeat {_REPEATED_MAX} values at most"
+    raise ConfigRefused([Fault(what, todo, _place(file, found))])
+
+
+def _sizes(root: yaml.Node, file: str) -> dict[int, int]:
+    """How many values each node is, with what it repeats; by the nodes' identities."""
+    sizes: dict[int, int] = {}
+    within: set[int] = set()
+    left = [(root, False)]
+    while left:
+        node, done = left.pop()
+        inside = _inside(node)
+        if done:
+            sizes[id(node)] = 1 + sum(sizes[id(one)] for one in inside)
+        elif id(node) not in sizes:
+            if id(node) in within:
+                what = "an alias stands in what it repeats"
+                raise ConfigRefused([Fault(what, "write what is meant", _place(file, node))])
+            within.add(id(node))
+            left.append((node, True))
+            left += [(one, False) for one in inside]
+    return sizes
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [value for _, value in node.value]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def _place(file: str, node: yaml.Node) -> Location:
@@ -136,8 +179,6 @@ class _Reader:
         self._file = file
         self._faults = faults
         self._scalars: Any = yaml.SafeLoader("")
-        self._read: set[int] = set()  # nodes, by identity; their root outlives this
-        self._repeated = 0
 
     def mapping(self, node: yaml.MappingNode, pointer: Pointer) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -160,7 +201,6 @@ class _Reader:
             raise ConfigRefused(
                 [Fault("nested too deep", "use less than 64 levels", _place(self._file, node))]
             )
-        self._count(node, pointer)
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _TAGS:
             what = f"the unknown tag {node.tag}"
             self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))
@@ -187,17 +227,6 @@ class _Reader:
             what = f"the value {node.value!r} has an unknown tag {node.tag}"
             self._faults.append(Fault(what, "write a plain value", _place(self._file, node)))
             return None
-
-    def _count(self, node: yaml.Node, pointer: Pointer) -> None:
-        if id(node) not in self._read:
-            self._read.add(id(node))
-            return
-        self._repeated += 1
-        if self._repeated > _REPEATED_MAX:
-            what = f"its aliases (`*name`) repeat more than {_REPEATED_MAX} values"
-            todo = "write fewer, or make the values that they repeat smaller"
-            section = self._places.get(pointer[:1], (self._file, 1, 1))
-            raise ConfigRefused([Fault(what, todo, Location(*section))])
 
 
 def _merge(document: Document, more: dict[str, Any], faults: list[Fault], file: str) -> None:

@@ -60,11 +60,20 @@ def test_anchors_that_would_fill_the_memory_are_refused_with_their_place(tmp_pat
     file = tmp_path / "moreton.yaml"
     file.write_text(aliased(levels=30, times=10))
     told = refusal(file)
-    assert "its aliases (`*name`) repeat more than 100000 values: not applied; write fewer" in told
-    assert "(moreton.yaml:6:1)" in told
+    assert "aliases (`*name`) make " in told
+    assert "values of the file's 32: not applied; repeat 100000 values at most" in told
+    assert "(moreton.yaml:6:5)" in told
 
 
 def test_anchors_may_be_repeated_by_thousands(tmp_path: Path) -> None:
     file = tmp_path / "moreton.yaml"
     file.write_text(aliased(levels=2, times=20_000))
     assert load_document(file).data["l1"] == [{"a": 1}] * 20_000
+
+
+def test_an_alias_within_what_it_repeats_is_refused_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "moreton.yaml"
+    file.write_text("a: &a\n  b: [1, *a]\n")
+    told = refusal(file)
+    assert "an alias stands in what it repeats: not applied; write what is meant" in told
+    assert "(moreton.yaml:1:4)" in told

@@ -107,6 +107,14 @@ def test_anchors_and_merges_are_followed(tmp_path: Path) -> None:
     ]
 
 
+def test_anchors_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    lists = ["a0: &a0 [{key: k}]"]
+    lists += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    (tmp_path / "a.yaml").write_text("domain: d\nmetadata:\n  " + "\n  ".join(lists))
+    with pytest.raises(ConfigRefused, match="repeat 100000 values at most"):
+        load(tmp_path)
+
+
 def test_what_is_allowed_and_odd_is_noted(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(
