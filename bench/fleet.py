@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import yaml
 
-from bench.processes import stop
+from bench.processes import listening, stop
 from moreton.kernel.ports import free_port
 
 _READY_SECONDS_MAX = 30.0
@@ -88,9 +88,40 @@ class Fleet:
 
     def envoy_pid(self) -> int:
         """The process id of the fleet's Envoy."""
+        found = self._envoy()
+        assert found is not None
+        return found
+
+    def _envoy(self) -> int | None:
+        """As `envoy_pid`; `None` between two of them."""
         status = self.call("GET", "/v1/status")
         assert isinstance(status, dict)
-        return int(status["envoy"]["pid"])
+        pid = status["envoy"]["pid"]
+        return None if pid is None else int(pid)
+
+    def kill_envoy(self) -> int:
+        """SIGKILL the Envoy alone, which is started anew; the process id that it had."""
+        found = self.envoy_pid()
+        os.kill(found, signal.SIGKILL)
+        return found
+
+    def wait_envoy(
+        self, before: int, ports: Collection[int], seconds: float = _READY_SECONDS_MAX
+    ) -> int:
+        """The process id of the Envoy after *before*, once it listens on *ports*."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            found = self._envoy()
+            if found and found != before and all(found in listening(port) for port in ports):
+                return found
+            time.sleep(0.05)
+        raise RuntimeError(f"no other Envoy came within {seconds} s")
+
+
+def renew_envoys(fleets: Sequence[tuple[Fleet, Collection[int]]]) -> list[int]:
+    """An Envoy anew for each of *fleets*, all at once; their process ids, once all listen."""
+    before = [made.kill_envoy() for made, _ in fleets]
+    return [made.wait_envoy(pid, ports) for pid, (made, ports) in zip(before, fleets, strict=True)]
 
 
 def configured(made: Fleet, configuration: Mapping[str, object]) -> None:

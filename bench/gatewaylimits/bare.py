@@ -26,22 +26,22 @@ _NO_TENANT: dict[str, object] = {"name": _TENANT, "present_match": False}
 
 @contextlib.contextmanager
 def bare_envoy(
-    folder: Path, *, without: int, limited: int, upstream: int, cores: str
+    folder: Path, port: int, *, limited: bool, upstream: int, cores: str
 ) -> Iterator[None]:
-    """An Envoy that serves the port *without* limits, and the port *limited* with all three."""
-    path = folder / "bare.json"
+    """An Envoy that serves *port*, with all three limits when *limited*, else with none."""
+    path = folder / f"bare-{port}.json"
     backend = {"endpoint": {"address": _address(upstream)}}
     assigned = {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [backend]}]}
     cluster = {"name": "backend", "type": "STATIC", "load_assignment": assigned}
-    listeners = [_listener(without, []), _listener(limited, [_limits()])]
+    listener = _listener(port, [_limits()] if limited else [])
     document = {
         "admin": {"address": _address(free_port())},
-        "static_resources": {"listeners": listeners, "clusters": [cluster]},
+        "static_resources": {"listeners": [listener], "clusters": [cluster]},
     }
     path.write_text(json.dumps(document))
     command = [str(find_envoy(None)), "-c", str(path), "--concurrency", "1", "-l", "error"]
     command += ["--use-dynamic-base-id"]
-    with running(command, log=folder / "bare.log", port=limited, cores=cores):
+    with running(command, log=folder / "bare.log", port=port, cores=cores):
         yield
 
 
