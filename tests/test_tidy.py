@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("src", "tests", "bench", "examples", "docs")
 FILE_LINES_MAX = 400
@@ -64,6 +66,7 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return total
 
 
+@pytest.mark.slow
 def test_functions_are_small() -> None:
     large = [
         f"{relative(path)} {node.name}"

@@ -38,6 +38,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in _COMMANDS if name != "demo"])
 def test_command_has_help_with_examples(name: str) -> None:
     result = call(name, "--help")

@@ -73,6 +73,7 @@ SAID = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", SAID.values(), ids=SAID.keys())
 def test_output_that_cannot_be_written_is_no_fault_of_ours(arguments: str, unbuffered: str) -> None:
@@ -88,6 +89,7 @@ def test_output_that_cannot_be_written_is_no_fault_of_ours(arguments: str, unbuf
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_status_is_right_where_the_error_cannot_be_said() -> None:
     command = [sys.executable, "-m", "moreton.cli.main", "check", "nowhere.yaml"]
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - no file
@@ -101,6 +103,7 @@ def test_other_trouble_with_a_file_stays_what_it_is(capsys: pytest.CaptureFixtur
     assert "moreton itself failed, OSError" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", SAID.values(), ids=SAID.keys())
 def test_a_command_whose_reader_left_did_not_fail(arguments: str) -> None:
     reader, writer = os.pipe()

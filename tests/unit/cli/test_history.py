@@ -14,6 +14,8 @@ from moreton.cli.main import application
 from moreton.kernel.rng import seeded_rng
 from moreton.sim.linearizability.making import RegisterObject, Workload, draw_register, record
 
+pytestmark = pytest.mark.slow
+
 
 def check(*arguments: str, told: str | bytes = "") -> Result:
     words = ["history", "check", *arguments]

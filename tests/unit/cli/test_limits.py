@@ -13,6 +13,8 @@ from moreton.cli.exits import Exit
 from moreton.cli.main import application
 from moreton.controlplane.errors import NotRunning
 
+pytestmark = pytest.mark.slow
+
 FILE = """
 version: 1
 gateways: {public: {listeners: [{address: 127.0.0.1:8080}]}}

@@ -18,6 +18,8 @@ from moreton.transactions.saga.queues import Queue
 from moreton.transactions.saga.schedules import Cron, Schedule
 from support.saga_shop import Shop, break_down, decline
 
+pytestmark = pytest.mark.slow
+
 FIG = {"article": "fig"}
 PATIENCE = timedelta(seconds=30)
 Run = Callable[..., tuple[int, str, str]]

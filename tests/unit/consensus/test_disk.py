@@ -31,6 +31,8 @@ from moreton.consensus.disk.files import Files
 from moreton.consensus.disk.segments import read_segment
 from moreton.consensus.disk.snapshot_files import read_snapshot_file
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = "01k00000000000000000000000"
 VOTERS = Configuration(voters=frozenset({1, 2, 3}))
 

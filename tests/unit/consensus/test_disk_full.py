@@ -16,6 +16,8 @@ from moreton.consensus.disk import DiskFull, found
 from moreton.consensus.errors import ConsensusError
 from moreton.consensus.host import NodeFailed, first_snapshot
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__)
 
 

@@ -17,6 +17,8 @@ from moreton.consensus.core.state import Recovered
 from moreton.consensus.disk import DiskFailing, DiskFull, LogDisk, found
 from moreton.consensus.disk.files import Files
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = "c"
 VOTERS = Configuration(voters=frozenset({1}))
 

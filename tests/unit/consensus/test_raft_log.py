@@ -159,6 +159,7 @@ def test_restore_begins_anew() -> None:
     assert one.take_unwritten() == (Entry(5, 10),)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 3), max_size=8), st.lists(st.integers(1, 3), max_size=8), st.data())
 def test_merge_does_what_the_paper_says_step_by_step(
     mine: list[int], theirs: list[int], data: st.DataObject

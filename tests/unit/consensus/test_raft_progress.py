@@ -37,6 +37,7 @@ def test_acknowledgement_frees_all_that_it_covers(index: int, left: int) -> None
     assert (len(one), one.bytes) == (left, 10 * left)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=60))
 def test_window_counts_the_bytes_that_are_in_it(steps: list[tuple[int, bool]]) -> None:
     one, twin, last = Inflights(1000, 1000), list[tuple[int, int]](), 0

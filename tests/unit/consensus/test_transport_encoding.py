@@ -47,6 +47,8 @@ from moreton.consensus.transport.core.handshake import (
 from moreton.consensus.transport.core.sealing import Opener, Sealer
 from moreton.consensus.transport.errors import BadFrame
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = st.integers(0, 2**64 - 1)
 NODES = st.integers(1, 2**64 - 1)
 BYTES = st.binary(max_size=200)

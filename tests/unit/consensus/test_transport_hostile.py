@@ -27,6 +27,8 @@ from moreton.consensus.transport.meeting.identity import Identity
 from moreton.kernel.time import SystemClock
 from support.raft_peers import CREDENTIALS, SETTINGS, Peer, ignore_trouble, running, within
 
+pytestmark = pytest.mark.slow
+
 HELLO = Hello(Party("forest", 2, bytes(16)), 1, Channel.MESSAGES, bytes(32), 0, "", has_secret=True)
 HASTY = replace(SETTINGS, handshake_timeout=timedelta(milliseconds=100))
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import pytest
+
 from moreton.consensus.core.messages import Configuration, InstallSnapshot, SnapshotMeta
 from moreton.consensus.transport.connection import Connection
 from moreton.consensus.transport.core.encoding import encode_message
@@ -20,6 +22,8 @@ from moreton.consensus.transport.meeting.identity import Identity
 from moreton.consensus.transport.snapshots import _CHUNK, _SIZE
 from moreton.kernel.time import SystemClock
 from support.raft_peers import CREDENTIALS, SETTINGS, Peer, ignore_trouble, running, within
+
+pytestmark = pytest.mark.slow
 
 META = SnapshotMeta(9, 3, Configuration(voters=frozenset({1, 2})))
 

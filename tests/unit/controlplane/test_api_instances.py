@@ -15,6 +15,8 @@ from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.registry import Registry
 from moreton.store import Store, open_store
 
+pytestmark = pytest.mark.slow
+
 PLACE = "/v1/services/catalogue/instances"
 HALF = "\ud800"  # of a character of UTF-16: JSON can write it, UTF-8 cannot
 BODY = {"id": "a-1", "address": "10.0.0.7", "port": 8001, "ttl": "5s"}

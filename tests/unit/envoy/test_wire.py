@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from envoy.config.core.v3 import base_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 from hypothesis import given
@@ -16,6 +17,8 @@ from moreton.envoy.wire import (
     serialize,
     varint,
 )
+
+pytestmark = pytest.mark.slow
 
 KEYS = st.text(alphabet="ab/", max_size=4)
 

@@ -28,6 +28,7 @@ def test_a_name_that_no_module_has_is_an_attribute_error_that_names_it() -> None
         find("Polcy")
 
 
+@pytest.mark.slow
 def test_a_module_is_loaded_by_the_first_who_asks_for_one_of_its_names() -> None:
     script = """
 import sys

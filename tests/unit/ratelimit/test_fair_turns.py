@@ -50,6 +50,7 @@ def test_a_full_queue_sheds_the_longest() -> None:
     assert (shed.tenant, len(queue)) == ("surge", 10)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.booleans()), max_size=60))
 def test_each_tenant_is_served_in_its_order_and_nothing_is_lost(
     steps: list[tuple[str, int, bool]],

@@ -90,6 +90,7 @@ def test_nothing_that_a_server_writes_is_an_error(value: str) -> None:
     read_fields({"ratelimit": f'"{value}";r=1', "ratelimit-remaining": "1"}, NOW)
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=20), st.integers(0, 20), st.integers(1, 1000))
 def test_what_is_written_is_read_back(name: str, cost: int, rate: int) -> None:
     limiter = LocalLimiter(Gcra(f"{rate}/min", burst=20, name=name), clock=ManualClock())

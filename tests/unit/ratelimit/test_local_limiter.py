@@ -25,6 +25,8 @@ from moreton.resilience.core.limits import Gradient2
 from support.manual_clock import ManualClock
 from support.waits import join_all
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def _eager_threads() -> Iterator[None]:

@@ -27,6 +27,8 @@ from moreton.ratelimit.shared.locks import FileLock
 from support.manual_clock import ManualClock
 from support.waits import SECONDS, end_at_once, join_all, line_of, status_of_child
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).parents[2] / "support" / "limit_worker.py"
 
 

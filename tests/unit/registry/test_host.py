@@ -89,6 +89,7 @@ async def test_instance_stays_as_long_as_it_renews_and_renewing_writes_nothing(
     assert await house.endpoints() == ["10.0.0.1:80"]
 
 
+@pytest.mark.slow
 async def test_thousand_instances_are_kept_in_use_when_they_die_together_until_let_go(
     house: House,
 ) -> None:

@@ -15,6 +15,7 @@ def hundred() -> dict[str, ContentionResult]:
     return {name: results[0] for name, results in compare([CLIENTS], seeds=SEEDS).items()}
 
 
+@pytest.mark.slow
 def test_full_jitter_needs_at_most_45_percent_of_the_calls_of_plain_exponential(
     hundred: dict[str, ContentionResult],
 ) -> None:

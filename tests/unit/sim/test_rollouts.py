@@ -11,6 +11,8 @@ from moreton.sim.rollouts import Storm, Truth, World, endings, hits
 from moreton.strangler.rollout.core.plan import ErrorGate, LatencyGate, Plan, Stage
 from moreton.strangler.rollout.core.progress import Phase
 
+pytestmark = pytest.mark.slow
+
 STAGES = tuple(Stage(str(share), share, timedelta(seconds=10)) for share in (0.1, 0.5, 1.0))
 ERRORS = Plan("m", "r", "old", "new", STAGES, (ErrorGate(),))
 TIMES = Plan("m", "r", "old", "new", STAGES, (LatencyGate(),))

@@ -6,6 +6,8 @@ import pytest
 
 from moreton.sim.storm import Storm, run_storm
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(5)
 BUDGET_WINDOW_SECONDS = 10.0
 AMPLIFICATION_MAX = 1.3

@@ -14,6 +14,8 @@ import pytest
 from moreton.store.errors import StoreError, StoreFull
 from moreton.store.sqlite import open_sqlite_store
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__)
 
 

@@ -163,6 +163,7 @@ async def test_missing_folder_is_named(tmp_path: Path) -> None:
         open_sqlite_store(tmp_path)
 
 
+@pytest.mark.slow
 async def test_damaged_store_is_never_read_wrongly(path: Path, tmp_path: Path) -> None:
     everything = await fill(path)
     healthy = path.read_bytes()

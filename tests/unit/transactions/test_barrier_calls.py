@@ -63,6 +63,7 @@ def test_a_document_that_is_no_call_is_refused(document: Any) -> None:
         Call.from_document(document)
 
 
+@pytest.mark.slow
 def test_the_barrier_is_one_line_in_django() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", DJANGO], capture_output=True, text=True, timeout=120

@@ -11,6 +11,8 @@ from moreton.transactions.barrier.call import Act, Call
 from moreton.transactions.barrier.core import Verdict, judge
 from support.serial_locks import Running, schedules
 
+pytestmark = pytest.mark.slow
+
 DO, CONFIRM, UNDO = Act.DO, Act.CONFIRM, Act.UNDO
 # Each act up to twice, and both kinds of sagas and TCC.
 MIXES = [

@@ -15,6 +15,8 @@ import pytest
 
 from moreton.transactions.running import Blocking
 
+pytestmark = pytest.mark.slow
+
 
 def never() -> None:
     raise AssertionError("nobody told it to stop")

@@ -25,6 +25,8 @@ from moreton.consensus.host.errors import SnapshotRefused
 from moreton.kernel.time import Instant, SystemClock
 from unit.consensus.host.host_cluster import Register, change, cluster
 
+pytestmark = pytest.mark.slow
+
 FEW = HostSettings(snapshot_entries=10)
 FULL = DiskFull(path=Path("log"), reason="no space left on device")
 

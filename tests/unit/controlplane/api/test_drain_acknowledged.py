@@ -20,6 +20,8 @@ from moreton.registry.core.instance import TTL_DEFAULT
 from support import delta_client
 from support.delta_client import DeltaClient
 
+pytestmark = pytest.mark.slow
+
 PLACE = "/v1/services/catalogue/instances/c0/drain"
 ME = {"by": "me@here"}
 

@@ -27,6 +27,8 @@ from moreton.registry import Instance, InstanceId, Registry
 from moreton.store.errors import StoreFailing
 from moreton.store.memory import open_memory_store
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token"
 PATIENCE_SECONDS = 20
 PLACE = "/v1/services/catalogue/instances"

@@ -12,6 +12,8 @@ from uvicorn.server import ServerState
 
 from moreton.controlplane.api.serving import front
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 20
 
 

@@ -13,7 +13,7 @@ from moreton.registry import Instance, InstanceId
 from moreton.registry.core.instance import TTL_DEFAULT
 from moreton.registry.core.standing import InstanceSource, InstanceState
 
-pytestmark = pytest.mark.usefixtures("leaving")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("leaving")]
 
 PLACE = "/v1/services/catalogue/instances"
 ME = {"by": "me@here", "reason": "new disk"}

@@ -8,6 +8,8 @@ import pytest
 from moreton.controlplane.api.events import EVENTS_BEHIND_MAX, Events
 from moreton.controlplane.assembly.plane import Plane
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("header", [{}, {"authorization": "Bearer wrong"}, {"authorization": ""}])
 async def test_request_without_the_token_is_refused(

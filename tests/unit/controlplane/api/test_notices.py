@@ -109,6 +109,7 @@ async def test_reader_is_never_woken_for_another_service(plane: Plane, told: lis
         await reading.close()
 
 
+@pytest.mark.slow
 async def test_slow_reader_holds_little_and_is_told_to_start_over(
     plane: Plane, told: list[int]
 ) -> None:

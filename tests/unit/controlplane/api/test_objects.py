@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def problem(answer: httpx.Response, status: int, code: str) -> str:
     assert answer.status_code == status, answer.text

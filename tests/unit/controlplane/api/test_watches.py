@@ -21,6 +21,8 @@ from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.registry import Instance, InstanceId
 from unit.controlplane.api.conftest import TOKEN
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 20
 CATALOGUE = Instance(InstanceId("a-1"), "catalogue", "10.0.0.7", 8001)
 PATH = "/v1/watch?prefix=instances/catalogue"

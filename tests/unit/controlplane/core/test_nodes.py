@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from moreton.controlplane.assembly.sources import definitions
 from moreton.controlplane.core.fingerprints import digest_of, fingerprints
 from moreton.controlplane.core.nodes import (
@@ -20,6 +22,8 @@ from moreton.controlplane.core.nodes import (
     parse_key,
 )
 from moreton.controlplane.settings import load_settings
+
+pytestmark = pytest.mark.slow
 
 CONFIGURATION = """
 version: 1

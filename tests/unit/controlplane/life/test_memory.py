@@ -8,6 +8,8 @@ import pytest
 
 from moreton.controlplane.life.memory import Settling
 
+pytestmark = pytest.mark.slow
+
 
 class Ring:
     """Garbage that only a collection finds."""

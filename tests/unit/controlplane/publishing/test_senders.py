@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ def test_place_is_written_as_an_instance_has_it() -> None:
     assert place("fd00::1", 80) == "[fd00::1]:80"
 
 
+@pytest.mark.slow
 @given(st.lists(st.frozensets(st.sampled_from("abc")), min_size=1, max_size=12), st.data())
 def test_answer_is_that_of_whoever_remembers_everything(
     told: list[frozenset[str]], data: st.DataObject

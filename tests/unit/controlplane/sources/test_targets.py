@@ -9,6 +9,8 @@ from moreton.controlplane.sources.targets import TARGETS_MAX, instances_of, read
 from moreton.registry.core.standing import InstanceKind, InstanceSource
 from moreton.registry.errors import InstanceNotValid
 
+pytestmark = pytest.mark.slow
+
 
 def test_targets_are_read_as_prometheus_does() -> None:
     groups = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from moreton.election.core.queue import (
     turn_of,
 )
 from moreton.store import KeyValue
+
+pytestmark = pytest.mark.slow
 
 PREFIX = b"/moreton/lock/x/"
 

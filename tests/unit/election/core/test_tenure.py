@@ -167,6 +167,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps=steps, seed=st.integers(0, 1000))
 def test_holder_never_trusts_a_lease_for_longer_than_the_store_promised(
     steps: list[tuple[float, str]], seed: int

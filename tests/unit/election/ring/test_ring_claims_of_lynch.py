@@ -30,6 +30,7 @@ def shuffled(n: int, seed: int = 0) -> list[Uid]:
     return ring
 
 
+@pytest.mark.slow
 @ON_ALL
 def test_exactly_one_node_is_the_leader_and_it_has_the_largest_uid(algorithm: Algorithm) -> None:
     """3.3, correctness of LCR; every order of up to six nodes, and larger ones."""
@@ -91,6 +92,7 @@ def test_lcr_over_all_orders_sends_n_times_h_n_plus_n_on_average(n: int) -> None
     assert theory.lcr_worst(n) == max(counts)
 
 
+@pytest.mark.slow
 def test_lcr_on_random_rings_stays_within_two_percent_of_the_average() -> None:
     counts = [elect(shuffled(64, seed), Algorithm.LCR).messages for seed in range(400)]
     assert sum(counts) / len(counts) == pytest.approx(theory.lcr_average(64), rel=0.02)
@@ -109,6 +111,7 @@ def test_chang_roberts_with_one_initiator_stays_between_its_bounds(n: int) -> No
     assert max(counts.values()) == 3 * n - 1 == counts[(top + 1) % n]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", SIZES)
 def test_hirschberg_sinclair_stays_below_its_message_bound(n: int) -> None:
     """3.4: at most 8n(1 + ceil(log n)), and the announcement."""

@@ -16,6 +16,8 @@ from moreton.cli.ring.drawing import Flying, Size, Spot, draw_ring
 from moreton.cli.ring.measuring import CASES, measure
 from moreton.election.ring import Algorithm, DuplicateUid
 
+pytestmark = pytest.mark.slow
+
 RUN = ("ring", "run")
 
 

@@ -22,6 +22,8 @@ from moreton.election.ring.claims import Claims
 from moreton.election.ring.links import Links
 from moreton.store import open_store
 
+pytestmark = pytest.mark.slow
+
 FAST = Timings(
     heartbeat=timedelta(milliseconds=50),
     acknowledge=timedelta(milliseconds=200),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ from moreton.election.ring.core.ring import (
 from moreton.election.ring.wire import LINE_BYTES_MAX, decode, encode
 from moreton.kernel.rng import seeded_rng
 from moreton.kernel.time import Instant
+
+pytestmark = pytest.mark.slow
 
 NOW = Instant(0)
 NUMBERS = st.integers(-(2**31), 2**31)

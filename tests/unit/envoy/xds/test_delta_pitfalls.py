@@ -24,6 +24,8 @@ from support.delta_client import (
     snapshot,
 )
 
+pytestmark = pytest.mark.slow
+
 
 async def test_first_wildcard_request_is_answered_even_when_there_is_nothing(
     server: XdsServer, client: DeltaClient

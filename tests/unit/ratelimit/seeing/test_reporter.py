@@ -22,6 +22,8 @@ from moreton.ratelimit.seeing.core.board import Board
 from moreton.ratelimit.seeing.core.report import KEY_CHARS_MAX, RULES_MAX, TALKERS_MAX, to_document
 from moreton.ratelimit.seeing.reporter import LimitReporter, report_limits
 
+pytestmark = pytest.mark.slow
+
 SECOND = 1_000_000_000
 
 

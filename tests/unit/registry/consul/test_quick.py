@@ -109,6 +109,7 @@ async def test_memory_of_what_was_asked_is_bounded(consul: Consul) -> None:
     assert len(consul.api.quick) <= 1024
 
 
+@pytest.mark.slow
 async def test_who_takes_no_answers_is_asked_for_no_more_requests(consul: Consul) -> None:
     for number in range(40):
         await consul.register(ID=f"i{number}", Tags=["x" * 200])

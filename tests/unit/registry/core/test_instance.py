@@ -198,6 +198,7 @@ HEALTHS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(INSTANCES)
 def test_instance_is_the_same_after_being_written_and_read(instance: Instance) -> None:
     assert decode(encode(instance)) == instance
@@ -209,6 +210,7 @@ def test_instance_is_the_same_after_being_written_and_read(instance: Instance) -
     assert key.startswith(PREFIX)
 
 
+@pytest.mark.slow
 @given(ORDERS, HEALTHS)
 def test_orders_and_health_are_the_same_after_being_written_and_read(
     order: Order, health: Health
@@ -268,6 +270,7 @@ def test_key_lies_where_other_programs_look_for_it() -> None:
     assert instance_key("catalogue", "a-1") == b"/moreton/instances/catalogue/a-1"
 
 
+@pytest.mark.slow
 def test_same_bytes_are_one_object_for_as_long_as_anyone_has_it() -> None:
     one = Instance(InstanceId("1"), "catalogue", "10.0.0.1", 80, zone="a", metadata={"k": "v"})
     other = replace(one, id=InstanceId("2"))
@@ -283,6 +286,7 @@ def test_same_bytes_are_one_object_for_as_long_as_anyone_has_it() -> None:
     assert gone() is None
 
 
+@pytest.mark.slow
 def test_words_that_are_never_the_same_take_no_room() -> None:
     for number in range(10_000):
         decode(encode(Instance(InstanceId("1"), "s", "10.0.0.1", 80, version=str(number))))

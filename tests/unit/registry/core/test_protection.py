@@ -33,6 +33,8 @@ from moreton.registry.core.standing import (
 )
 from moreton.store import KeyValue, WatchBatch, WatchEvent
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CHECK = Check("http", HttpProbe("/health"))
 SICK = Health((CheckResult("http", CheckStatus.CRITICAL, NOON, "status 500"),))

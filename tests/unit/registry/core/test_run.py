@@ -252,6 +252,7 @@ EVENTS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(EVENTS, st.none()), max_size=16))
 def test_runner_exits_once_and_only_after_the_program_ended(events: list[RunEvent | None]) -> None:
     run, now = Run(LIMITS, START), START

@@ -217,6 +217,7 @@ def test_request_that_ends_after_its_instance_left_harms_nobody() -> None:
     assert client.balancer.statistics(client.now).outstanding == 0
 
 
+@pytest.mark.slow
 def test_new_instance_grows_to_its_share_in_a_slow_start() -> None:
     client = Client(instance("a"), instance("b"), slow_start=10 * SECOND)
     client.pass_time(SECOND)

@@ -16,6 +16,8 @@ from moreton.registry.dns import Responder
 from moreton.registry.dns.responder import Forward
 from unit.registry.dns.asking import ask, code, instance, query, responder, texts, view
 
+pytestmark = pytest.mark.slow
+
 MANY = [instance(f"i{n}", f"10.0.{n // 250}.{n % 250}", 8000 + n) for n in range(600)]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from unit.registry.health.clinic import (
     as_told,
     instance,
 )
+
+pytestmark = pytest.mark.slow
 
 
 def test_new_instance_is_looked_at_at_once_and_told_of_once() -> None:

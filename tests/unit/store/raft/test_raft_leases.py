@@ -17,6 +17,8 @@ from moreton.store.raft.errors import ClusterUnreachable
 from moreton.store.raft.store import RaftStore
 from unit.store.raft.memory_cluster import memory_cluster
 
+pytestmark = pytest.mark.slow
+
 TTL = timedelta(milliseconds=400)
 WEEK = timedelta(weeks=1)
 

@@ -19,6 +19,8 @@ from moreton.store.raft.errors import ClusterUnreachable, NodeBusy, NodeStopped,
 from moreton.store.raft.store import RaftStore
 from unit.store.raft.memory_cluster import FAST, MemoryCluster, memory_cluster
 
+pytestmark = pytest.mark.slow
+
 IMPATIENT = HostSettings(timeout=timedelta(milliseconds=400))
 
 

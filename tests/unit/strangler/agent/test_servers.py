@@ -14,6 +14,8 @@ from moreton.strangler.agent import Standing, read_told
 from moreton.strangler.agent.core.packing import Writes, unpack
 from support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 SUPPORT = ROOT / "tests" / "support"
 SECONDS_MAX = 120

@@ -124,6 +124,7 @@ def test_packed_bodies_are_compared_unpacked(encoding: str, pack: type[bytes]) -
     assert places(packed, answer(b"plain", content_encoding=encoding)) == ["malformed body"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [("gzip", gzip.compress), ("br", brotli.compress), ("zstd", zstd.compress)],

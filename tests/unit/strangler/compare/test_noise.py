@@ -16,6 +16,8 @@ from moreton.strangler.compare.core.noise.learning import (
     Verdict,
 )
 
+pytestmark = pytest.mark.slow
+
 PAGE = "GET /page"
 NOTHING = Comparison()
 

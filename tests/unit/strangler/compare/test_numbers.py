@@ -79,6 +79,7 @@ class Site:
         return bool(self.noise.sort(PAGE, found.differences)[Verdict.KEEP])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 def test_healthy_numbers_are_not_told_of(noise: str) -> None:
     assert sum(Site(NOISES[noise], seed).told(300) for seed in range(8)) == 0
@@ -99,6 +100,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "fault"), WRONG)
 def test_numbers_of_another_size_are_told_of_however_long_all_was_well(
     noise: str, fault: str

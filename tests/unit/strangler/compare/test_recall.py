@@ -25,6 +25,8 @@ from moreton.strangler.compare.serving.asking import Asker, NoAnswer
 from moreton.strangler.compare.serving.judging import Judge, Ready
 from moreton.strangler.compare.serving.keeping import Keeper
 
+pytestmark = pytest.mark.slow
+
 LEARNED, EACH = 150, 3
 BOOKS = [f"£{number}.99" for number in range(8)]
 PAGE = (

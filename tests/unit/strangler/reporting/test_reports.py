@@ -22,6 +22,8 @@ from moreton.strangler.reporting import (
 from moreton.strangler.rollout.core.progress import Order
 from support.migrated import BEGAN, PLAN, Migrated
 
+pytestmark = pytest.mark.slow
+
 FOUND = Findings(
     (Found("GET /catalogue/<b>", "$.items[*].`a|b`", "value", 41, BEGAN, BEGAN, (1, 2)),),
     (Accepted("$.updated_at", "ignore", "it is | now", "moreton.yaml"),),

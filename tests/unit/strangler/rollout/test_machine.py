@@ -137,6 +137,7 @@ def test_five_failures_in_a_row_take_it_back() -> None:
     )
 
 
+@pytest.mark.slow
 def test_hours_of_good_answers_do_not_outweigh_that_it_fails_now() -> None:
     told = Told(with_stage(hold=timedelta(days=1)))
     told.look(FINE, times=3600)

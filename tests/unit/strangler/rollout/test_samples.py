@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from moreton.strangler.rollout.core.samples import (
     seconds_of_next,
 )
 from moreton.strangler.rollout.core.sides import Bin, Look, Side
+
+pytestmark = pytest.mark.slow
 
 
 def sample(number: int, *, stage: int = 0, seconds: float = 1.0) -> Sample:

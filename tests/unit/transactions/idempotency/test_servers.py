@@ -24,6 +24,8 @@ from moreton.transactions.idempotency import (
 from moreton.transactions.idempotency.servers.asgi import IdempotencyMiddleware
 from moreton.transactions.idempotency.servers.wsgi import IdempotencyMiddleware as Wsgi
 
+pytestmark = pytest.mark.slow
+
 KEY = {"idempotency-key": '"k-1"'}
 
 

@@ -122,6 +122,7 @@ def first_times(stored: list[int], key: int) -> list[int]:
     return list(dict.fromkeys(each for each in stored if each % 4 == key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [10, pytest.param(2000, marks=pytest.mark.soak)])
 def test_relays_lose_nothing_and_keep_the_order_of_keys_through_every_fault(seeds: int) -> None:
     fenced = doubtful = repeated = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from moreton.registry.consul.core.keys.entries import (
     released,
 )
 from moreton.store import KeyValue
+
+pytestmark = pytest.mark.slow
 
 ENTRIES = st.builds(
     Entry,
