@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-import pytest
-
 from moreton.consensus.core.messages import Configuration, InstallSnapshot, SnapshotMeta
 from moreton.consensus.transport.connection import Connection
 from moreton.consensus.transport.core.encoding import encode_message
