@@ -153,6 +153,8 @@ def _judged(
         ours[f"throughput ratio, 95 % {end}"] = round(share, 3)
     ours["throughput ratio, by CPU"] = round(1 - turns.lost_cpu(_COPIED), 3)
     ours["p99 ratio"] = round(p99, 3)
+    at_once = {name: percentile(list(chain(*taken)), 0.99) for name, taken in times.items()}
+    ours["p99 ratio, of all answers at once"] = round(at_once[_COPIED] / at_once[_PLAIN], 3)
     ours["p99 ratio, least of its blocks"] = round(min(ratios), 3)
     ours["p99 ratio, most of its blocks"] = round(max(ratios), 3)
     checks = {
