@@ -34,10 +34,26 @@ def written(value: Any) -> str:
 
 def reached(value: Any, path: str) -> Any:
     """What *path* names in *value*, by hand."""
-    steps = path.removeprefix("$").replace("['", ".").replace("']", "").replace("[", ".#")
-    for step in steps.replace("]", "").split(".")[1:]:
+    for step in steps(path):
         value = value[int(step[1:])] if step.startswith("#") else value[step]
     return value
+
+
+def steps(path: str) -> list[str]:
+    """The names in *path*, and places as `#3`."""
+    bare = path.removeprefix("$").replace("['", ".").replace("']", "").replace("[", ".#")
+    return bare.replace("]", "").split(".")[1:]
+
+
+def reached_in_any_item(value: Any, path: str) -> list[Any]:
+    """As `reached`, with any place in a list for each that *path* has."""
+    found = [value]
+    for step in steps(path):
+        if step.startswith("#"):
+            found = [item for one in found if isinstance(one, list) for item in one]
+        else:
+            found = [one[step] for one in found if isinstance(one, dict) and step in one]
+    return found
 
 
 @EXAMPLES
@@ -74,9 +90,11 @@ def test_each_path_leads_to_what_is_said_to_be_there(one: Any, other: Any) -> No
             )
         if difference.kind == "missing":
             reached(one, difference.path)
-        # What is below an item that moved has the place that the item has in the primary.
         if difference.kind == "extra" and "[" not in difference.path:
             reached(other, difference.path)
+        # What is below an item that moved has the place that the item has in the primary.
+        if difference.kind == "extra":
+            assert reached_in_any_item(other, difference.path)
 
 
 @EXAMPLES
