@@ -1,4 +1,4 @@
-"""An Envoy with the same three limits, written by hand: what Envoy itself takes for them.
+"""An Envoy with the same limits, written by hand: what Envoy itself takes for them.
 
 In the cheapest form there is: all in one filter, without runtime values. Such an Envoy cannot say
 which of the limits refused, and cannot let one of them only count.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.processes import running
@@ -26,14 +26,14 @@ _NO_TENANT: dict[str, object] = {"name": _TENANT, "present_match": False}
 
 @contextlib.contextmanager
 def bare_envoy(
-    folder: Path, port: int, *, limited: bool, upstream: int, cores: str
+    folder: Path, port: int, *, limits: Mapping[str, object], upstream: int, cores: str
 ) -> Iterator[None]:
-    """An Envoy that serves *port*, with all three limits when *limited*, else with none."""
+    """An Envoy that serves *port*, with *limits*, `EACH` or `THREE`, or without any."""
     path = folder / f"bare-{port}.json"
     backend = {"endpoint": {"address": _address(upstream)}}
     assigned = {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [backend]}]}
     cluster = {"name": "backend", "type": "STATIC", "load_assignment": assigned}
-    listener = _listener(port, [_limits()] if limited else [])
+    listener = _listener(port, [_filter(limits)] if limits else [])
     document = {
         "admin": {"address": _address(free_port())},
         "static_resources": {"listeners": [listener], "clusters": [cluster]},
@@ -58,26 +58,14 @@ def _listener(port: int, filters: list[object]) -> dict[str, object]:
     return {"name": str(port), "address": _address(port), "filter_chains": [chain]}
 
 
-def _limits() -> dict[str, object]:
-    """One bucket for all, one for each address, and for reads one by a header or the address."""
-    tenant = {"request_headers": {"header_name": _TENANT, "descriptor_key": "tenant"}}
+def _filter(limits: Mapping[str, object]) -> dict[str, object]:
     config = {
         "@type": f"{_TYPES}.http.local_ratelimit.v3.LocalRateLimit",
         "stat_prefix": "bare",
-        "token_bucket": _MANY,
         "filter_enabled": _ALWAYS,
         "filter_enforced": _ALWAYS,
         "max_dynamic_descriptors": 10_000,
-        "rate_limits": [
-            {"actions": [_ADDRESS]},
-            {"actions": [_reads("tenant", [_GET]), tenant]},
-            {"actions": [_reads("none", [_GET, _NO_TENANT]), _ADDRESS]},
-        ],
-        "descriptors": [
-            _descriptor(remote_address=""),
-            _descriptor(reads="tenant", tenant=""),
-            _descriptor(reads="none", remote_address=""),
-        ],
+        **limits,
     }
     return {"name": "limits", "typed_config": config}
 
@@ -94,3 +82,26 @@ def _descriptor(**entries: str) -> dict[str, object]:
 
 def _address(port: int) -> object:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+_SENT = {"request_headers": {"header_name": _TENANT, "descriptor_key": "tenant"}}
+# One bucket for each address.
+EACH: Mapping[str, object] = {
+    "always_consume_default_token_bucket": False,
+    "rate_limits": [{"actions": [_ADDRESS]}],
+    "descriptors": [_descriptor(remote_address="")],
+}
+# One bucket for all, one for each address, and for reads one by a header or the address.
+THREE: Mapping[str, object] = {
+    "token_bucket": _MANY,
+    "rate_limits": [
+        {"actions": [_ADDRESS]},
+        {"actions": [_reads("tenant", [_GET]), _SENT]},
+        {"actions": [_reads("none", [_GET, _NO_TENANT]), _ADDRESS]},
+    ],
+    "descriptors": [
+        _descriptor(remote_address=""),
+        _descriptor(reads="tenant", tenant=""),
+        _descriptor(reads="none", remote_address=""),
+    ],
+}

@@ -4,8 +4,8 @@ Two `moreton up` with the same gateways, of which one has limits, another set at
 the other has none: what is measured is what the first limit costs whoever adds it. It has to be
 another Envoy: the values that say whether limits act cost each request of the Envoy that has them
 a little, also at gateways without. Both have the places that a gateway has for limits. The Envoys
-have core 0; h2load, the service and the control planes have core 1. An Envoy that has the three
-rules in a configuration written by hand is measured like them: so much of the cost is Envoy's own.
+have core 0; h2load, the service and the control planes have core 1. Envoys that have limits in a
+configuration written by hand are measured like them: so much of the cost is Envoy's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bench.fleet import fleet, renew_envoys
 from bench.gateway import backend
-from bench.gatewaylimits.bare import bare_envoy
+from bench.gatewaylimits.bare import EACH, THREE, bare_envoy
 from bench.processes import pin
 from bench.report import Result
 from bench.starts import Start, Starts, take_pairs, take_starts
@@ -34,6 +34,7 @@ _ONE = "one for all"
 _EACH = "one for each client"
 _THREE = "three rules"
 _BARE = "bare Envoy, without"
+_BARE_EACH = "bare Envoy, one for each client"
 _BARE_THREE = "bare Envoy, three rules in one filter"
 Rule: TypeAlias = Mapping[str, object]
 LIMITS: Mapping[str, Mapping[str, Rule]] = {
@@ -47,7 +48,11 @@ LIMITS: Mapping[str, Mapping[str, Rule]] = {
     },
 }
 
-_AGAINST = {_ONE: _WITHOUT, _EACH: _WITHOUT, _THREE: _WITHOUT, _BARE_THREE: _BARE}
+_BY_HAND: Mapping[str, Mapping[str, object]] = {_BARE: {}, _BARE_EACH: EACH, _BARE_THREE: THREE}
+_AGAINST = {
+    **{name: _WITHOUT for name in LIMITS if name != _WITHOUT},
+    **{name: _BARE for name in _BY_HAND if name != _BARE},
+}
 
 
 def run(*, quick: bool, console: Console) -> Result:
@@ -79,12 +84,12 @@ def run(*, quick: bool, console: Console) -> Result:
 def _pairs(
     folder: Path, ports: Mapping[str, int], upstream: int, rounds: int, say: Callable[[str], object]
 ) -> Start:
-    """The pairs of one start of what is at *ports*, and of two Envoys of their own."""
-    bare = {name: free_port() for name in (_BARE, _BARE_THREE)}
+    """The pairs of one start of what is at *ports*, and of Envoys of their own."""
+    bare = {name: free_port() for name in _BY_HAND}
     with contextlib.ExitStack() as stack:
         for name, port in bare.items():
-            limited = name == _BARE_THREE
-            one = bare_envoy(folder, port, limited=limited, upstream=upstream, cores="0")
+            limits = _BY_HAND[name]
+            one = bare_envoy(folder, port, limits=limits, upstream=upstream, cores="0")
             stack.enter_context(one)
         return take_pairs({**ports, **bare}, _AGAINST, rounds, say)
 

@@ -19,7 +19,7 @@ from moreton.gateway.compile.limits.answers import (
 )
 from moreton.gateway.compile.limits.buckets import bucket
 from moreton.gateway.compile.limits.requests import Descriptor, descriptors
-from moreton.gateway.compile.limits.shares.filters import charge_by_share, counting
+from moreton.gateway.compile.limits.shares.filters import charge_by_share, count_asked
 from moreton.gateway.core.limits import is_of_routes, is_shedding
 from moreton.gateway.core.quotas import is_shared
 from moreton.kernel.quantities import Rate
@@ -44,8 +44,6 @@ def local_filters(
     if rule.is_ban:
         yield _filter(rule, clients, _CLOSED, rule.name, gateway, only_v4=only_v4, banned=True)
         return
-    if is_shared(rule):
-        yield from _counting(rule, clients, gateway)
     rates = [one for one in rule.bounds if isinstance(one, RateBound)]
     for number, bound in enumerate(sorted(rates, key=lambda one: one.rate.per_second)):
         named = rule.name if len(rates) == 1 else f"{rule.name} {bound.name}"
@@ -107,17 +105,16 @@ def _filter(
         _add_descriptors(out, found, bound, cost)
     if is_shared(rule):
         charge_by_share(out, rule, gateway)
+        if number == 0 and (asked := _conditions(rule, clients)):
+            count_asked(out, rule, gateway, asked)
     return extension(name, out)
 
 
-def _counting(rule: LimitRule, clients: Clients, gateway: str) -> Iterator[TypedExtensionConfig]:
-    """What counts the requests of a shared *rule*, where its own filter counts others as well."""
+def _conditions(rule: LimitRule, clients: Clients) -> list[Descriptor]:
+    """What the requests of *rule* make, whatever it counts by; none when all are of it."""
     bare = replace(rule, by=())
     found = descriptors(bare, clients, of_routes=is_of_routes(rule), only_v4=True)
-    if any(one.entries for one in found):
-        enabled = base_pb2.RuntimeFractionalPercent()
-        _say(enabled, enabled_key(rule.name))
-        yield counting(rule, gateway, found, enabled)
+    return found if any(one.entries for one in found) else []
 
 
 def _add_descriptors(

@@ -1,20 +1,16 @@
 """A rule that proxies share, as filters: its buckets charge by the share, and what is asked counts.
 
-Envoy counts what a filter saw, not what was of its rule. Where a rule has conditions a second
-filter counts those requests: its bucket holds less than any of them costs, and it never acts.
+Envoy counts what a filter saw, not what was of its rule. Where a rule has conditions its filter has
+one bucket more, which counts those requests: it holds less than any of them takes, and never acts.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from envoy.config.core.v3 import base_pb2
-from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.type.v3 import token_bucket_pb2
 
-from moreton.envoy.messages import extension
 from moreton.gateway.compile.limits.buckets import bucket
 from moreton.gateway.compile.limits.requests import Descriptor
 from moreton.gateway.compile.limits.shares.charges import charge_format, in_units, units_of
@@ -25,6 +21,9 @@ _SUFFIX = ".http_local_rate_limit."
 # The statistics that say how much was asked: of a rule with conditions, and of one without.
 ASKED_PATTERN = r"^(asked/.*\.rate_limited|limit/.*@.*\.enabled)$"
 _DAY = timedelta(days=1)
+# LocalRateLimitDescriptor.shadow_mode, field 3, of Envoy 1.40: younger than the protobuf classes.
+_NEVER_ACTS = bytes((3 << 3, 1))
+_ASKED = "asked"  # what no descriptor of a rule itself has
 
 
 def rule_units(rule: LimitRule) -> int:
@@ -46,29 +45,27 @@ def charge_by_share(
         kept.token_bucket.CopyFrom(in_units(kept.token_bucket, units))
 
 
-def counting(
-    rule: LimitRule,
-    gateway: str,
-    found: list[Descriptor],
-    enabled: base_pb2.RuntimeFractionalPercent,
-) -> TypedExtensionConfig:
-    """The filter that counts the requests of *rule*, which make the descriptors *found*."""
-    out = local_rate_limit_pb2.LocalRateLimit(stat_prefix=f"asked/{rule.name}@{gateway}")
-    out.filter_enabled.CopyFrom(enabled)
+def count_asked(
+    out: local_rate_limit_pb2.LocalRateLimit, rule: LimitRule, gateway: str, found: list[Descriptor]
+) -> None:
+    """Have *out*, a filter of *rule*, count the requests of it, which make the descriptors *found*.
+
+    Each takes two from a bucket that holds one and never refuses. Envoy counts it among those above
+    a limit, whatever the buckets of the rule say.
+    """
+    out.stat_prefix = f"asked/{rule.name}@{gateway}"
     less = token_bucket_pb2.TokenBucket(max_tokens=1)
     less.tokens_per_fill.value = 1
     less.fill_interval.FromTimedelta(_DAY)
-    out.always_consume_default_token_bucket.value = False
     for one in found:
         asked = out.rate_limits.add()
         asked.actions.extend(one.actions)
+        asked.actions.add().generic_key.descriptor_value = _ASKED
         asked.hits_addend.number.value = 2
-        entries = [
-            ratelimit_pb2.RateLimitDescriptor.Entry(key=key, value=value)
-            for key, value in one.entries
-        ]
-        out.descriptors.add(entries=entries, token_bucket=less)
-    return extension(out.stat_prefix, out)
+        counted = out.descriptors.add(token_bucket=less)
+        counted.MergeFromString(_NEVER_ACTS)
+        for key, value in (*one.entries, ("generic_key", _ASKED)):
+            counted.entries.add(key=key, value=value)
 
 
 def read_asked(statistics: dict[str, int]) -> dict[tuple[str, str], int]:
