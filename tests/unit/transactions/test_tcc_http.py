@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from moreton.transactions.barrier import Act, Call
 from moreton.transactions.idempotency.core.keys import read_key
 from moreton.transactions.tcc import HttpParticipant, Refused
+from support.certificates import make_certificate
 from support.waits import join_all
 
 CALL = Call("t", "stock", Act.DO)
@@ -78,6 +83,34 @@ def test_a_status_counts_though_its_body_never_ends() -> None:
     cut = Dripping(b"HTTP/1.1 409 Conflict\r\ncontent-length: 90\r\n\r\nsold out")
     with serving(cut), pytest.raises(Refused, match="status 409: sold out"):
         HttpParticipant(cut.url, timeout=SHORT)(CALL)
+
+
+def test_a_service_that_nobody_vouches_for_is_told_nothing(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    service = Dripping(b"HTTP/1.1 200 OK\r\n\r\n")
+    service.ear = context.wrap_socket(service.ear, server_side=True)
+    with serving(service), pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        HttpParticipant(service.url.replace("http://127.0.0.1", "https://localhost"))(CALL)
+    assert service.heads == []
+
+
+def test_certificates_are_read_once_for_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[None] = []
+    make = ssl.create_default_context
+
+    def counted(*values: Any, **names: Any) -> ssl.SSLContext:
+        read.append(None)
+        return make(*values, **names)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    service = Dripping(b"no TLS is spoken here")
+    with serving(service):
+        for _ in range(3):
+            with pytest.raises(httpx.ConnectError):
+                HttpParticipant(service.url.replace("http:", "https:"))(CALL)
+    assert len(read) <= 1
 
 
 async def test_a_coroutine_may_ask_and_waits() -> None:
