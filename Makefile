@@ -19,7 +19,7 @@ demo: $(STAMP)  ## a real shop behind Moreton, one route moved by proof
 	$(BIN)/moreton demo --report build/demo
 
 unit: $(STAMP)  ## the fast tests
-	$(BIN)/pytest -n 2 -q -m "not slow and not soak" tests/unit tests/test_tidy.py
+	$(BIN)/pytest -n 4 -q -m "not slow and not soak" tests/unit tests/test_tidy.py
 
 check: style types  ## style, types, architecture, dependencies
 

@@ -21,6 +21,8 @@ from moreton.store.raft.store import RaftStore
 from unit.consensus.memory_ports import MemoryDisk
 from unit.store.raft.memory_cluster import MemoryCluster, memory_cluster
 
+pytestmark = pytest.mark.slow
+
 
 async def join(cluster: MemoryCluster, address: str, *, at: RaftStore) -> NodeId:
     """A new node at *address*, let in by *at* and running."""
