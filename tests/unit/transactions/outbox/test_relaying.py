@@ -104,7 +104,7 @@ def run(seed: int) -> World:
         if not calm and rng.random() < 0.01:
             del relays[name]  # killed
             continue
-        if not calm and rng.random() < 0.01:
+        if not calm and rng.random() < 0.02:
             frozen[name] = now + timedelta(seconds=rng.randrange(10))
         if frozen.get(name, now) > now:
             continue
@@ -170,6 +170,55 @@ def test_idle_relay_reads_when_rung_and_not_before_its_poll() -> None:
     machine.handle(core.RowsRead([]), now)
     assert machine.wake(now) == ()
     assert isinstance(machine.handle(core.Rang(), now)[0], core.Read)
+
+
+def waits_of(machine: RelayMachine, now: Instant, count: int) -> tuple[list[int], Instant]:
+    """The milliseconds that an idle *machine* waits before each of its next *count* reads."""
+    found: list[int] = []
+    while len(found) < count:
+        deadline = machine.deadline()
+        assert deadline is not None
+        (effect,) = machine.wake(deadline)
+        if isinstance(effect, core.Read):
+            found.append(round((deadline - now).total_seconds() * 1000))
+            machine.handle(core.RowsRead([]), deadline)
+        else:
+            assert isinstance(effect, core.Prune)
+            machine.handle(core.Pruned(more=False), deadline)
+        now = deadline
+    return found, now
+
+
+def test_relay_looks_soon_after_a_message_then_less_and_less_often() -> None:
+    told = core.Told(prune=timedelta(hours=1), poll=timedelta(milliseconds=20))
+    machine = RelayMachine(Tenure(timedelta(hours=1)), told)
+    now = Instant(0)
+    machine.wake(now)
+    machine.handle(core.LeaseSeen(FREE), now)
+    machine.handle(core.LeaseTaken(1), now)
+    machine.handle(core.RowsRead([]), now)
+    waits, now = waits_of(machine, now, 6)
+    assert waits[-2:] == [20, 20], "idle for long"
+    many = rows(*[4] * core.LINGER_EVENTS)
+    (read,) = machine.wake(machine.deadline() or now)
+    assert isinstance(read, core.Read)
+    machine.handle(core.RowsRead(many), now)
+    (mark,) = machine.handle(core.Published(many), now)
+    assert isinstance(mark, core.Mark)
+    machine.handle(core.Marked([]), now)
+    waits, _ = waits_of(machine, now, 6)
+    assert waits == [2, 5, 11, 20, 20, 20]
+
+
+def test_relay_told_not_to_linger_waits_between_looks_all_the_same() -> None:
+    told = core.Told(linger=timedelta(0), prune=timedelta(hours=1))
+    machine = RelayMachine(Tenure(timedelta(hours=1)), told)
+    now = Instant(0)
+    machine.wake(now)
+    machine.handle(core.LeaseSeen(FREE), now)
+    machine.handle(core.LeaseTaken(1), now)
+    machine.handle(core.RowsRead([]), now)
+    assert waits_of(machine, now, 8)[0][-2:] == [20, 20]
 
 
 def test_relay_reads_between_prunings_until_all_is_pruned() -> None:

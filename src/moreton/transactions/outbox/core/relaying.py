@@ -23,6 +23,8 @@ BATCH_BYTES_MAX = EVENT_BYTES_MAX
 # Messages below that are worth a wait. More come together when the machine is slow: no wait then.
 LINGER_EVENTS = 16
 _FAILURES_COUNTED = 16
+# By which idle waits grow, beside their doubling.
+_IDLE_STEP = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a relay waits for: *poll* idle, *retry* after a failure, doubling up to *retry_max*.
+    """What a relay waits for: *retry* after a failure, doubling up to *retry_max*.
 
     *linger* after a message of few events before it is marked and the next is read, so that fewer
-    and larger ones follow.
+    and larger ones follow. Idle, it looks after *linger*, then less and less often, down to every
+    *poll*: what is told steadily has gaps in which there is nothing for a moment.
     """
 
     linger: timedelta = timedelta(milliseconds=2)
@@ -182,6 +185,7 @@ class RelayMachine:
         self._busy = False
         self._rang = False
         self._sent: Sequence[Row] = ()
+        self._idle = self._told.linger
 
     @property
     def leads(self) -> bool:
@@ -270,10 +274,13 @@ class RelayMachine:
             return ()
         if not rows:
             self._failures = 0
-            self._next = now if self._rang else now + self._told.poll
+            wait = min(self._idle, self._told.poll)
+            self._next = now if self._rang else now + wait
+            self._idle = 2 * wait + _IDLE_STEP
             self._rang = False
             return ()
         self._rang = False
+        self._idle = self._told.linger
         fitting = first_fitting(rows)
         return self._do(Publish(fitting, batch([row.text for row in fitting])))
 
