@@ -18,7 +18,7 @@ from moreton.envoy.bootstrap import dynamic_bootstrap
 from moreton.envoy.identity import Remembered
 from moreton.envoy.process.beginning import begin
 from moreton.envoy.process.draining import drain
-from moreton.envoy.process.ending import reap, reason_in
+from moreton.envoy.process.ending import is_crash, reap, reason_in
 from moreton.envoy.process.folder import EnvoyFolder
 from moreton.envoy.process.launch import Launch, Lineage, is_ready, lineage_of
 from moreton.envoy.process.limits import connections_max, heap_bytes_max
@@ -95,7 +95,8 @@ class EnvoySupervisor:
         self._ready = False
         self._was_ready = False
         self._restarts = 0
-        self._last_exit = ""
+        self._last_exit = self._start_failed = ""
+        self._crashed = False
         self._log_began = 0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -141,8 +142,8 @@ class EnvoySupervisor:
         try:
             async with asyncio.timeout(seconds):
                 while not self._ready:
-                    if self._last_exit and not self._was_ready:
-                        raise self._died(self._last_exit)
+                    if self._start_failed:
+                        raise self._died(self._start_failed)
                     await self._changed.wait()
         except TimeoutError as error:
             raise EnvoyNotReady(
@@ -219,6 +220,7 @@ class EnvoySupervisor:
             sockets=sockets,
             drain_time=self._drain_time,
             concurrency=self._concurrency,
+            crashed=self._crashed,
         )
 
     def _launch(self, launch: Launch) -> None:
@@ -241,7 +243,7 @@ class EnvoySupervisor:
             try:
                 self._launch(self._plan())
             except (OSError, MoretonError) as error:  # such as a full disk: it may pass
-                self._last_exit = f"it cannot be started: {error}"
+                self._on_end(f"it cannot be started: {error}")
 
     async def _tend_until_gone(self, current: Remembered) -> None:
         tending = asyncio.create_task(self._tend(lineage_of(current.facts)))
@@ -252,10 +254,17 @@ class EnvoySupervisor:
             await asyncio.gather(tending, return_exceptions=True)
         how = reap(current.identity.pid)  # it may be our child, where we are init
         log = self._folder.log.tail(_LOG_LINES_SEARCHED, since=self._log_began)
-        self._last_exit = reason_in(log) or how or _NO_WORD
+        self._on_end(reason_in(log) or how or _NO_WORD)
         lineage = lineage_of(current.facts)
         if lineage is not None and not self._succession.retiring():
             lineage.forget()
+
+    def _on_end(self, reason: str) -> None:
+        self._last_exit = reason
+        tries_again = is_crash(reason) and not self._crashed
+        self._crashed |= tries_again
+        if not self._was_ready and not tries_again:
+            self._start_failed = reason
 
     async def _tend(self, lineage: Lineage | None) -> None:
         """What there is to do for an Envoy that runs."""

@@ -11,12 +11,24 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from e2e.envoy.world import World, ask, is_running, seconds_since, wait_until, xds_for
+from e2e.envoy.world import (
+    World,
+    ask,
+    binary,
+    is_running,
+    seconds_since,
+    wait_until,
+    xds_for,
+)
 from moreton.envoy.core.resources import Snapshot
+from moreton.envoy.process.allocator import VARIABLE, allocator_environment
 from moreton.envoy.process.folder import SOCKET_FOLDER_BYTES_MAX, EnvoySupervised
 from moreton.envoy.supervisor import EnvoyDied, EnvoyNotReady
 
 pytestmark = pytest.mark.e2e
+
+_KERNEL = os.uname()
+BY_CPU = allocator_environment({}, system=_KERNEL.sysname, release=_KERNEL.release)
 
 
 async def test_envoy_starts_serves_and_leaves_nothing_behind(world: World) -> None:
@@ -155,3 +167,56 @@ async def test_idle_connection_does_not_hold_up_the_end(world: World) -> None:
         await supervisor.stop()
         assert seconds_since(began) < 2
         writer.close()
+
+
+def tunables_of(pid: int | None) -> str:
+    """What glibc is told in the environment of *pid*."""
+    assert pid is not None
+    settings = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return next((each for each in settings if each.startswith(VARIABLE)), "")
+
+
+@pytest.mark.skipif(not BY_CPU, reason="this kernel crashes an Envoy that caches by CPU")
+async def test_envoy_that_crashed_comes_back_with_caches_by_thread(world: World) -> None:
+    async with world.control_plane() as supervisor:
+        before = supervisor.statistics().pid
+        assert before is not None
+        assert "glibc.pthread.rseq=0" in tunables_of(before)
+        os.kill(before, signal.SIGSEGV)
+
+        async def is_another() -> bool:
+            found = supervisor.statistics()
+            return found.ready and found.pid not in {before, None}
+
+        await wait_until(is_another, "another Envoy is ready")
+        assert tunables_of(supervisor.statistics().pid) == ""
+        assert "Segmentation fault" in supervisor.statistics().last_exit
+        assert await ask(world.port) == "dynamic"
+
+
+@pytest.mark.skipif(not BY_CPU, reason="this kernel crashes an Envoy that caches by CPU")
+@pytest.mark.parametrize("always", [False, True])
+async def test_envoy_that_crashes_at_once_is_tried_a_second_time(
+    world: World, tmp_path: Path, *, always: bool
+) -> None:
+    crashing = tmp_path / "envoy-on-another-kernel"
+    crashing.write_text(
+        "#!/bin/sh\n"
+        f'case "${VARIABLE} {always}$1" in *rseq=0*|*" True-c")\n'
+        'echo "[critical] Caught Segmentation fault" >&2; kill -SEGV $$;;\n'
+        f'esac\nexec {binary()} "$@"\n'
+    )
+    crashing.chmod(0o755)
+    supervisor = world.supervisor(binary=crashing)
+    async with xds_for(supervisor, Snapshot()):
+        await supervisor.start()
+        try:
+            if always:
+                with pytest.raises(EnvoyDied, match="Caught Segmentation fault"):
+                    await supervisor.wait_ready()
+            else:
+                await supervisor.wait_ready()
+                assert supervisor.statistics().restarts == 1
+                assert tunables_of(supervisor.statistics().pid) == ""
+        finally:
+            await supervisor.stop()

@@ -171,8 +171,8 @@ class World:
 
     def supervisor(self, **settings: Any) -> EnvoySupervisor:
         """A supervisor of this process."""
-        settings = {"concurrency": 1, "drain_time": timedelta(seconds=3), **settings}
-        return EnvoySupervisor(self.folder, binary=binary(), group=GROUP, **settings)
+        usual = {"binary": binary(), "concurrency": 1, "drain_time": timedelta(seconds=3)}
+        return EnvoySupervisor(self.folder, group=GROUP, **{**usual, **settings})
 
     @contextlib.asynccontextmanager
     async def control_plane(

@@ -24,6 +24,7 @@ def begin(folder: EnvoyFolder, launch: Launch, lineage: Lineage, *, kind: str) -
         output=folder.output.path,
         errors=folder.log.path,
         remember=remember,
+        environment=launch.environment(),
     )
     return Remembered(identity, facts)
 

@@ -10,6 +10,7 @@ _STAMP = re.compile(r"^(?:\[[^\]]*\])+\s*(?:\[[^\]]*\]\s*)?")
 # Envoy prints the whole message before it says what is wrong with it.
 _DUMP = re.compile(r"goo\.gle/debug\w*\s.*?^:", re.DOTALL | re.MULTILINE)
 _CAUSE = "| caused by "
+_CRASH = "Caught "  # a signal, of which Envoy tells itself
 
 
 def reap(pid: int) -> str | None:
@@ -34,12 +35,17 @@ def reason_in(log: str) -> str:
     lines = [line.strip() for line in _DUMP.sub(":", log).splitlines() if line.strip()]
     if not lines:
         return ""
-    crashed = [line for line in lines if "Caught " in line]
+    crashed = [line for line in lines if _CRASH in line]
     bad = [line for line in lines if "[critical]" in line or "[error]" in line]
     # A refused bootstrap is repeated in a line of its own at the end; "exiting" says nothing.
     repeated = [] if _STAMP.match(lines[-1]) else [lines[-1]]
     telling = [line for line in bad if not line.endswith("exiting")]
     return plain_reason((crashed or repeated or telling or bad or lines)[-1])
+
+
+def is_crash(reason: str) -> bool:
+    """Whether `reason_in` found that it broke down, and was not refused, ended or killed."""
+    return _CRASH in reason
 
 
 def plain_reason(text: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from moreton.envoy.admin import AdminClient, EnvoyDoesNotAnswer
+from moreton.envoy.process.allocator import allocator_environment
 from moreton.kernel.rng import Rng
 
 # Envoy multiplies the base id by ten, and the product must fit 31 bits: it names its sockets by it,
@@ -59,6 +61,7 @@ class Launch:
     drain_time: timedelta
     concurrency: int | None = None
     override: Mapping[str, object] | None = None  # laid over the bootstrap
+    crashed: bool = False  # the one before: no part of the fingerprint, as one that runs is well
 
     def fingerprint(self) -> str:
         """The same for two launches that make the same Envoy, wherever its binary lies."""
@@ -72,6 +75,14 @@ class Launch:
         made = hashlib.blake2b("\0".join(parts).encode(), digest_size=12)
         made.update(self.content)
         return made.hexdigest()
+
+    def environment(self) -> dict[str, str]:
+        """What it gets beside the environment that is ours."""
+        if self.crashed:
+            # As glibc has it by itself: a kernel that lies about itself crashes it once.
+            return {}
+        kernel = os.uname()
+        return allocator_environment(os.environ, system=kernel.sysname, release=kernel.release)
 
     def command(self, lineage: Lineage) -> list[str]:
         """The command line that starts it as a member of *lineage*."""

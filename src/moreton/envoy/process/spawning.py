@@ -8,8 +8,9 @@ plane finds it.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from moreton.envoy.identity import ProcessIdentity, identify
@@ -34,12 +35,14 @@ def spawn_orphan(
     output: Path,
     errors: Path,
     remember: Callable[[ProcessIdentity], None],
+    environment: Mapping[str, str] | None = None,
 ) -> ProcessIdentity:
     """Start *command* in a session of its own as nobody's child, so that it outlives us.
 
-    *remember* is called before the program begins; if it raises, the program never does. Its
-    standard output is appended to *output*, its errors to *errors*. Raises `OSError`; a command
-    that cannot be run ends with status 126 or 127 instead.
+    *remember* is called before the program begins; if it raises, the program never does. It has
+    our environment and what *environment* adds. Its standard output is appended to *output*, its
+    errors to *errors*. Raises `OSError`; a command that cannot be run ends with status 126 or 127
+    instead.
     """
     files = (str(file.absolute()) for file in (output, errors))
     shell = subprocess.Popen(  # noqa: S603 - a fixed script; the command is not parsed again
@@ -48,6 +51,7 @@ def spawn_orphan(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, **(environment or {})},
     )
     assert shell.stdout is not None
     with shell.stdout:
