@@ -4,14 +4,17 @@ The proxy has core 0; the load and the backend (an nginx that answers by itself,
 else an Envoy) have core 1. Ours is `moreton up` with its defaults (edge hardening, matcher trees,
 retries); the control plane runs on core 1 and is idle. All proxies run at once, only one under
 load. How many requests it serves is found in turns of a quarter of a second, each of a peer between
-two of ours; the times that requests take are of rounds of a second and more.
+two of ours; the times that requests take are of rounds of a second and more. All are started anew
+five times: one start serves up to a tenth more than another, by where its memory lies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,32 +39,66 @@ _PEERS: dict[str, peers.Proxy] = {
 _WANTED = {"envoy": 0.95, "traefik": 1.2, "caddy": 1.5}
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of each start: rounds of latency, of so many seconds; turns."""
+
+    rounds: int
+    seconds: int
+    turns: int
+
+
 def run(*, quick: bool, console: Console) -> Result:
     """Measure ours and every peer that this machine has."""
-    rounds, seconds, turns = (2, 1, 6) if quick else (5, 2, 40)
-    notes = []
+    starts, size = (1, Size(2, 1, 6)) if quick else (5, Size(1, 2, 8))
+    notes: list[str] = []
+    times: dict[str, list[WrkFigures]] = {}
+    turns = Turns()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = free_port()
         stack.enter_context(backend(folder, upstream))
-        ports = {OURS: _moreton(stack, folder, upstream)}
-        for name, start in _PEERS.items():
-            port = free_port()
-            try:
-                stack.enter_context(start(folder, port, upstream, "0"))
-            except Missing as missing:
-                notes.append(f"not measured: {missing}")
-                continue
-            ports[name] = port
-        times: dict[str, list[WrkFigures]] = {name: [] for name in ports}
-        for number in range(rounds):
-            console.print(f"latency, round {number + 1} of {rounds}", highlight=False)
-            for name, port in ports.items():
-                url = f"http://127.0.0.1:{port}/"
-                times[name].append(wrk(url, seconds=seconds, connections=CONNECTIONS, cores="1"))
-        against = dict.fromkeys([name for name in ports if name != OURS], OURS)
-        say = partial(console.print, "requests a second,", highlight=False)
-        return _result(take_turns(under_load(ports), against, turns, say), times, notes)
+        for number in range(starts):
+            say = partial(console.print, f"start {number + 1} of {starts},", highlight=False)
+            of_this = folder / str(number)
+            of_this.mkdir()
+            with contextlib.ExitStack() as proxies:
+                ports, missing = _started(proxies, of_this, upstream)
+                notes = notes or missing
+                for name, runs in _latency(ports, size, say).items():
+                    times.setdefault(name, []).extend(runs)
+                against = dict.fromkeys([name for name in ports if name != OURS], OURS)
+                told = partial(say, "requests a second,")
+                turns.add(take_turns(under_load(ports), against, size.turns, told))
+    return _result(turns, times, notes)
+
+
+def _started(
+    stack: contextlib.ExitStack, folder: Path, upstream: int
+) -> tuple[dict[str, int], list[str]]:
+    """The ports of all proxies, started anew; a note for each that this machine has not."""
+    ports, missing = {OURS: _moreton(stack, folder, upstream)}, []
+    for name, start in _PEERS.items():
+        port = free_port()
+        try:
+            stack.enter_context(start(folder, port, upstream, "0"))
+        except Missing as why:
+            missing.append(f"not measured: {why}")
+            continue
+        ports[name] = port
+    return ports, missing
+
+
+def _latency(
+    ports: Mapping[str, int], size: Size, say: Callable[[str], object]
+) -> dict[str, list[WrkFigures]]:
+    times: dict[str, list[WrkFigures]] = {name: [] for name in ports}
+    for number in range(size.rounds):
+        say(f"latency, round {number + 1} of {size.rounds}")
+        for name, port in ports.items():
+            url = f"http://127.0.0.1:{port}/"
+            times[name].append(wrk(url, seconds=size.seconds, connections=CONNECTIONS, cores="1"))
+    return times
 
 
 def backend(folder: Path, port: int) -> AbstractContextManager[None]:

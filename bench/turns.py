@@ -46,6 +46,14 @@ class Turns:
     held: dict[str, list[tuple[Turn, Turn, Turn]]] = field(default_factory=dict)
     failures: int = 0
 
+    def add(self, other: Turns) -> None:
+        """Take in those of another start."""
+        for name, taken in other.taken.items():
+            self.taken.setdefault(name, []).extend(taken)
+        for name, held in other.held.items():
+            self.held.setdefault(name, []).extend(held)
+        self.failures += other.failures
+
     def lost(self, name: str) -> float:
         """The share in [0, 1] of requests a second that *name* does not serve."""
         return _lost(self._logs(name))
