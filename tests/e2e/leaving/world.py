@@ -131,6 +131,8 @@ class Fleet:
             command.communicate(timeout=DEADLINE_SECONDS)
         for runner in self.runners.values():
             if runner.process.poll() is None:
+                # It may be about to start its program anew.
+                runner.process.send_signal(signal.SIGSTOP)
                 for pid in children(runner.process.pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
