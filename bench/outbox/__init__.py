@@ -65,9 +65,11 @@ def run(*, quick: bool, console: Console) -> Result:
             settle(url)
             with fleet.running():
                 rates["moreton"].append(_fast(fleet, size.fast, ours))
+            fleet.drop()
             peer = PeerFleet(url, Path(folder), f"peer_{turn}")
             with peer.running():
                 rates[PEER].append(_fast(peer, size.fast // PEER_SHARE, theirs))
+            peer.drop()
         for name, figures in (("moreton", ours), (PEER, theirs)):
             figures["events/s"] = median(rates[name])
             console.print(f"{name}: {figures['events/s']:,.0f} events/s as fast as it goes")

@@ -29,8 +29,9 @@ class Fleet:
         folder = parent / name
         folder.mkdir()
         self.nats = nats = Nats(folder)
+        self._server = url.format("postgres")
         self._orders, self._bank = f"{name}_orders", f"{name}_bank"
-        with psycopg.connect(url.format("postgres"), autocommit=True) as db:
+        with psycopg.connect(self._server, autocommit=True) as db:
             for database in (self._orders, self._bank):
                 db.execute(f"CREATE DATABASE {database}".encode())
         self.orders, self.bank = url.format(self._orders), url.format(self._bank)
@@ -73,6 +74,12 @@ class Fleet:
             self.relay.stop()
             self.bank_program.stop()
             self.nats.kill()
+
+    def drop(self) -> None:
+        """Leave nothing that the server would clean while others are measured."""
+        with psycopg.connect(self._server, autocommit=True) as db:
+            for database in (self._orders, self._bank):
+                db.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
 
     def shop(self, count: int, *, group: int, rate: float = 0) -> Program:
         words = [self.orders, str(self.written), str(count), str(group), str(rate)]
