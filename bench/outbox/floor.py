@@ -21,7 +21,7 @@ from bench.outbox.bank import INSERT
 
 STREAM, SUBJECT = "floor", "floor.orders"
 # As ours.
-_AT_ONCE, _FEW = 500, 16
+_AT_ONCE, _FEW = 500, 100
 _LINGER_SECONDS = 0.002
 _READ = (
     b"SELECT position, event FROM moreton_outbox WHERE sent_at IS NULL ORDER BY position LIMIT %s"
