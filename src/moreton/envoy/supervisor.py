@@ -142,7 +142,7 @@ class EnvoySupervisor:
         try:
             async with asyncio.timeout(seconds):
                 while not self._ready:
-                    if self._start_failed:
+                    if self._start_failed and not self._was_ready:
                         raise self._died(self._start_failed)
                     await self._changed.wait()
         except TimeoutError as error:
@@ -261,9 +261,11 @@ class EnvoySupervisor:
 
     def _on_end(self, reason: str) -> None:
         self._last_exit = reason
-        tries_again = is_crash(reason) and not self._crashed
-        self._crashed |= tries_again
-        if not self._was_ready and not tries_again:
+        # One that dies before it can tell of it leaves no word either.
+        crashed = is_crash(reason) or (reason == _NO_WORD and not self._was_ready)
+        if crashed and not self._crashed:
+            self._crashed = True  # and the next one is tried
+        else:
             self._start_failed = reason
 
     async def _tend(self, lineage: Lineage | None) -> None:

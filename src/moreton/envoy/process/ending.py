@@ -10,7 +10,8 @@ _STAMP = re.compile(r"^(?:\[[^\]]*\])+\s*(?:\[[^\]]*\]\s*)?")
 # Envoy prints the whole message before it says what is wrong with it.
 _DUMP = re.compile(r"goo\.gle/debug\w*\s.*?^:", re.DOTALL | re.MULTILINE)
 _CAUSE = "| caused by "
-_CRASH = "Caught "  # a signal, of which Envoy tells itself
+_TOLD = "Caught "  # a signal, by Envoy itself
+_CRASH = re.compile(rf"{_TOLD}|killed by SIG(ABRT|BUS|ILL|SEGV|TRAP)")
 
 
 def reap(pid: int) -> str | None:
@@ -35,7 +36,7 @@ def reason_in(log: str) -> str:
     lines = [line.strip() for line in _DUMP.sub(":", log).splitlines() if line.strip()]
     if not lines:
         return ""
-    crashed = [line for line in lines if _CRASH in line]
+    crashed = [line for line in lines if _TOLD in line]
     bad = [line for line in lines if "[critical]" in line or "[error]" in line]
     # A refused bootstrap is repeated in a line of its own at the end; "exiting" says nothing.
     repeated = [] if _STAMP.match(lines[-1]) else [lines[-1]]
@@ -44,8 +45,8 @@ def reason_in(log: str) -> str:
 
 
 def is_crash(reason: str) -> bool:
-    """Whether `reason_in` found that it broke down, and was not refused, ended or killed."""
-    return _CRASH in reason
+    """Whether what `reason_in` or `reap` found is that it broke down by itself."""
+    return _CRASH.search(reason) is not None
 
 
 def plain_reason(text: str) -> str:
