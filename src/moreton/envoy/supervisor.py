@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from moreton.kernel.errors import MoretonError, RetryAdvice
 from moreton.kernel.rng import system_rng
 from moreton.kernel.time import SystemClock
 
+_LOG = logging.getLogger(__name__)
 _READY_SECONDS_MAX = 20.0
 _READY_POLL_SECONDS = 0.01
 _LOOK_AT_LOGS_SECONDS = 2.0
@@ -234,6 +236,8 @@ class EnvoySupervisor:
             began = self._clock.now()
             if self._current is not None:
                 await self._tend_until_gone(self._current)
+                if self._was_ready or not self._start_failed:
+                    _LOG.warning("Envoy ended, %s: starting it again", self._last_exit)
             self._ready = False
             self._notify()
             delay = self._backoff.next_delay(self._clock.now() - began)

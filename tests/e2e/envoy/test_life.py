@@ -50,7 +50,9 @@ async def test_envoy_starts_serves_and_leaves_nothing_behind(world: World) -> No
     assert not shared.exists()
 
 
-async def test_envoy_comes_back_when_it_is_killed(world: World) -> None:
+async def test_envoy_comes_back_when_it_is_killed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     async with world.control_plane() as supervisor:
         before = supervisor.statistics().pid
         assert before is not None
@@ -68,6 +70,7 @@ async def test_envoy_comes_back_when_it_is_killed(world: World) -> None:
         found = supervisor.statistics()
         assert found.restarts == 1
         assert found.last_exit.startswith("it left no word: killed")
+        assert f"Envoy ended, {found.last_exit}: starting it again" in caplog.messages
 
 
 async def test_envoy_without_configuration_is_not_ready(world: World) -> None:

@@ -61,6 +61,8 @@ def test_envoy_that_died_is_started_again_with_everything(world: World) -> None:
 
     wait_until(is_back, "a new Envoy serves")
     assert world.envoy_pid() != pid
+    told = "ready, started again 1 time, the last one ended: it left no word: killed"
+    wait_until(lambda: told in world.run("status").stdout, "the status tells of it")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NEEDS ROOT: mounts a small tmpfs to fill it")

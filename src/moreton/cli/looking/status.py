@@ -56,11 +56,10 @@ def status(
         print_json(found)
         return
     envoy = found["envoy"]
-    state = "ready" if envoy["ready"] else f"not ready ({envoy['last_exit'] or 'starting'})"
     print_line(f"control plane {found['version']}, pid {found['pid']}, {found['config']}")
     for line in _nodes(found["node"]):
         print_line(line)
-    print_line(f"envoy {envoy['version']}, pid {envoy['pid']}, {state}")
+    print_line(f"envoy {envoy['version']}, pid {envoy['pid']}, {_state(envoy)}")
     for gateway in found["gateways"]:
         print_line(f"gateway {gateway['name']}: {_listeners(gateway)}; {gateway['status']['text']}")
     for proxy in found["proxies"]:
@@ -77,6 +76,14 @@ def status(
 
         for line in said(found["transactions"]):
             print_line(line)
+
+
+def _state(envoy: dict[str, Any]) -> str:
+    if not envoy["ready"]:
+        return f"not ready ({envoy['last_exit'] or 'starting'})"
+    count = envoy["restarts"]
+    again = f", started again {count} time{'s' * (count != 1)}, the last one ended: "
+    return "ready" + (f"{again}{envoy['last_exit']}" if count else "")
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[str]:
