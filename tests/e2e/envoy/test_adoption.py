@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from e2e.envoy.world import World, ask, is_running, wait_until
+from e2e.envoy.world import World, another, ask, is_running, wait_until
 from moreton.envoy.identity import identify, write_identity
 from support.waits import end_at_once
 
@@ -39,12 +39,7 @@ async def test_adopted_envoy_is_started_again_when_it_is_killed(world: World) ->
     async with world.control_plane() as supervisor:
         assert supervisor.statistics().adopted
         os.kill(before, signal.SIGKILL)
-
-        async def is_another() -> bool:
-            found = supervisor.statistics()
-            return found.ready and found.pid not in {before, None}
-
-        await wait_until(is_another, "another Envoy is ready")
+        await another(supervisor, before)
         assert not supervisor.statistics().adopted
         assert await ask(world.port) == "dynamic"
 

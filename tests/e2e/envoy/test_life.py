@@ -14,6 +14,7 @@ import pytest
 
 from e2e.envoy.world import (
     World,
+    another,
     ask,
     binary,
     is_running,
@@ -58,12 +59,7 @@ async def test_envoy_comes_back_when_it_is_killed(
         assert before is not None
         began = time.monotonic()
         os.kill(before, signal.SIGKILL)
-
-        async def is_another() -> bool:
-            found = supervisor.statistics()
-            return found.ready and found.pid not in {before, None}
-
-        await wait_until(is_another, "another Envoy is ready")
+        await another(supervisor, before)
         assert await ask(world.port) == "dynamic"
         # The first restart does not wait: what passes is Envoy's own start.
         assert seconds_since(began) < 5
@@ -187,12 +183,7 @@ async def test_envoy_that_crashed_comes_back_with_caches_by_thread(world: World)
         assert before is not None
         assert "glibc.pthread.rseq=0" in tunables_of(before)
         os.kill(before, signal.SIGSEGV)
-
-        async def is_another() -> bool:
-            found = supervisor.statistics()
-            return found.ready and found.pid not in {before, None}
-
-        await wait_until(is_another, "another Envoy is ready")
+        await another(supervisor, before)
         assert tunables_of(supervisor.statistics().pid) == ""
         assert "Segmentation fault" in supervisor.statistics().last_exit
         assert await ask(world.port) == "dynamic"

@@ -118,6 +118,16 @@ async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
         raise AssertionError(f"not within {DEADLINE_SECONDS} s: {what}") from None
 
 
+async def another(supervisor: EnvoySupervisor, before: int) -> None:
+    """Return once an Envoy is ready that is not the process *before*."""
+
+    async def is_another() -> bool:
+        found = supervisor.statistics()
+        return found.ready and found.pid not in {before, None}
+
+    await wait_until(is_another, "another Envoy is ready")
+
+
 async def ask(port: int, path: str = "/who") -> str | None:
     """The body that the gateway answers over a new connection; `None` when it cannot be reached."""
     try:

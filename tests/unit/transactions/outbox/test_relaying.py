@@ -172,6 +172,16 @@ def test_idle_relay_reads_when_rung_and_not_before_its_poll() -> None:
     assert isinstance(machine.handle(core.Rang(), now)[0], core.Read)
 
 
+def idle(told: core.Told) -> RelayMachine:
+    """One that leads and has just found nothing; it neither beats nor prunes again for an hour."""
+    machine = RelayMachine(Tenure(timedelta(hours=1)), told)
+    machine.wake(Instant(0))
+    machine.handle(core.LeaseSeen(FREE), Instant(0))
+    machine.handle(core.LeaseTaken(1), Instant(0))
+    machine.handle(core.RowsRead([]), Instant(0))
+    return machine
+
+
 def waits_of(machine: RelayMachine, now: Instant, count: int) -> tuple[list[int], Instant]:
     """The milliseconds that an idle *machine* waits before each of its next *count* reads."""
     found: list[int] = []
@@ -190,17 +200,11 @@ def waits_of(machine: RelayMachine, now: Instant, count: int) -> tuple[list[int]
 
 
 def test_relay_looks_soon_after_a_message_then_less_and_less_often() -> None:
-    told = core.Told(prune=timedelta(hours=1), poll=timedelta(milliseconds=20))
-    machine = RelayMachine(Tenure(timedelta(hours=1)), told)
-    now = Instant(0)
-    machine.wake(now)
-    machine.handle(core.LeaseSeen(FREE), now)
-    machine.handle(core.LeaseTaken(1), now)
-    machine.handle(core.RowsRead([]), now)
-    waits, now = waits_of(machine, now, 6)
+    machine = idle(core.Told(prune=timedelta(hours=1)))
+    waits, now = waits_of(machine, Instant(0), 6)
     assert waits[-2:] == [20, 20], "idle for long"
     many = rows(*[4] * core.LINGER_EVENTS)
-    (read,) = machine.wake(machine.deadline() or now)
+    (read,) = machine.handle(core.Rang(), now)
     assert isinstance(read, core.Read)
     machine.handle(core.RowsRead(many), now)
     (mark,) = machine.handle(core.Published(many), now)
@@ -211,14 +215,8 @@ def test_relay_looks_soon_after_a_message_then_less_and_less_often() -> None:
 
 
 def test_relay_told_not_to_linger_waits_between_looks_all_the_same() -> None:
-    told = core.Told(linger=timedelta(0), prune=timedelta(hours=1))
-    machine = RelayMachine(Tenure(timedelta(hours=1)), told)
-    now = Instant(0)
-    machine.wake(now)
-    machine.handle(core.LeaseSeen(FREE), now)
-    machine.handle(core.LeaseTaken(1), now)
-    machine.handle(core.RowsRead([]), now)
-    assert waits_of(machine, now, 8)[0][-2:] == [20, 20]
+    machine = idle(core.Told(linger=timedelta(0), prune=timedelta(hours=1)))
+    assert waits_of(machine, Instant(0), 8)[0][-2:] == [20, 20]
 
 
 def test_relay_reads_between_prunings_until_all_is_pruned() -> None:
