@@ -13,7 +13,7 @@ test: $(STAMP)  ## everything: checks, the docs, all tests
 	$(MAKE) --no-print-directory -j 2 types-beside tests
 
 tests: $(STAMP)  ## all tests, after `make servers` once
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 -r aR
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 --rerun-show-tracebacks -r aR
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved by proof
 	$(BIN)/moreton demo --report build/demo

@@ -43,7 +43,11 @@ class Watcher:
     def __enter__(self) -> Self:
         for each in self._threads:
             each.start()
-        self.wait_round()
+        try:
+            self.wait_round()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -52,6 +56,9 @@ class Watcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._ended.set()
         join_all(self._threads)
 
