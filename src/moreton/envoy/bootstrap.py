@@ -7,7 +7,7 @@ from typing import Any
 
 XDS_CLUSTER = "moreton_xds"
 _RECONNECT_BASE = "0.05s"
-_RECONNECT_MAX = "1s"
+_RECONNECT_MAX = "0.25s"
 _HEAP_BYTES_MAX = 2 * 1024 * 1024 * 1024
 _CONNECTIONS_MAX = 50_000
 # Statistics of each cluster that nothing reads: 1,000 services would carry them for nothing.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -10,9 +11,12 @@ import pytest
 
 from e2e.up.world import World, wait_until
 from moreton.cli.client import ApiRefused
+from moreton.envoy.admin import AdminClient
 from moreton.envoy.identity import identify
+from moreton.envoy.process.folder import EnvoyFolder
 
 pytestmark = pytest.mark.e2e
+_CONNECTIONS = "/stats?filter=moreton_xds.upstream_cx_"
 
 
 @pytest.fixture
@@ -31,6 +35,13 @@ def test_request_goes_through_and_weights_move_it(world: World) -> None:
     assert world.ask() == (200, "b")
     assert world.run("weights", "everything", "--reset").returncode == 0
     assert world.ask() == (200, "a")
+
+
+def test_envoy_that_comes_up_first_is_kept_waiting_and_does_not_ask_in_vain(world: World) -> None:
+    world.start()
+    admin = AdminClient(EnvoyFolder(world.folder / ".moreton/envoy").admin_socket)
+    asked = asyncio.run(admin.get(_CONNECTIONS)).decode().splitlines()
+    assert "cluster.moreton_xds.upstream_cx_connect_fail: 0" in asked
 
 
 def test_edit_is_applied_and_a_bad_one_refused_while_the_last_good_serves(world: World) -> None:

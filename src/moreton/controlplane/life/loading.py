@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -116,12 +117,13 @@ async def load(
     envoy: EnvoySupervisor,
     stack: AsyncExitStack,
     *,
+    waiting: socket.socket,
     node: str,
 ) -> Plane:
     """Everything known, published, and followed from now on.
 
-    The xDS server listens once everything is published. An Envoy that has begun meanwhile tries
-    again, at first after less than 50 ms.
+    The xDS server listens once everything is published, in place of *waiting*. An Envoy that has
+    begun meanwhile tries again, at first after less than 50 ms.
     """
     from moreton.controlplane.assembly.plane import put_together  # noqa: PLC0415 - with gRPC
     from moreton.controlplane.assembly.preflight import preflight_with  # noqa: PLC0415 - as above
@@ -140,6 +142,7 @@ async def load(
     # Before a proxy can ask: one that is told of nothing would drop everything.
     plane.publisher.publish_now()
     await xds.start(f"unix:{envoy.xds_socket}")
+    waiting.close()
     stack.push_async_callback(xds.stop)
     await stack.enter_async_context(plane.publisher.running())
     await stack.enter_async_context(plane.follower.running())

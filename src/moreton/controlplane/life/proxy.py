@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -29,12 +30,27 @@ def supervisor_of(settings: Settings, state: Path, binary: Path) -> EnvoySupervi
     )
 
 
+def waiting_at(path: Path) -> socket.socket:
+    """Takes connections at *path* and answers none, until the xDS server listens there: close it.
+
+    A proxy that finds nobody asks again ever more seldom, and would be late when all is loaded. One
+    that is kept waiting and then hung up on asks again within 50 ms. Where there can be no such
+    socket, it listens nowhere: proxies find nobody.
+    """
+    listening = socket.socket(socket.AF_UNIX)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        listening.listen()
+    return listening
+
+
 async def begin_envoy(
     envoy: EnvoySupervisor, stack: AsyncExitStack, signals: StopSignals, *, found: bool
-) -> None:
+) -> socket.socket:
     """Adopt the Envoy that runs, or start one; at the end do with it what was told.
 
-    It takes a while to come up, and then asks for its configuration until somebody answers.
+    It takes a while to come up, and then waits for its configuration at what is returned.
     *found*: one ran before. It served without us, so a failure of this start leaves it alone.
     """
 
@@ -46,8 +62,10 @@ async def begin_envoy(
             _LOG.info("draining: open requests may finish, then Envoy stops")
             await _drain(envoy, signals.hurry)
 
+    waiting = stack.enter_context(waiting_at(envoy.xds_socket))
     stack.push_async_callback(end)
     await envoy.start()
+    return waiting
 
 
 async def _drain(envoy: EnvoySupervisor, hurry: asyncio.Event) -> None:

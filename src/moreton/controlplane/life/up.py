@@ -20,7 +20,7 @@ from moreton.controlplane.cluster.alone import Alone, alone, node_name
 from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.consul import bind_consul
 from moreton.controlplane.development import DevelopmentProcesses
-from moreton.controlplane.dns import bind_dns
+from moreton.controlplane.dns import BoundDns, bind_dns
 from moreton.controlplane.errors import StateFolderUnusable
 from moreton.controlplane.following import in_background, keep_following
 from moreton.controlplane.life.collecting import helpers
@@ -99,15 +99,14 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
     await version
     envoy = supervisor_of(settings, state, binary)
     async with AsyncExitStack() as begun:
-        await begin_envoy(envoy, begun, signals, found=found or _envoy_runs(state))
+        waiting = await begin_envoy(envoy, begun, signals, found=found or _envoy_runs(state))
         await loaded
-        plane = await load(settings, store, binary, envoy, stack, node=_own_name(given, settings))
+        own = _own_name(given, settings)
+        plane = await load(settings, store, binary, envoy, stack, waiting=waiting, node=own)
         await stack.enter_async_context(helpers(plane, signals))
         nodes = await _enter(plane, member, url, given, stack)
         await _start_programs(plane, state, stack, signals, nodes=nodes)
-        if dns is not None:
-            plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
-            _LOG.info("DNS answers at %s:%d", *dns.address)
+        await _serve_dns(plane, dns, stack)
         await envoy.wait_ready()
         if member is None:
             await _care(plane, stack)
@@ -126,6 +125,12 @@ async def _start(path: Path, given: Given, stack: AsyncExitStack, signals: StopS
 
 def _own_name(given: Given, settings: Settings) -> str:
     return node_name(given.node or settings.controlplane.node)
+
+
+async def _serve_dns(plane: Plane, dns: BoundDns | None, stack: AsyncExitStack) -> None:
+    if dns is not None:
+        plane.dns = await stack.enter_async_context(dns.serving(plane.discovery.view))
+        _LOG.info("DNS answers at %s:%d", *dns.address)
 
 
 def _say_where(settings: Settings) -> None:
