@@ -11,10 +11,14 @@ import contextlib
 import os
 from threading import Event, Lock, Thread
 
-import psycopg
-
 from moreton.kernel.errors import MoretonError
+from moreton.transactions.databases.errors import DriverMissing
 from moreton.transactions.databases.postgres import Connection, connect, database_name
+
+try:
+    import psycopg
+except ImportError as missing:
+    raise DriverMissing from missing
 
 CHANNEL = "moreton_outbox"
 # At most so often, however many transactions commit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from moreton.transactions.databases.driver import need_driver
 from moreton.transactions.databases.errors import (
     DatabaseNotOpened,
     DatabaseRefused,
@@ -18,7 +19,10 @@ POSTGRES = ("postgresql://", "postgres://")
 
 
 def open_place(where: str | Place) -> Place:
-    """The place at `sqlite:///relative/file`, `sqlite:////absolute/file` or `postgresql://…`."""
+    """The place at `sqlite:///relative/file`, `sqlite:////absolute/file` or `postgresql://…`.
+
+    Raises `UnknownDatabaseUrl`, `DriverMissing`, and what the database has to say.
+    """
     if isinstance(where, Place):
         return where
     if not isinstance(where, str):
@@ -28,7 +32,7 @@ def open_place(where: str | Place) -> Place:
 
         return SqlitePlace(Path(where.removeprefix(SQLITE)))
     if where.startswith(POSTGRES):
-        # Only who uses it needs the driver.
+        need_driver()  # only who uses it
         from moreton.transactions.outbox.places.postgres import PostgresPlace  # noqa: PLC0415
 
         return PostgresPlace(where)

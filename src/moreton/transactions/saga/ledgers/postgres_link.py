@@ -8,15 +8,11 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from moreton.transactions.databases.errors import DriverMissing
+import psycopg
+from psycopg import errors as pg_errors
+
 from moreton.transactions.databases.postgres import READ_COMMITTED, SESSION, patient
 from moreton.transactions.saga.errors import LedgerFailing
-
-try:
-    import psycopg
-    from psycopg import errors as pg_errors
-except ImportError as missing:
-    raise DriverMissing from missing
 
 
 class Link:
