@@ -23,3 +23,13 @@ class MoretonError(Exception):
 
     code: ClassVar[str]
     retry: ClassVar[RetryAdvice] = RetryAdvice.NEVER
+
+
+def shown_address(text: str) -> str:
+    """*text*, quoted, without what stands before an `@`: a password, also in one that is mistyped.
+
+    >>> shown_address("postgre://app:secret@db/shop")
+    "'postgre:…@db/shop'"
+    """
+    before, at, behind = text.rpartition("@")
+    return repr(f"{before.partition(':')[0]}:…@{behind}" if at else text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moreton.kernel.errors import RetryAdvice
+from moreton.kernel.errors import RetryAdvice, shown_address
 from moreton.store.core.errors import (
     AnswerLost,
     Compacted,
@@ -58,8 +58,9 @@ class UnknownStoreUrl(StoreError):
     def __init__(self, *, url: str) -> None:
         self.url = url
         super().__init__(
-            f"{url!r} is not the address of a store: it cannot be opened; write "
-            "sqlite:///relative/file, sqlite:////absolute/file or memory:"
+            f"{shown_address(url)} is not the address of a store: it cannot be opened; write "
+            "sqlite:///relative/file, sqlite:////absolute/file, etcd://host:2379/prefix, "
+            "raft:///folder or memory:"
         )
 
 

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
+from moreton.kernel.errors import shown_address
 from moreton.ratelimit.redis.async_line import AsyncLine, NoTransport
 from moreton.ratelimit.redis.lines import Lines
 from moreton.ratelimit.redis.wire import (
@@ -43,8 +44,8 @@ class Clients:
         scheme = urlsplit(url).scheme
         if scheme not in _SCHEMES:
             raise ValueError(
-                f"{url!r} is no address of a Redis: write redis://127.0.0.1:6379/0, rediss://…, "
-                f"unix:///path, or {CLUSTER}://… for a cluster"
+                f"{shown_address(url)} is no address of a Redis: write redis://127.0.0.1:6379/0, "
+                f"rediss://…, unix:///path, or {CLUSTER}://… for a cluster"
             )
         self.is_cluster = scheme == CLUSTER
         self._url = url.replace("valkey", "redis", 1).replace(CLUSTER, "redis", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moreton.kernel.errors import RetryAdvice
+from moreton.kernel.errors import RetryAdvice, shown_address
 from moreton.transactions.saga.core.errors import (
     DecisionRefused,
     HistoryDoesNotFit,
@@ -232,6 +232,7 @@ class UnknownLedgerUrl(SagaError):
 
     def __init__(self, *, url: str) -> None:
         super().__init__(
-            f"{url!r} is not the address of a log of sagas: it cannot be opened; write "
-            "sqlite:///relative/file, sqlite:////absolute/file or postgresql://user@host/database"
+            f"{shown_address(url)} is not the address of a log of sagas: it cannot be opened; "
+            "write sqlite:///relative/file, sqlite:////absolute/file or "
+            "postgresql://user@host/database"
         )
