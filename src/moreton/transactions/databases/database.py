@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from moreton.transactions.databases.driver import need_driver
 from moreton.transactions.databases.errors import UnknownDatabaseUrl
 
 Row = tuple[Any, ...]
@@ -56,7 +57,7 @@ def open_database(url: str) -> Database:
 
         return SqliteDatabase(Path(url.removeprefix(_SQLITE)))
     if url.startswith(_POSTGRES):
-        # Only who uses it needs the driver.
+        need_driver()  # only who uses it
         from moreton.transactions.databases.postgres import PostgresDatabase  # noqa: PLC0415
 
         return PostgresDatabase(url)
