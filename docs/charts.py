@@ -58,7 +58,7 @@ def rollout_charts() -> list[str]:
     promoted, taken_back, minutes = [], [], []
     for more in MORE_ERRORS:
         candidate = Truth(0.002 + more / 100, spread=0.0)
-        world = World(Truth(0.002, spread=0.0), candidate, every=5.0)
+        world = World(Truth(0.002, spread=0.0), candidate, every=10.0)
         found = endings(plan, world, ROLLOUTS)
         phases = [each.phase for each in found]
         promoted.append(100 * phases.count(Phase.DONE) / ROLLOUTS)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 400  # a minute on a machine with nothing else to do
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(SECONDS + 60)]
+SECONDS = 400
+# `make demo` tells the whole of it, and fails where it does not hold.
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(SECONDS + 60)]
 
 
 def test_story_holds_in_short_and_leaves_nothing_but_its_report(tmp_path: Path) -> None:

@@ -8,12 +8,29 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable
-from typing import IO, AnyStr
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, AnyStr
 
 SECONDS = 30.0
 # Of a process that does much, on a machine that does more.
 ANSWER_SECONDS = 120.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+    """The first truthy value of *condition*; fails with *what* after *seconds*."""
+    until, pausing = time.monotonic() + seconds, pauses()
+    while not (found := condition()):
+        assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
+        time.sleep(next(pausing))
+    return found
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between two looks: 5 ms at first, soon 50, so that looking leaves time to work."""
+    pause = 0.005
+    while True:
+        yield pause
+        pause = min(1.3 * pause, 0.05)
 
 
 def line_of(pipe: IO[AnyStr] | None, what: str, seconds: float = SECONDS) -> AnyStr:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.up.world import World, wait_until, world_in
+from e2e.up.world import World, world_in
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 COMPARE = {"candidate": "b", "side_effects": "none", "share": "100%"}

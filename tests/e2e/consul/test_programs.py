@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from e2e.consul.world import ConsulServer, backend, running, wait_until
+from e2e.consul.world import ConsulServer, backend, running
 from support.debian import need
 from support.ports import free_port
+from support.waits import wait_until
 from unit.registry.consul.asking import TOKEN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -8,7 +8,6 @@ import json
 import socket
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,17 +21,6 @@ from support.waits import join_all
 from unit.registry.consul.asking import TOKEN, serving
 
 PATIENCE_SECONDS = 30.0
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """The first truthy value of *condition*; fails with *what* when there is none for long."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"not within {PATIENCE_SECONDS} s: {what}")
 
 
 @dataclass(slots=True)

@@ -20,10 +20,10 @@ from typing import Self
 
 import httpx
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.registry.discovery import Discovery, NoInstance, Snapshot
 from moreton.registry.discovery.clients.httpx import DiscoveryTransport
-from support.waits import join_all
+from support.waits import join_all, wait_until
 
 PROGRAM = Path(__file__).parent / "serving_program.py"
 URL = "http://orders.moreton/"

@@ -14,9 +14,9 @@ from statistics import median, quantiles
 import pytest
 
 from e2e.discovery.fleet import Fleet, Load, Watching, fleet_in
-from e2e.up.world import wait_until
 from moreton.registry.discovery import Discovery, Snapshot
 from support.flaky import FlakyServer
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 

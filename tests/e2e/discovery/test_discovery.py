@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from e2e.discovery.world import TOKEN, PushingServer, instance, wait_until
+from e2e.discovery.world import TOKEN, PushingServer, instance
 from moreton.registry.discovery import (
     AsyncDiscovery,
     Balancing,
@@ -29,7 +29,7 @@ from moreton.registry.discovery import (
 from moreton.registry.errors import InstanceNotValid
 from moreton.resilience.context import deadline
 from support.ports import free_port
-from support.waits import join_all, status_of_child
+from support.waits import join_all, status_of_child, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from e2e.discovery.world import PushingServer, instance, wait_until
+from e2e.discovery.world import PushingServer, instance
 from moreton.registry.discovery import AsyncDiscovery, Discovery, NoInstance
 from moreton.registry.discovery.clients import grpc as for_threads
 from moreton.registry.discovery.clients import grpc_aio as for_asyncio
@@ -18,6 +18,7 @@ from moreton.registry.discovery.clients.grpc_calls import service_of_target
 from moreton.resilience import Backoff, Policy, Retry
 from support.grpc_stock import HANG, SERVICE, Stock, on_threads
 from support.ports import free_port
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 

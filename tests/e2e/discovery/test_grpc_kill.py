@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from e2e.discovery.world import PushingServer, instance, wait_until
+from e2e.discovery.world import PushingServer, instance
 from moreton.registry.discovery import AsyncDiscovery, Discovery
 from moreton.registry.discovery.clients import grpc as for_threads
 from moreton.registry.discovery.clients import grpc_aio as for_asyncio
 from support.ports import free_port
-from support.waits import end_at_once, join_all, line_of
+from support.waits import end_at_once, join_all, line_of, wait_until
 
 pytestmark = pytest.mark.e2e
 

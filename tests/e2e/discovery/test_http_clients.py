@@ -15,7 +15,7 @@ import httpx
 import pytest
 import requests
 
-from e2e.discovery.world import PushingServer, instance, wait_until
+from e2e.discovery.world import PushingServer, instance
 from moreton.registry import Instance, InstanceId
 from moreton.registry.discovery import AsyncDiscovery, Discovery, NoInstance
 from moreton.registry.discovery.clients.aiohttp import DiscoveryMiddleware
@@ -27,7 +27,7 @@ from support.discovering_clients import CLIENTS, ERRORS, Ask
 from support.flaky import HANG, RESET, Answer, FlakyServer
 from support.ports import free_port
 from support.resilient_clients import BREAKS
-from support.waits import join_all
+from support.waits import join_all, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,13 +11,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from e2e.registry.world import PATIENCE_SECONDS, TOKEN, RegistryServer, wait_until
+from e2e.registry.world import PATIENCE_SECONDS, TOKEN, RegistryServer
 from moreton.controlplane.api.notices import Notices
 from moreton.registry import Instance, InstanceId, InstanceView, Registry
 from moreton.store.errors import StoreClosed
 
 HOUR = timedelta(hours=1)
-__all__ = ["TOKEN", "PushingServer", "instance", "wait_until"]
+__all__ = ["TOKEN", "PushingServer", "instance"]
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from moreton.envoy.process.folder import EnvoyFolder
 from moreton.envoy.supervisor import EnvoySupervisor
 from moreton.envoy.wire import content_hash, serialize
 from moreton.envoy.xds import XdsServer
-from support.waits import line_of
+from support.waits import line_of, pauses
 
 GROUP = "tests"
 DEADLINE_SECONDS = 30.0
@@ -111,8 +111,9 @@ async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
     """The first truthy value of *condition*; fails with *what* after the deadline."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
+            pausing = pauses()
             while not (found := await condition()):
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(next(pausing))
             return found
     except TimeoutError:
         raise AssertionError(f"not within {DEADLINE_SECONDS} s: {what}") from None

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import pytest
 
-from e2e.up.world import World, wait_until, world_in
-from support.waits import join_all
+from e2e.up.world import World, world_in
+from support.waits import join_all, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from e2e.up.world import DEADLINE_SECONDS, World, wait_until
+from e2e.up.world import DEADLINE_SECONDS, World
 from moreton.controlplane.quotas.keys import GRANTS, REPORTS, holder_of
 from moreton.ratelimit.quota.core.messages import Grants, Report, decode_grants, decode_report
 from moreton.store import Store, open_store, prefix_end
 from support.etcd_server import running_etcd
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from e2e.health.ward import Ward
-from e2e.up.world import wait_until
 from moreton.testing import LoadReport, SteadyLoad
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

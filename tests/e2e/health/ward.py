@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import Any
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.envoy.admin import AdminClient
 from moreton.envoy.process.folder import EnvoyFolder
 from support.ports import free_port
+from support.waits import wait_until
 
 _RENEWED_EACH = 25
 PROGRAM = dedent(

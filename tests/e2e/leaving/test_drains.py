@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.leaving.world import Fleet, children, document, finish, nothing_lost
-from e2e.up.world import wait_until
-from support.waits import line_of
+from support.waits import line_of, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from e2e.leaving.world import TINY, Fleet, document, finish, nothing_lost
-from e2e.up.world import DEADLINE_SECONDS, World, wait_until, world_in
+from e2e.up.world import DEADLINE_SECONDS, World, world_in
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

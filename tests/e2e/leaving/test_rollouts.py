@@ -14,7 +14,7 @@ from e2e.leaving.world import (
     finish,
     nothing_lost,
 )
-from e2e.up.world import wait_until
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

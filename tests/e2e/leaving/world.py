@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2e.up.world import DEADLINE_SECONDS, MORETON, World, wait_until, world_in
+from e2e.up.world import DEADLINE_SECONDS, MORETON, World, world_in
 from moreton.testing.load import LoadReport, SteadyLoad
 from support.preloaded import Preloaded, start
+from support.waits import wait_until
 
 TINY = Path(__file__).with_name("tiny.py")
 SERVICE = "shop"

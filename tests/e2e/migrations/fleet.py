@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from e2e.up.world import World, wait_until, world_in
+from e2e.up.world import World, world_in
 from support.ports import free_port
-from support.waits import SECONDS, join_all
+from support.waits import SECONDS, join_all, wait_until
 
 COPY_HEADER = "x-moreton-copy"
 _CHUNK = bytes(1024 * 1024)

@@ -12,10 +12,9 @@ import pytest
 
 from e2e.migrations.fleet import Fleet, Visitor, fleet_in
 from e2e.migrations.watching import Watcher, outside
-from e2e.up.world import wait_until
 from moreton.cli.client import ApiRefused, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
-from support.waits import join_all
+from support.waits import join_all, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 

@@ -14,9 +14,8 @@ import pytest
 
 from e2e.migrations.fleet import Fleet, Visitor, fleet_in
 from e2e.migrations.watching import Watcher
-from e2e.up.world import wait_until
 from moreton.cli.client import ApiRefused
-from support.waits import SECONDS
+from support.waits import SECONDS, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -17,9 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from e2e.migrations.fleet import Fleet, Visitor
-from e2e.up.world import wait_until
 from moreton.envoy.process.folder import EnvoyFolder
-from support.waits import SECONDS, join_all
+from support.waits import SECONDS, join_all, wait_until
 
 _WEIGHT = re.compile(r"weights\.([^:]+):\.(old|new)")
 _PAUSE_SECONDS = 0.005

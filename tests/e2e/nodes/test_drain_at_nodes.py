@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from e2e.nodes.world import NAMES, Nodes
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

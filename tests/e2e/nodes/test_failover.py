@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from e2e.nodes.world import Nodes
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.testing.load import SteadyLoad
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

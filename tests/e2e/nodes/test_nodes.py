@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from e2e.nodes.world import NAMES, Living, Nodes, answers
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.cli.client import Api, ApiRefused
 from moreton.registry.client import register
 from support.etcd_server import EtcdServer
 from support.ports import free_port
+from support.waits import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from e2e.up.world import Backend, World, wait_until
+from e2e.up.world import Backend, World
 from moreton.cli.client import Api, ApiRefused, ApiUnreachable
 from moreton.controlplane.errors import NotRunning
 from support.etcd_server import EtcdServer
+from support.waits import wait_until
 
 NAMES = ("a", "b", "c")
 # Three at once want six times the processor time of one on a machine of two cores.

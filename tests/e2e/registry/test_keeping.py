@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from e2e.registry.world import TOKEN, Programs, RegistryServer, wait_until
+from e2e.registry.world import TOKEN, Programs, RegistryServer
 from moreton.registry import Registration, register
 from moreton.registry.core.heartbeat import Phase
-from support.waits import join_all
+from support.waits import join_all, wait_until
 
 pytestmark = pytest.mark.e2e
 

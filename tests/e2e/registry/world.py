@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from moreton.controlplane.api_instances import instances_router
 from moreton.controlplane.problems import install_problems, problem
 from moreton.registry import Registry
 from moreton.store import open_store
+from support.waits import wait_until
 
 TOKEN = "made-up"
 PATIENCE_SECONDS = 30.0
@@ -78,11 +78,14 @@ class RegistryServer:
         asyncio.run_coroutine_threadsafe(ended, self._loop).result(PATIENCE_SECONDS)
 
     def wait_instances(self, count: int, service: str = "catalogue") -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = wait_until(
-            lambda: found if len(found := self.instances(service)) == count else None,
-            f"{count} instances of {service}",
-        )
-        return answer
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            found[:] = self.instances(service)
+            return len(found) == count
+
+        wait_until(there, f"{count} instances of {service}")
+        return found
 
     def wait_requests(self, request: str, count: int) -> None:
         wait_until(lambda: self.requests.count(request) >= count, f"{count} times {request}")
@@ -195,15 +198,3 @@ def children(pid: int) -> list[int]:
         ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False, timeout=30
     )
     return [int(word) for word in found.stdout.split()]
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """What *condition* gives once it is neither `None` nor false; fails when that never comes."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = condition()
-        if found is not None and found is not False:
-            return found
-        time.sleep(0.01)
-    message = f"waited {PATIENCE_SECONDS:g} s in vain for {what}"
-    raise AssertionError(message)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from support.ports import free_port
+from support.waits import wait_until
 
 
 def with_consul(world: World, **consul: Any) -> int:

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.kernel.rng import seeded_rng
 from moreton.registry import InstanceView
 from moreton.registry.dns import DnsServer, DnsSettings, Responder, dns_sockets
 from support.debian import need
 from support.ports import free_port
-from support.waits import join_all
+from support.waits import join_all, wait_until
 
 
 def with_dns(world: World, **dns: Any) -> int:

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.envoy.identity import ProcessIdentity, read_identity
+from support.waits import wait_until
 
 # Short siblings: tests/e2e/ratelimit/rls.
 pytestmark = [pytest.mark.e2e, pytest.mark.soak]

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.testing.load import SteadyLoad
 from support.ports import free_port
 from support.receiver import Receiver
+from support.waits import wait_until
 
 SECRET = "a secret of the test that is long"
 pytestmark = pytest.mark.e2e

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.cli.client import ApiRefused
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 

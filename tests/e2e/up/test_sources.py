@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.envoy.identity import identify
 from support.certificates import make_certificate
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 

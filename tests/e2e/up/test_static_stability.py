@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.cli.client import ApiRefused
 from moreton.testing.load import SteadyLoad
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -9,11 +9,12 @@ from contextlib import closing
 
 import pytest
 
-from e2e.up.world import World, wait_until
+from e2e.up.world import World
 from moreton.cli.client import ApiRefused
 from moreton.envoy.admin import AdminClient
 from moreton.envoy.identity import identify
 from moreton.envoy.process.folder import EnvoyFolder
+from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 _CONNECTIONS = "/stats?filter=moreton_xds.upstream_cx_"

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,21 +23,10 @@ from moreton.controlplane.errors import NotRunning
 from moreton.envoy.process.folder import EnvoyFolder
 from support.ports import free_port
 from support.preloaded import Preloaded, run, start
-from support.waits import join_all
+from support.waits import join_all, wait_until
 
 DEADLINE_SECONDS = 30.0
 MORETON = [sys.executable, "-m", "moreton.cli.main"]
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """The first truthy value of *condition*; fails with *what* after *seconds*."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 class Backend:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import httpx
 
 from moreton.ratelimit.clients.transport import AsyncTransport, SyncTransport
+from moreton.resilience.clients.trust import trust_of
 
 
 class PacedTransport(SyncTransport, httpx.BaseTransport):
@@ -19,7 +20,7 @@ class PacedTransport(SyncTransport, httpx.BaseTransport):
     library: ClassVar[Any] = httpx
 
     def _default(self) -> httpx.BaseTransport:
-        return httpx.HTTPTransport()
+        return httpx.HTTPTransport(verify=trust_of(httpx))
 
 
 class AsyncPacedTransport(AsyncTransport, httpx.AsyncBaseTransport):
@@ -28,4 +29,4 @@ class AsyncPacedTransport(AsyncTransport, httpx.AsyncBaseTransport):
     library: ClassVar[Any] = httpx
 
     def _default(self) -> httpx.AsyncBaseTransport:
-        return httpx.AsyncHTTPTransport()
+        return httpx.AsyncHTTPTransport(verify=trust_of(httpx))

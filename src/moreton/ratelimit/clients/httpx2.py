@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from moreton.ratelimit.clients.transport import AsyncTransport, SyncTransport
+from moreton.resilience.clients.trust import trust_of
 
 
 class PacedTransport(SyncTransport, httpx2.BaseTransport):
@@ -19,7 +20,7 @@ class PacedTransport(SyncTransport, httpx2.BaseTransport):
     library: ClassVar[Any] = httpx2
 
     def _default(self) -> httpx2.BaseTransport:
-        return httpx2.HTTPTransport()
+        return httpx2.HTTPTransport(verify=trust_of(httpx2))
 
 
 class AsyncPacedTransport(AsyncTransport, httpx2.AsyncBaseTransport):
@@ -28,4 +29,4 @@ class AsyncPacedTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     library: ClassVar[Any] = httpx2
 
     def _default(self) -> httpx2.AsyncBaseTransport:
-        return httpx2.AsyncHTTPTransport()
+        return httpx2.AsyncHTTPTransport(verify=trust_of(httpx2))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import httpx
 
 from moreton.resilience.clients.transport import AsyncTransport, OnceStream, SyncTransport
+from moreton.resilience.clients.trust import trust_of
 
 
 class _Once(OnceStream, httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -24,7 +25,7 @@ class ResilientTransport(SyncTransport, httpx.BaseTransport):
     once = _Once
 
     def _default(self) -> httpx.BaseTransport:
-        return httpx.HTTPTransport()
+        return httpx.HTTPTransport(verify=trust_of(httpx))
 
 
 class AsyncResilientTransport(AsyncTransport, httpx.AsyncBaseTransport):
@@ -34,4 +35,4 @@ class AsyncResilientTransport(AsyncTransport, httpx.AsyncBaseTransport):
     once = _Once
 
     def _default(self) -> httpx.AsyncBaseTransport:
-        return httpx.AsyncHTTPTransport()
+        return httpx.AsyncHTTPTransport(verify=trust_of(httpx))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from moreton.resilience.clients.transport import AsyncTransport, OnceStream, SyncTransport
+from moreton.resilience.clients.trust import trust_of
 
 
 class _Once(OnceStream, httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -24,7 +25,7 @@ class ResilientTransport(SyncTransport, httpx2.BaseTransport):
     once = _Once
 
     def _default(self) -> httpx2.BaseTransport:
-        return httpx2.HTTPTransport()
+        return httpx2.HTTPTransport(verify=trust_of(httpx2))
 
 
 class AsyncResilientTransport(AsyncTransport, httpx2.AsyncBaseTransport):
@@ -34,4 +35,4 @@ class AsyncResilientTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     once = _Once
 
     def _default(self) -> httpx2.AsyncBaseTransport:
-        return httpx2.AsyncHTTPTransport()
+        return httpx2.AsyncHTTPTransport(verify=trust_of(httpx2))

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
-from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from moreton.kernel.arguments import check_duration
 from moreton.kernel.quantities import format_duration
+from moreton.resilience.clients.trust import trust_of
 from moreton.transactions.barrier.call import Call
 from moreton.transactions.tcc.errors import Refused
 
@@ -90,14 +90,9 @@ class HttpParticipant:
 
 def _trust_for(target: str) -> ssl.SSLContext | bool:
     """Whom to believe at *target*: whom its client believes, read once for all calls."""
-    return _trust() if target.startswith("https://") else False
-
-
-@lru_cache(maxsize=1)
-def _trust() -> ssl.SSLContext:
     import httpx  # noqa: PLC0415 - as above
 
-    return httpx.create_ssl_context()  # 50 ms of the processor each time
+    return trust_of(httpx) if target.startswith("https://") else False
 
 
 def _key(call: Call) -> str:

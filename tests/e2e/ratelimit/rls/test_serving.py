@@ -9,13 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -25,7 +23,7 @@ from moreton.ratelimit.errors import RateLimitServerNotStarted
 from moreton.ratelimit.rls.running.plan import Plan
 from moreton.ratelimit.rls.running.workers import run
 from support.ports import free_port
-from support.waits import line_of
+from support.waits import line_of, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -72,13 +70,6 @@ class Served:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def begin(*arguments: str) -> subprocess.Popen[str]:
@@ -144,10 +135,10 @@ def test_edits_are_served_and_bad_ones_are_not(served: Served) -> None:
     assert [served.ask("linus") for _ in range(5)] == [True] * 5
     file = served.folder / "shop.yaml"
     file.write_text("domain: shop\ndescriptors:\n- {keyy: who}\n")
-    wait_until(lambda: all("config_load_error 1" in one for one in served.metrics()))
+    wait_until(lambda: all("config_load_error 1" in one for one in served.metrics()), "the error")
     assert served.ask("hopper")
     file.write_text(written(7))
-    wait_until(lambda: all("config_load_success 2" in one for one in served.metrics()))
+    wait_until(lambda: all("config_load_success 2" in one for one in served.metrics()), "both")
     # What was counted stays: of seven two are left.
     assert [served.ask("linus") for _ in range(3)] == [True, True, False]
 
@@ -156,8 +147,8 @@ def test_a_process_that_is_killed_is_started_again_and_counts_on(served: Served)
     before = children(served.process.pid)
     assert len(before) == 2
     os.kill(min(before), signal.SIGKILL)
-    wait_until(lambda: len(children(served.process.pid) - before) == 1)
-    wait_until(lambda: answers(served))
+    wait_until(lambda: len(children(served.process.pid) - before) == 1, "another process")
+    wait_until(lambda: answers(served), "answers")
     assert not served.ask("ada")
 
 

@@ -49,7 +49,7 @@ class DiscoveryTransport(ResilientTransport):
         retry_on: Iterable[int] = RETRY_ON,
         failures: Iterable[int] = FAILURES,
     ) -> None:
-        within: Any = SyncInstances(httpx2, _Counted, inner or httpx2.HTTPTransport(), discovery)
+        within: Any = SyncInstances(httpx2, _Counted, inner or self._default(), discovery)
         super().__init__(
             policies or careful(discovery), within, retry_on=retry_on, failures=failures
         )
@@ -72,9 +72,7 @@ class AsyncDiscoveryTransport(AsyncResilientTransport):
         retry_on: Iterable[int] = RETRY_ON,
         failures: Iterable[int] = FAILURES,
     ) -> None:
-        within: Any = AsyncInstances(
-            httpx2, _Counted, inner or httpx2.AsyncHTTPTransport(), discovery
-        )
+        within: Any = AsyncInstances(httpx2, _Counted, inner or self._default(), discovery)
         super().__init__(
             policies or careful(discovery), within, retry_on=retry_on, failures=failures
         )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 # Jeffreys' prior; its mixture is at most a factor of sqrt(pi * n) below the best share.
 _A = _B = 0.5
-_HALVINGS = 60
+_STEPS_MAX = 60
 _EDGE = 1e-12
 
 
@@ -75,22 +75,34 @@ def _against(candidate: Counts, baseline: Counts, margin: float, *, allowed: boo
 
 
 def _best_on_border(candidate: Counts, baseline: Counts, margin: float) -> float:
-    """The baseline's share that fits best when the candidate's is *margin* above: by halving.
+    """The baseline's share that fits best when the candidate's is *margin* above.
 
-    The likelihood's logarithm is concave, so that its slope has one change of sign.
+    By Newton's method, between bounds: the likelihood's logarithm is concave, so that its slope
+    changes sign once at most. A step that leaves the bounds is one to their middle.
     """
     low, high = _EDGE, max(_EDGE, 1.0 - margin - _EDGE)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _slope(candidate, middle + margin) + _slope(baseline, middle) > 0:
-            low = middle
+    total = candidate.total + baseline.total
+    share = max((candidate.hits + baseline.hits) / total - margin, baseline.hits / total / 2)
+    if not low < share < high:
+        share = (low + high) / 2
+    for _ in range(_STEPS_MAX):
+        above, steeper = _slope(candidate, share + margin)
+        below, steep = _slope(baseline, share)
+        if above + below > 0:
+            low = share
         else:
-            high = middle
-    return (low + high) / 2
+            high = share
+        step = (above + below) / (steeper + steep)
+        if abs(step) < _EDGE * share:
+            break
+        share = share + step if low < share + step < high else (low + high) / 2
+    return share
 
 
-def _slope(counts: Counts, share: float) -> float:
-    return counts.hits / share - (counts.total - counts.hits) / (1.0 - share)
+def _slope(counts: Counts, share: float) -> tuple[float, float]:
+    """Of the likelihood's logarithm at *share*, and how fast the slope falls there."""
+    hits, misses = counts.hits / share, (counts.total - counts.hits) / (1.0 - share)
+    return hits - misses, hits / share + misses / (1.0 - share)
 
 
 def _log_likelihood(counts: Counts, share: float) -> float:
