@@ -30,10 +30,10 @@ def echo_server(name: str = "echo") -> Iterator[Echo]:
 
     async def serve() -> None:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            broken_off = contextlib.suppress(ConnectionError, asyncio.IncompleteReadError)
+            with contextlib.closing(writer), broken_off:
                 while await _answer(name, echo, reader, writer):
                     pass
-            writer.close()
 
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
         echo.port = server.sockets[0].getsockname()[1]

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,12 +35,12 @@ async def serving(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
-        requests.append(head + await reader.readexactly(size))
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
+        with closing(writer), suppress(asyncio.IncompleteReadError):  # who only knocks asks nothing
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+            requests.append(head + await reader.readexactly(size))
+            writer.write(answer)
+            await writer.drain()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
