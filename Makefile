@@ -10,14 +10,17 @@ STAMP := $(VENV)/.installed
 # Every test that starts `moreton` would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests check style types types-beside unit servers docs collected bench soak clean
+.PHONY: demo test tests long check style types types-beside unit servers docs collected bench soak clean
 
-test: $(STAMP)  ## everything: checks, the docs, all tests
+test: $(STAMP)  ## checks, the docs, the tests
 	$(MAKE) --no-print-directory -j 3 style docs collected servers
 	$(MAKE) --no-print-directory -j 2 types-beside tests
 
-tests: $(STAMP)  ## all tests, after `make servers` once
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 --rerun-show-tracebacks -r aR
+tests: $(STAMP)  ## the tests but the long ones, after `make servers` once
+	$(TESTS) -m "not soak and not long"
+
+long: $(STAMP) servers  ## what repeats for long what is rare: kills, faults, fuzzing, the whole shop
+	$(TESTS) -m "long and not soak"
 
 demo: $(STAMP)  ## a real shop behind Moreton, one route moved by proof
 	$(BIN)/moreton demo --report build/demo
@@ -60,6 +63,8 @@ soak: $(STAMP)  ## the long runs
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
 
+TESTS := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q --reruns 1 \
+	--rerun-show-tracebacks -r aR
 SELDOM := /(faker|phonenumbers|pip|setuptools|whoosh|mypyc|gis|locale|lexers|styles|tests)/
 
 $(STAMP): pyproject.toml constraints.txt

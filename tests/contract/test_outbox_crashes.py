@@ -104,6 +104,7 @@ def test_orders_are_paid_once_whichever_write_kills_the_process_on_sqlite(
     kill_at_each(shop, of_tables(shop), url, url)
 
 
+@pytest.mark.long
 def test_orders_are_paid_once_whichever_write_kills_the_process_on_postgres(
     shop: Shop, postgres: PostgresServer
 ) -> None:
@@ -111,6 +112,7 @@ def test_orders_are_paid_once_whichever_write_kills_the_process_on_postgres(
     kill_at_each(shop, of_tables(shop), url, url)
 
 
+@pytest.mark.long
 def test_orders_are_paid_once_whichever_write_to_nats_kills_the_process(
     shop: Shop, tmp_path: Path
 ) -> None:

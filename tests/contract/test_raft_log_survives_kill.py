@@ -19,7 +19,7 @@ from support.forking import Ear, Forks, an_ear
 
 KILLS = 60
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @dataclass

@@ -21,7 +21,7 @@ from support.forking import Ear, Forks, an_ear
 
 KILLS = 200
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @dataclass

@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0
 PRODUCTS = 64
 PAGE = "/catalogue/figs-in-winter_3/"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 FACTS = {
     "title": r"<h1>(.*?)</h1>",

@@ -93,7 +93,7 @@ def fuzz(target: str, seconds: int, folder: Path) -> int:
     return int(found[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 def test_inputs_that_reach_new_code_are_survived(target: str, tmp_path: Path) -> None:
     assert fuzz(target, SECONDS, tmp_path) > 50
@@ -105,6 +105,7 @@ def test_inputs_that_reach_new_code_are_survived_for_long(target: str, tmp_path:
     assert fuzz(target, SECONDS_SOAK, tmp_path) > 100_000
 
 
+@pytest.mark.long
 def test_fault_of_a_target_is_noticed(tmp_path: Path) -> None:
     """A fuzzer that finds nothing is believed only if it could find something."""
     program = RUN.read_text().replace(

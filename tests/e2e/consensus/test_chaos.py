@@ -133,7 +133,7 @@ async def chaos(folder: Path, seed: int, seconds: float) -> Counter[str]:
 
 
 @pytest.mark.e2e
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_minute_of_faults_leaves_the_history_linearizable(tmp_path: Path) -> None:
     done = await chaos(tmp_path, seed=1, seconds=MINUTE)
     assert len(done) == FAULTS, f"some did not get their turn: {done}"

@@ -159,6 +159,7 @@ async def test_forked_child_has_a_store_of_its_own_and_nothing_that_its_parent_h
     ]
 
 
+@pytest.mark.long
 async def test_counter_under_a_lock_is_linearizable_whoever_is_stopped_or_killed(
     etcd: EtcdServer, store: Store
 ) -> None:

@@ -14,7 +14,7 @@ from e2e.up.world import World
 from moreton.testing.load import SteadyLoad
 from support.waits import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 WEIGHTS = "/v1/routes/everything/weights"
 

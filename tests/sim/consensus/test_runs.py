@@ -50,7 +50,7 @@ def soaked_through(seeds: range) -> Soaked:
     return soaked
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("batch", range(6))
 def test_no_fault_breaks_a_promise(batch: int) -> None:
     soaked = soaked_through(range(batch * BATCH + 1, (batch + 1) * BATCH + 1))

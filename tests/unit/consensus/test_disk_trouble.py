@@ -300,6 +300,7 @@ def crash_points() -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_power_lost_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
     lost = 0
     for seed, calls in crash_points():

@@ -43,6 +43,7 @@ def test_the_service_recovers_within_one_budget_window(storm: Storm, seed: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_without_them_one_call_becomes_243_requests_and_nothing_recovers(seed: int) -> None:
     result = run_storm(UNPROTECTED, seed=seed)
