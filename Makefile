@@ -10,11 +10,11 @@ STAMP := $(VENV)/.installed
 # Every test that starts `moreton` would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests long check style types types-beside unit servers docs collected bench soak clean
+.PHONY: demo test tests long check style types checks-beside unit servers docs collected bench soak clean
 
 test: $(STAMP)  ## checks, the docs, the tests
-	$(MAKE) --no-print-directory -j 3 style docs collected servers
-	$(MAKE) --no-print-directory -j 2 types-beside tests
+	$(MAKE) --no-print-directory -j 3 style collected servers
+	$(MAKE) --no-print-directory -j 2 checks-beside tests
 
 tests: $(STAMP)  ## the tests but the long ones, after `make servers` once
 	$(TESTS) -m "not soak and not long"
@@ -40,9 +40,9 @@ types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pyrefly check
 
-# Nothing waits for it: it takes what the tests leave of the machine.
-types-beside: $(STAMP)
-	nice -n 19 $(MAKE) --no-print-directory types
+# Nothing waits for them: they take what the tests leave of the machine.
+checks-beside: $(STAMP)
+	nice -n 19 $(MAKE) --no-print-directory docs types
 
 servers:  ## what tests need and no wheel has: etcd, by apt, where the user is root
 	@.ci/servers

@@ -68,6 +68,7 @@ class Counter:
             await store.put(COUNTER, b"%d" % value)
 
 
+@pytest.mark.long
 async def test_counter_is_linearizable_when_writes_are_fenced(opening: OpenStore) -> None:
     counter = Counter(opening, fenced=True)
     verdict = await counter.judge()
@@ -75,6 +76,7 @@ async def test_counter_is_linearizable_when_writes_are_fenced(opening: OpenStore
     assert counter.refused == WORKERS - 1
 
 
+@pytest.mark.long
 async def test_counter_is_not_when_a_lock_is_all_there_is(opening: OpenStore) -> None:
     counter = Counter(opening, fenced=False)
     assert not (await counter.judge()).is_linearizable

@@ -66,6 +66,7 @@ def lives(points: list[str]) -> Iterator[str]:
         yield point
 
 
+@pytest.mark.long
 def test_few_kills_lose_nothing(url: str, tmp_path: Path, forks: Forks) -> None:
     few = [point for point in points_of(url) if point.endswith((*WORST, "fire.after"))]
     assert len(few) == 3

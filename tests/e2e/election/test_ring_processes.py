@@ -61,6 +61,7 @@ async def led(algorithm: Algorithm = Algorithm.LCR) -> AsyncIterator[Led]:
     await made.store.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("algorithm", list(Algorithm))
 async def test_survivors_agree_after_kill_9_of_leaders_and_others(algorithm: Algorithm) -> None:
     async with led(algorithm) as made:

@@ -32,6 +32,7 @@ async def restart(fleet: Fleet, *options: str) -> tuple[int, str]:
     return await asyncio.to_thread(finish, command, ROLLOUT_SECONDS_MAX)
 
 
+@pytest.mark.long
 async def test_rolling_restart_of_twenty_instances_loses_no_request(twenty: Fleet) -> None:
     before = twenty.pids()
     async with twenty.load() as load:

@@ -154,6 +154,7 @@ def test_newer_store_is_refused_and_left_alone(world: World) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [["check"], ["check", "--config", "none.yaml"], ["status"]])
 def test_command_that_tests_fork_says_what_a_started_one_says(
     world: World, arguments: list[str]

@@ -246,6 +246,7 @@ async def test_those_that_fell_together_and_answer_are_kept_in_use(ward: Ward) -
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_thousand_that_fail_at_once_are_told_of_in_few_writes_and_kept(ward: Ward) -> None:
     for number in range(1, 1001):
         await ward.register(number, checks=(http_check(interval="1s"),))
