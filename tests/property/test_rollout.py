@@ -30,6 +30,8 @@ from moreton.strangler.rollout.core.progress import (
 )
 from moreton.strangler.rollout.core.proportions import (
     Counts,
+    _best_on_border,
+    _log_likelihood,
     log_evidence_less,
     log_evidence_more,
 )
@@ -55,6 +57,11 @@ SIDES = st.builds(
     lambda total, bad: Side(total, min(total, bad)),
     st.sampled_from([0, 30, 3000]),
     st.sampled_from([0, 0, 0, 30]),
+)
+COUNTS = st.builds(
+    lambda total, hits: Counts(min(hits, total), total),
+    st.integers(0, 1_000_000),
+    st.one_of(st.integers(0, 9), st.integers(0, 1_000_000)),
 )
 EVENTS = st.one_of(
     st.builds(Ordered, st.sampled_from(Order), force=st.booleans()),
@@ -107,6 +114,18 @@ def test_evidence_seldom_rises_while_the_hypothesis_is_true(seed: int) -> None:
         new, base = Counts(hits[0], total), Counts(hits[1], total)
         assert log_evidence_more(new, base, 0.0) < 20.7
         assert log_evidence_less(new, base, 0.0) < 20.7
+
+
+@given(COUNTS, COUNTS, st.sampled_from([0.0, 0.001, 0.01, 0.2]), st.floats(0.001, 0.999))
+def test_no_share_on_the_border_fits_better_than_the_best(
+    candidate: Counts, baseline: Counts, margin: float, at: float
+) -> None:
+    def fit(share: float) -> float:
+        return _log_likelihood(candidate, share + margin) + _log_likelihood(baseline, share)
+
+    best, other = _best_on_border(candidate, baseline, margin), at * (1.0 - margin)
+    assert 0.0 < best < 1.0 - margin
+    assert fit(best) >= fit(other) - 1e-9 * abs(fit(other))
 
 
 @given(st.dictionaries(st.integers(1, 99), st.integers(1, 500), min_size=1))

@@ -82,6 +82,8 @@ def _best_on_border(candidate: Counts, baseline: Counts, margin: float) -> float
     """
     low, high = _EDGE, max(_EDGE, 1.0 - margin - _EDGE)
     total = candidate.total + baseline.total
+    if not total:
+        return low
     share = max((candidate.hits + baseline.hits) / total - margin, baseline.hits / total / 2)
     if not low < share < high:
         share = (low + high) / 2
