@@ -35,8 +35,9 @@ def check(
       moreton check deploy/moreton.yaml --json
     """
     from moreton.config import ConfigRefused  # noqa: PLC0415 - help needs it not
+    from moreton.controlplane.checks import notes_of  # noqa: PLC0415 - as above
     from moreton.controlplane.settings import load_settings  # noqa: PLC0415 - as above
-    from moreton.ratelimit.config import notes_of  # noqa: PLC0415 - as above
+    from moreton.ratelimit.config import notes_of as notes_of_limits  # noqa: PLC0415 - as above
 
     config = option or config  # as `moreton up` takes it
     try:
@@ -54,7 +55,7 @@ def check(
     limits = settings.limits
     if limits.rules:
         counts["limits"] = len(limits.rules)
-    notes = notes_of(limits)
+    notes = notes_of(settings.gateways, settings.routes) + notes_of_limits(limits)
     if as_json:
         print_json({"valid": True, "faults": [], "notes": notes, **counts})
         return

@@ -34,6 +34,14 @@ def check_objects(
     return faults
 
 
+def notes_of(gateways: Mapping[str, object], routes: Mapping[str, object]) -> list[str]:
+    """What is allowed, and should be known: routes without a gateway."""
+    if gateways or not routes:
+        return []
+    note = "there is no gateway: nothing listens, and nobody reaches the routes; add one, as "
+    return [f"{note}gateways: {{main: {{listeners: [{{address: 127.0.0.1:8080}}]}}}}"]
+
+
 def check_references(
     route: Route, gateways: Mapping[str, object], services: Mapping[str, object], locate: Locate
 ) -> Iterator[Fault]:

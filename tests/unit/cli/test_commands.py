@@ -83,6 +83,20 @@ def test_check_counts_what_a_good_file_has(file: Path) -> None:
     }
 
 
+def test_check_says_that_nobody_reaches_routes_without_a_gateway(tmp_path: Path) -> None:
+    path = tmp_path / "moreton.yaml"
+    services = "services: {shop: {addresses: ['127.0.0.1:9']}}"
+    path.write_text(f"version: 1\n{services}\nroutes: {{all: {{path: /*, to: shop}}}}\n")
+    result = call("check", str(path))
+    assert result.exit_code == Exit.OK
+    assert "note: there is no gateway: nothing listens" in result.output
+    advised = result.output.partition("add one, as ")[2]
+    path.write_text(f"{path.read_text()}{advised}")
+    assert "note:" not in call("check", str(path)).output
+    path.write_text(f"version: 1\n{services}\n")
+    assert "note:" not in call("check", str(path)).output, "a registry needs no gateway"
+
+
 def test_check_tells_every_fault_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "moreton.yaml"
     path.write_text(GOOD.replace("to: shop}", "to: shpo}").replace("GET", "GTE!"))

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moreton.controlplane.checks import notes_of
 from moreton.controlplane.cluster.alone import Alone, alone, node_name
 from moreton.controlplane.cluster.joining import Membership
 from moreton.controlplane.consul import bind_consul
@@ -134,6 +135,8 @@ async def _serve_dns(plane: Plane, dns: BoundDns | None, stack: AsyncExitStack) 
 
 
 def _say_where(settings: Settings) -> None:
+    for note in notes_of(settings.gateways, settings.routes):
+        _LOG.warning("%s", note)
     for name, gateway in settings.gateways.items():
         shown = ", ".join(f"{x.address.host}:{x.address.port}" for x in gateway.listeners)
         _LOG.info("gateway %s listens on %s", name, shown)
