@@ -14,7 +14,7 @@ from e2e.cluster.processes import Cluster
 from moreton.store import Compare, Put, open_store
 from moreton.store.raft import RaftStore
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 TTL = timedelta(seconds=3)
 
 

@@ -19,7 +19,7 @@ from support.raft_processes import (
     running_processes,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 def others(node: int) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 from contract.raft_nodes import running_nodes
 from support.programs import Program, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 PROGRAM = Path(__file__).with_name("contender.py")
 
 

@@ -114,6 +114,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.mark.long
 def test_every_stage_is_there_after_a_kill_and_nobody_changed_sides(fleet: Fleet) -> None:
     for name, (_, orders, phase, share) in STAGES.items():
         # A second try finds them where the first one brought them.
