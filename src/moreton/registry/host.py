@@ -60,6 +60,8 @@ from moreton.store.errors import Compacted, FutureRevision, LeaseNotFound
 _ATTEMPTS_MAX = 8
 # A store of several machines answers these together; one in this process needs no company.
 _RENEWALS_AT_ONCE = 64
+# A transaction has room for what is written of each, and for who writes.
+_NEW_AT_ONCE = TXN_OPS_MAX // 4
 # Of so many instances this node remembers when it heard from them last.
 _HEARD_MAX = 100_000
 
@@ -139,6 +141,23 @@ class Registry:
         raise RegistryBusy(
             service=instance.service, instance_id=instance.id, attempts=_ATTEMPTS_MAX
         )
+
+    async def register_persistent(
+        self, instances: Sequence[Instance], *, write: FencedWrite | None = None
+    ) -> None:
+        """As `register` for each of *instances*, all different and persistent.
+
+        Those that were not there come many at once, so that who watches hears of them so, too.
+        """
+        registering = self._registering if write is None else Registering(self._store, write)
+        for first in range(0, len(instances), _NEW_AT_ONCE):
+            some = instances[first : first + _NEW_AT_ONCE]
+            if await registering.register_new(some, self._clock.wall()):
+                for instance in some:
+                    self._hear(instance.service, instance.id)
+            else:
+                for instance in some:
+                    await self.register(instance, write=write)
 
     async def renew(self, service: str, instance_id: str) -> timedelta:
         """Put off the end of a registration; its ttl.

@@ -82,6 +82,22 @@ class Registering:
             await self._report_initially(instance, now)
         return granted, revision
 
+    async def register_new(self, instances: Sequence[Instance], now: datetime) -> bool:
+        """Begin the registrations of *instances*, all persistent, as one; not if one was there."""
+        pairs = [(instance_key(each.service, each.id), encode(each)) for each in instances]
+        known = [instance_key(each.service, each.id, KNOWN) for each in instances]
+        operations: list[Op] = [
+            put
+            for (key, value), copy in zip(pairs, known, strict=True)
+            for put in (Put(key, value), Put(copy, value))
+        ]
+        compare = [Compare.version(key, "=", 0) for key, _ in pairs]
+        if await self.write(compare, operations) is None:
+            return False
+        for instance in instances:
+            await self._report_initially(instance, now)
+        return True
+
     async def report(self, service: str, instance_id: str, result: CheckResult) -> LeaseId | None:
         """Tell what is reported of a check with a ttl; renews only, when that is no other.
 

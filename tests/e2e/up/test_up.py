@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -18,6 +19,8 @@ from support.waits import wait_until
 
 pytestmark = pytest.mark.e2e
 _CONNECTIONS = "/stats?filter=moreton_xds.upstream_cx_"
+_ASKED = "/stats?filter=http.admin.downstream_rq_total"
+_QUIET_SECONDS = 2.5
 
 
 @pytest.fixture
@@ -43,6 +46,15 @@ def test_envoy_that_comes_up_first_is_kept_waiting_and_does_not_ask_in_vain(worl
     admin = AdminClient(EnvoyFolder(world.folder / ".moreton/envoy").admin_socket)
     asked = asyncio.run(admin.get(_CONNECTIONS)).decode().splitlines()
     assert "cluster.moreton_xds.upstream_cx_connect_fail: 0" in asked
+
+
+def test_envoy_is_asked_nothing_while_nothing_happens(world: World) -> None:
+    world.start()
+    admin = AdminClient(EnvoyFolder(world.folder / ".moreton/envoy").admin_socket)
+    first = int(asyncio.run(admin.get(_ASKED)).split()[-1])
+    time.sleep(_QUIET_SECONDS)
+    second = int(asyncio.run(admin.get(_ASKED)).split()[-1])
+    assert second == first + 1, "its main thread, which takes changes, answers for no reason"
 
 
 def test_edit_is_applied_and_a_bad_one_refused_while_the_last_good_serves(world: World) -> None:

@@ -118,7 +118,5 @@ class Discovery:
         if names:
             self._say_kept()
             publisher.touch_endpoints(
-                service.name
-                for service in self._desired.services()
-                if (service.discover or service.name) in names
+                service for name in names for service in self._desired.registered_as(name)
             )

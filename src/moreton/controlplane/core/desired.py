@@ -12,7 +12,7 @@ says why. Every change returns the keys of the objects whose effective value may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -36,6 +36,7 @@ class Desired:
     _users: dict[str, set[str]] = field(
         default_factory=dict
     )  # service -> routes that name or named it
+    _registered: dict[str, list[str]] | None = None  # as `registered_as` answers
 
     def replace_file(self, definitions: Mapping[ObjectKey, Definition]) -> set[ObjectKey]:
         """The file now defines exactly *definitions*."""
@@ -187,6 +188,16 @@ class Desired:
             if definition is not None and isinstance(definition.value, Service):
                 yield definition.value
 
+    def registered_as(self, name: str) -> Sequence[str]:
+        """The services whose instances are those that the registry has under *name*."""
+        if self._registered is None:
+            self._registered = {}
+            for service in self.services():
+                self._registered.setdefault(service.discover or service.name, []).append(
+                    service.name
+                )
+        return self._registered.get(name, ())
+
     def gateways(self) -> Iterator[Gateway]:
         """The gateways as defined."""
         for key in self.keys(Kind.GATEWAY):
@@ -202,6 +213,7 @@ class Desired:
         affected = set(changed)
         for key in changed:
             if key.kind is Kind.SERVICE:
+                self._registered = None
                 names: Iterable[str] = self._users.get(key.name, ())
                 affected.update(ObjectKey(Kind.ROUTE, name) for name in names)
         return affected

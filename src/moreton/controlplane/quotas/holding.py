@@ -300,7 +300,9 @@ class Holdings:
                 extend_at = now + _EXTEND_EVERY
                 self._extend()
             self._feed_applied()
-            if tick % _TICKS_ALONE == 0 or any(map(_is_shared, self._gateways.values())):
+            often = any(map(_is_shared, self._gateways.values()))
+            # To count takes a proxy of 1,000 services 40 ms, in which it hears of no change.
+            if self._gateways and (often or tick % _TICKS_ALONE == 0):
                 await self._count()
 
     def _extend(self) -> None:

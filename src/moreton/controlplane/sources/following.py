@@ -22,6 +22,8 @@ FILE_SECONDS = 0.5
 # Names of hosts in files are asked for again.
 _NAMES_EVERY = timedelta(seconds=30)
 _AGAIN = timedelta(seconds=2)
+# What is written and not durable yet makes every read of the store dearer.
+_REGISTERED_AT_ONCE = 32
 _SOURCES = frozenset({InstanceSource.YAML, InstanceSource.FILE, InstanceSource.DNS})
 
 
@@ -35,6 +37,7 @@ class Sources:
         self._troubles = troubles
         self._base = base
         self._write = write
+        self._places = asyncio.Semaphore(_REGISTERED_AT_ONCE)
 
     async def follow(self, models: Mapping[str, ServiceModel]) -> None:
         """Follow all of *models*, by the names to register under; until cancelled.
@@ -110,12 +113,17 @@ class Sources:
     async def _say(self, service: str, source: InstanceSource, targets: list[Target]) -> None:
         """Let *targets* be registered for *source*, and no others."""
         wanted = instances_of(service, source, targets)
-        there = (await self._registry.instances(service)).instances
-        for instance in wanted.values():
-            await self._registry.register(instance, write=self._write)
-        for instance in there:
-            if _is_ours(instance, {source}) and instance.id not in wanted:
-                await self._end(instance, f"{source} names it no more")
+        async with self._places:
+            there = (await self._registry.instances(service)).instances
+            known = {each.id for each in there}
+            new = [each for each in wanted.values() if each.id not in known]
+            await self._registry.register_persistent(new, write=self._write)
+            for instance in wanted.values():
+                if instance.id in known:
+                    await self._registry.register(instance, write=self._write)
+            for instance in there:
+                if _is_ours(instance, {source}) and instance.id not in wanted:
+                    await self._end(instance, f"{source} names it no more")
 
     async def _forget_others(self, models: Mapping[str, ServiceModel]) -> None:
         """End what was registered for a source that a service does not have any more."""

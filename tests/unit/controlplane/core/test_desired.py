@@ -6,8 +6,8 @@ from moreton.gateway.core.model import Destination, Route, RouteMatch, Service
 from moreton.kernel.patterns import PathKind, PathPattern
 
 
-def service(name: str) -> Service:
-    return Service(name)
+def service(name: str, discover: str | None = None) -> Service:
+    return Service(name, discover=discover)
 
 
 def route(name: str, **to: int) -> Route:
@@ -87,6 +87,22 @@ def test_users_of_a_service_are_those_that_name_it_now() -> None:
     desired.replace_file(file(service("a"), service("b"), route("r", b=1), route("s", a=1, b=1)))
     assert desired.users_of("a") == ["s"]
     assert desired.users_of("b") == ["r", "s"]
+
+
+def test_services_are_found_by_the_name_that_their_instances_are_registered_under() -> None:
+    desired = Desired()
+    assert list(desired.registered_as("shop")) == []
+    desired.replace_file(file(service("shop"), service("old", "shop"), service("other", "cart")))
+    assert list(desired.registered_as("shop")) == ["old", "shop"]
+    assert list(desired.registered_as("other")) == []
+    desired.put_object(key("service", "new"), service("new", "shop"))
+    desired.put_object(key("service", "other"), service("other", "shop"))  # the file's counts
+    assert list(desired.registered_as("shop")) == ["new", "old", "shop"]
+    desired.replace_file(file(service("shop")))
+    assert list(desired.registered_as("shop")) == ["new", "other", "shop"]
+    assert list(desired.registered_as("cart")) == []
+    desired.delete_object(key("service", "new"))
+    assert list(desired.registered_as("shop")) == ["other", "shop"]
 
 
 def test_unchanged_file_changes_nothing() -> None:

@@ -33,6 +33,8 @@ class Ground:
     registry: Registry
     folder: Path
     troubles: dict[str, str] = field(default_factory=dict)
+    writing: int = 0
+    writing_most: int = 0
 
     def begin(self, what: str, why: str) -> None:
         self.troubles[what] = why
@@ -41,7 +43,12 @@ class Ground:
         self.troubles.pop(what, None)
 
     async def write(self, then: Sequence[Op], *, compare: Sequence[Compare] = ()) -> TxnResult:
-        return await self.store.txn(compare, then)
+        self.writing += 1
+        self.writing_most = max(self.writing_most, self.writing)
+        try:
+            return await self.store.txn(compare, then)
+        finally:
+            self.writing -= 1
 
     @asynccontextmanager
     async def following(self, **services: Mapping[str, Any]) -> AsyncIterator[None]:
@@ -83,6 +90,20 @@ async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     store = open_store("memory:")
     yield Ground(store, Registry(store), tmp_path)
     await store.close()
+
+
+async def test_of_many_services_few_are_registered_at_once(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_REGISTERED_AT_ONCE", 3)
+    # A file: what is written waits for the disk, so that others come in between.
+    ground.store = open_store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    ground.registry = Registry(ground.store)
+    services = {f"s{number}": {"addresses": [f"10.0.0.{number}:80"]} for number in range(40)}
+    async with ground.following(**services):
+        await ground.wait(*(f"10.0.0.{number}:80" for number in range(40)))
+    assert ground.writing_most == 3
+    await ground.store.close()
 
 
 async def test_addresses_are_registered_and_those_that_went_are_not_any_more(
