@@ -4,8 +4,9 @@ The proxy has core 0; the load and the backend (an nginx that answers by itself,
 else an Envoy) have core 1. Ours is `moreton up` with its defaults (edge hardening, matcher trees,
 retries); the control plane runs on core 1 and is idle. All proxies run at once, only one under
 load. How many requests it serves is found in turns of a quarter of a second, each of a peer between
-two of ours; the times that requests take are of rounds of a second and more. All are started anew
-five times: one start serves up to a tenth more than another, by where its memory lies.
+two of ours; the times that requests take are of rounds of a second and more, each begun by another
+proxy: what comes first meets what else has just been started. All are started anew five times: one
+start serves up to a tenth more than another, by where its memory lies.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def run(*, quick: bool, console: Console) -> Result:
             with contextlib.ExitStack() as proxies:
                 ports, missing = _started(proxies, of_this, upstream)
                 notes = notes or missing
-                for name, runs in _latency(ports, size, say).items():
+                for name, runs in _latency(ports, size, number, say).items():
                     times.setdefault(name, []).extend(runs)
                 against = dict.fromkeys([name for name in ports if name != OURS], OURS)
                 told = partial(say, "requests a second,")
@@ -90,13 +91,15 @@ def _started(
 
 
 def _latency(
-    ports: Mapping[str, int], size: Size, say: Callable[[str], object]
+    ports: Mapping[str, int], size: Size, start: int, say: Callable[[str], object]
 ) -> dict[str, list[WrkFigures]]:
     times: dict[str, list[WrkFigures]] = {name: [] for name in ports}
+    names = list(ports)
     for number in range(size.rounds):
         say(f"latency, round {number + 1} of {size.rounds}")
-        for name, port in ports.items():
-            url = f"http://127.0.0.1:{port}/"
+        first = (start + number) % len(names)
+        for name in names[first:] + names[:first]:
+            url = f"http://127.0.0.1:{ports[name]}/"
             times[name].append(wrk(url, seconds=size.seconds, connections=CONNECTIONS, cores="1"))
     return times
 
