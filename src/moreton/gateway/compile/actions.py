@@ -70,9 +70,10 @@ def envoy_routes(route: Route, path: PathPlan) -> list[bytes]:
 
 def first_routes(route: Route, path: PathPlan) -> list[bytes]:
     """The serialised `Route`s before all others of *route*: of users who go first."""
-    move, own = route.move, conditions(route.match)
+    move = route.move
     if move is None:
         return []
+    own = conditions(route.match)
     to = tuple(Destination(each.service, int(each.service == move.to)) for each in route.to)
     first = replace(route, name=first_of(route.name), to=to, move=replace(move, sticky=None))
     return [_envoy_route(first, path, own + is_of(each), route.name) for each in move.cohorts]

@@ -38,14 +38,14 @@ class PathPlan:
 
     def may_take(self, start: str) -> bool:
         """Whether some path that begins with *start*, itself beginning with `key`, is taken."""
-        if not self.is_literal:
+        key = self.key
+        if start == key or not self.is_literal:
             return True
         match self.kind:
             case PathKind.EXACT:
-                return start == self.key
+                return False
             case PathKind.PREFIX:
-                key = self.key
-                return len(start) == len(key) or key == "/" or start[len(key)] == "/"
+                return key == "/" or start[len(key)] == "/"
             case PathKind.TEMPLATE:
                 return self._template_may_take(start)
 

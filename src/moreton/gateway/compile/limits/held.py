@@ -46,6 +46,7 @@ class HeldLimits:
         self.shares = ToldShares()
         self.stale = False  # whether some routes' rules, or their places, may be others now
         self._rules: dict[str, LimitRule] = {}
+        self._of_routes: list[LimitRule] = []  # those that the proxies keep for some routes
         self._under: dict[str, tuple[frozenset[str], frozenset[str]]] = {}  # by the route's name
         self._places: dict[str, dict[str, int]] = {}  # by gateway and rule, since they were settled
 
@@ -63,17 +64,20 @@ class HeldLimits:
         before = self._rules.get(rule.name)
         self.stale |= is_of_routes(rule) or (before is not None and is_of_routes(before))
         self._rules[rule.name] = rule
+        self._note_those_of_routes()
 
     def remove(self, name: str) -> LimitRule | None:
         """Take a rule out, and return it."""
         rule = self._rules.pop(name, None)
+        self._note_those_of_routes()
         self.stale |= rule is not None and is_of_routes(rule)
         return rule
 
     def put_route(self, route: Route) -> None:
         """Note which rules *route* is under: several are to be in the same place."""
-        names = frozenset(rule.name for rule in self._wanted(route))
-        noted = (route.gateways, names) if len(names) > 1 else None
+        wanted = self._wanted(route)
+        several = len(wanted) > 1
+        noted = (route.gateways, frozenset(rule.name for rule in wanted)) if several else None
         if noted != self._under.get(route.name):
             self.remove_route(route.name)
             if noted is not None:
@@ -156,11 +160,11 @@ class HeldLimits:
 
     def _wanted(self, route: Route) -> list[LimitRule]:
         """The rules for some routes that *route* is under, at some gateway."""
-        return [
-            rule
-            for rule in self._rules.values()
-            if kept_by_proxies(rule) and is_of_routes(rule) and is_for_route(rule, route)
-        ]
+        return [rule for rule in self._of_routes if is_for_route(rule, route)]
+
+    def _note_those_of_routes(self) -> None:
+        rules = self._rules.values()
+        self._of_routes = [each for each in rules if kept_by_proxies(each) and is_of_routes(each)]
 
     def _in_places(self, gateway: str, rules: Collection[LimitRule]) -> Iterator[Resource]:
         """The filters of *rules* for some routes, for each place those that are there."""
