@@ -56,7 +56,8 @@ class LongLived:
         async with connect(f"ws://127.0.0.1:{self._port}{self._path}/ws", proxy=None) as socket:
             while True:
                 await socket.send("ping")
-                await asyncio.wait_for(socket.recv(), _SILENCE_SECONDS_MAX)
+                async with asyncio.timeout(_SILENCE_SECONDS_MAX):
+                    await socket.recv()
                 self.held.messages += 1
                 await asyncio.sleep(_PING_SECONDS)
 
@@ -67,6 +68,6 @@ class LongLived:
         if b" 200 " not in head:
             raise EOFError(f"answered {head[:60]!r}")
         while True:
-            chunk = await asyncio.wait_for(reader.readuntil(b"tick\n"), _SILENCE_SECONDS_MAX)
+            async with asyncio.timeout(_SILENCE_SECONDS_MAX):
+                await reader.readuntil(b"tick\n")
             self.held.chunks += 1
-            del chunk

@@ -39,7 +39,8 @@ async def _killed(cluster: Cluster, leader: int, living: list[int]) -> float:
             write = _write(cluster.ports[node - 1], number, written)
             tasks.add(asyncio.create_task(write))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(written.wait(), _EVERY_SECONDS)
+            async with asyncio.timeout(_EVERY_SECONDS):
+                await written.wait()
     seconds = time.perf_counter() - began
     for task in tasks:
         task.cancel()

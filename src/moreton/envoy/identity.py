@@ -62,7 +62,8 @@ class ProcessIdentity:
         """SIGTERM, and SIGKILL when it still runs after *grace*; returns once it is gone."""
         self.send(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.wait_gone(), grace.total_seconds())
+            async with asyncio.timeout(grace.total_seconds()):
+                await self.wait_gone()
         except TimeoutError:
             self.send(signal.SIGKILL)
             await self.wait_gone()

@@ -155,10 +155,10 @@ class SteadyLoad:
     async def _connect(self) -> _Client | None:
         loop = asyncio.get_running_loop()
         try:
-            _, client = await asyncio.wait_for(
-                loop.create_connection(lambda: _Client(self._label_header), self._host, self._port),
-                _CONNECT_SECONDS_MAX,
-            )
+            async with asyncio.timeout(_CONNECT_SECONDS_MAX):
+                _, client = await loop.create_connection(
+                    lambda: _Client(self._label_header), self._host, self._port
+                )
         except OSError:
             return None
         return client
@@ -202,7 +202,8 @@ class _Client(asyncio.Protocol):
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
-            return await asyncio.wait_for(self._answer, timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                return await self._answer
         except TimeoutError:
             self.close()
             return "timeout", ""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from moreton.testing.load import LoadReport, Sample, SteadyLoad
+from moreton.testing.load import LoadReport, Sample, SteadyLoad, _Client
 
 ANSWER = b"HTTP/1.1 200 OK\r\nX-Served-By: a\r\ncontent-length: 2\r\n\r\nok"
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], None]
@@ -113,3 +113,17 @@ def test_report_ranks_latencies() -> None:
     assert report.percentile(0.5) == 0.05
     assert report.percentile(0.99) == 0.099
     assert LoadReport().percentile(0.5) == 0.0
+
+
+async def test_end_that_comes_together_with_an_answer_is_an_end() -> None:
+    async with server(lambda *_: None) as url:
+        host, _, port = url.removeprefix("http://").removesuffix("/path").rpartition(":")
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(lambda: _Client(b"x-served-by"), host, int(port))
+        asking = asyncio.create_task(client.ask(b"GET / HTTP/1.1\r\n\r\n", 10))
+        await asyncio.sleep(0)
+        client.data_received(ANSWER)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        client.close()

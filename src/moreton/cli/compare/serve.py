@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -76,10 +77,9 @@ async def _serve(address: str, file: Path, config: Path) -> None:
             await asyncio.to_thread(teller.tell)
             work = collector.tend if turn % _TEND_EVERY == 0 else collector.cut_late
             await asyncio.to_thread(work)
-            try:
-                await asyncio.wait_for(ended.wait(), _TELL_SECONDS)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TELL_SECONDS):
+                    await ended.wait()
     finally:
         await server.stop()
         await asyncio.to_thread(collector.close)

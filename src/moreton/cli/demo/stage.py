@@ -148,7 +148,8 @@ class Stage:
         """What `moreton` prints with *arguments*, in the example's folder."""
         process = await self._spawn(arguments, asyncio.subprocess.PIPE)
         try:
-            told, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS_MAX)
+            async with asyncio.timeout(_COMMAND_SECONDS_MAX):
+                told, _ = await process.communicate()
         finally:
             await _ended(process)
         if process.returncode:
@@ -243,7 +244,8 @@ async def _ended(process: asyncio.subprocess.Process | None) -> None:
         return
     process.send_signal(signal.SIGTERM)
     try:
-        await asyncio.wait_for(process.wait(), _STOP_SECONDS_MAX)
+        async with asyncio.timeout(_STOP_SECONDS_MAX):
+            await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()

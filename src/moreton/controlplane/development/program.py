@@ -127,7 +127,8 @@ class Program:
         if self._identity is not None and self._identity.is_alive():
             self._identity.send(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self._identity.wait_gone(), _STOP_SECONDS_MAX)
+                async with asyncio.timeout(_STOP_SECONDS_MAX):
+                    await self._identity.wait_gone()
             except TimeoutError:
                 self._identity.send(signal.SIGKILL)
                 await self._identity.wait_gone()

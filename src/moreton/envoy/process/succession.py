@@ -104,7 +104,8 @@ class Succession:
         if old.facts.get(_HANDS_OVER) == "hot":
             seconds = (self._drain_time + _PATIENCE).total_seconds()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(old.identity.wait_gone(), seconds)
+                async with asyncio.timeout(seconds):
+                    await old.identity.wait_gone()
         elif old.facts.get("admin"):
             await drain(
                 AdminClient(self._folder.sockets / f"old-{old.identity.pid}.sock"), self._drain_time

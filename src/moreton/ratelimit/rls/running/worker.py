@@ -63,7 +63,8 @@ async def serve(plan: Plan, say: Say, *, number: int = 0, parent: int | None = N
         try:
             while not ending.is_set() and (parent is None or os.getppid() == parent):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ending.wait(), plan.look_every.total_seconds())
+                    async with asyncio.timeout(plan.look_every.total_seconds()):
+                        await ending.wait()
                 changed = followed.read_if_changed()
                 if changed is not None:
                     service.domains = changed
