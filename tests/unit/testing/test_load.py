@@ -16,9 +16,11 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], None]
 async def server(handle: Handle) -> AsyncIterator[str]:
     """Calls *handle* with the number of each request, counted from 1 over all connections."""
     count = 0
+    taken: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
+        taken.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while not writer.is_closing():
                 await reader.readuntil(b"\r\n\r\n")
@@ -29,6 +31,9 @@ async def server(handle: Handle) -> AsyncIterator[str]:
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/path"
+    for writer in taken:
+        writer.close()
+    await asyncio.sleep(0)
 
 
 async def load(url: str, count: int) -> LoadReport:
