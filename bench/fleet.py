@@ -57,11 +57,12 @@ class Fleet:
         """Return once the API answers and a proxy has applied everything."""
         assert self.child is not None
         until = time.monotonic() + seconds
+        # One: each reads the system's certificates, while who loads the gateway here waits.
+        client = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=30)
         while time.monotonic() < until:
             if self.child.poll() is not None:
                 break
             with contextlib.suppress(OSError, httpx.HTTPError):
-                client = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=30)
                 answer = client.get("/v1/health")
                 if answer.status_code == 200:
                     # Only now: a node that joins others takes their token first.

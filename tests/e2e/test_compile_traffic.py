@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -20,6 +21,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from moreton.config.words import read_path
+from moreton.envoy.admin import AdminClient
 from moreton.gateway.compile import GatewayCompiler, Tracing
 from moreton.gateway.core.model import (
     Address,
@@ -85,6 +87,7 @@ class World:
     collector: Echo
     log: Path
     files: TlsFiles
+    dead: int  # where nobody listens
 
     @property
     def port(self) -> int:
@@ -129,7 +132,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         _put_routes(compiler)
         changed, _ = compiler.take()
         envoy = stack.enter_context(static_envoy(changed, {files.certificate: files.key}))
-        yield World(envoy, collector, log, files)
+        yield World(envoy, collector, log, files, dead)
 
 
 def _put_routes(compiler: GatewayCompiler) -> None:
@@ -184,6 +187,19 @@ def test_endpoint_that_refuses_rests_after_a_few_failures(world: World) -> None:
     assert world.envoy.stats("half-dead-too.outlier.*active") == {
         "cluster.half-dead-too.outlier_detection.ejections_active": 1
     }
+    admin = AdminClient(world.envoy.admin)
+    assert asyncio.run(admin.ejected()) == {f"127.0.0.1:{world.dead}"}
+
+
+def test_envoy_tells_of_the_clusters_that_it_is_asked_for(world: World) -> None:
+    def told(names: list[str]) -> list[str]:
+        document = asyncio.run(AdminClient(world.envoy.admin).clusters(names))
+        return sorted(each["name"] for each in document.get("cluster_statuses", ()))
+
+    assert told(["one", "half-dead"]) == ["half-dead", "one"]
+    assert told(["nobody", "o.e"]) == []
+    # More names than Envoy takes at once.
+    assert "half-dead-too" in told([f"s{number}" for number in range(3000)])
 
 
 def test_only_endpoint_of_a_service_never_rests(world: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ _BODY_BYTES_MAX = 256 * 1024 * 1024
 _READ_BYTES = 256 * 1024
 _ACTIVE = r"^http\..*\.downstream_(cx|rq)_active$"
 _OWN = "http.admin."
+_CLUSTER, _EJECTIONS = "cluster.", ".outlier_detection.ejections_active"
+_PATTERN_CHARS_MAX = 8_000  # of a head of at most 60 KiB, where each may take three
 
 
 class EnvoyDoesNotAnswer(MoretonError):
@@ -66,12 +70,17 @@ class AdminClient:
         """Envoys that say the same can hand their sockets to each other."""
         return (await self.get("/hot_restart_version")).decode().strip()
 
-    async def stats(self, pattern: str, *, only_counters: bool = False) -> dict[str, int]:
-        """Counters and gauges whose names match the regex *pattern*; *only_counters* costs less."""
+    async def stats(
+        self, pattern: str, *, only_counters: bool = False, only_used: bool = False
+    ) -> dict[str, int]:
+        """Counters and gauges whose names match the regex *pattern*.
+
+        *only_counters* costs less, and *only_used*, without what never changed, a third of that.
+        """
         asked = {"format": "json", "filter": pattern}
         if only_counters:
             asked["type"] = "Counters"
-        query = urlencode(asked, quote_via=quote)
+        query = urlencode(asked, quote_via=quote) + ("&usedonly" if only_used else "")
         return {
             item["name"]: item["value"]
             for item in json.loads(await self.get(f"/stats?{query}"))["stats"]
@@ -92,13 +101,27 @@ class AdminClient:
         given = urlencode({key: value for key, value in query.items() if value})
         return json.loads(await self.get(f"/config_dump?{given}"))
 
-    async def clusters(self) -> Any:
-        """`/clusters`: every endpoint with its health."""
-        return json.loads(await self.get("/clusters?format=json"))
+    async def clusters(self, names: Collection[str] | None = None) -> Any:
+        """`/clusters`: every endpoint with its health; with *names*, those of clusters so named.
+
+        Costs Envoy's main thread some 40 ms for every thousand endpoints.
+        """
+        asked = {"format": "json"}
+        if names is not None:
+            pattern = f"^({'|'.join(map(re.escape, sorted(names)))})$"
+            # What is longer no Envoy takes: it tells of all.
+            if len(pattern) <= _PATTERN_CHARS_MAX:
+                asked["filter"] = pattern
+        return json.loads(await self.get(f"/clusters?{urlencode(asked, quote_via=quote)}"))
 
     async def ejected(self) -> frozenset[str]:
         """The endpoints that rest for their failures, in any cluster, as `address:port`."""
-        found = await self.clusters()
+        asked = {"format": "json", "type": "Gauges", "filter": f"{_EJECTIONS}$"}
+        query = f"{urlencode(asked, quote_via=quote)}&usedonly"
+        resting = json.loads(await self.get(f"/stats?{query}"))["stats"]
+        where = (x["name"].removeprefix(_CLUSTER) for x in resting if x.get("value"))
+        names = [each.removesuffix(_EJECTIONS) for each in where]
+        found = await self.clusters(names) if names else {}
         return frozenset(
             _endpoint(host)
             for cluster in found.get("cluster_statuses", ())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ class Admin:
     def __init__(self, answer: Any) -> None:
         self._answer = answer
 
-    async def clusters(self) -> Any:
+    async def clusters(self, names: Collection[str] | None = None) -> Any:
+        assert names == ["shop"]
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -32,7 +34,7 @@ def host(address: str, port: int, **stats: str) -> dict[str, Any]:
 async def test_requests_are_counted_by_cluster_and_address() -> None:
     hosts = [host("10.0.0.1", 80, rq_active="3"), host("fd00::1", 81), {"address": {"pipe": {}}}]
     document = {"cluster_statuses": [{"name": "shop", "host_statuses": hosts}, {"name": "empty"}]}
-    assert await requests_under_way(Admin(document)) == {
+    assert await requests_under_way(Admin(document), ["shop"]) == {
         ("shop", "10.0.0.1:80"): 3,
         ("shop", "[fd00::1]:81"): 0,
     }
@@ -49,4 +51,4 @@ async def test_requests_are_counted_by_cluster_and_address() -> None:
     ],
 )
 async def test_nothing_is_known_when_envoy_does_not_say(answer: Any) -> None:
-    assert await requests_under_way(Admin(answer)) is None
+    assert await requests_under_way(Admin(answer), ["shop"]) is None

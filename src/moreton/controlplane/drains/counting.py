@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from moreton.controlplane.publishing.senders import place
@@ -15,15 +15,15 @@ Counts: TypeAlias = Mapping[tuple[str, str], int]
 class Admin(Protocol):
     """What is asked of an Envoy."""
 
-    async def clusters(self) -> Any:
-        """`/clusters`: every endpoint with its statistics."""
+    async def clusters(self, names: Collection[str] | None = None) -> Any:
+        """`/clusters`: every endpoint of those of these *names* with its statistics."""
         ...
 
 
-async def requests_under_way(admin: Admin) -> Counts | None:
-    """The gauge `rq_active` of every host; `None` while Envoy does not answer."""
+async def requests_under_way(admin: Admin, services: Collection[str]) -> Counts | None:
+    """The gauge `rq_active` of every host of *services*; `None` while Envoy does not answer."""
     try:
-        return dict(_counts(await admin.clusters()))
+        return dict(_counts(await admin.clusters(services)))
     except EnvoyDoesNotAnswer:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):

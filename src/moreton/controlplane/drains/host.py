@@ -219,7 +219,7 @@ class Drains:
     def _shares(self, leaving: Leaving) -> Iterator[Share]:
         """Of each proxy of this node that knows the service."""
         instance = leaving.instance
-        services = [x.name for x in self._desired.services() if x.discover == instance.service]
+        services = self._services(leaving)
         shared = any(
             each.endpoint == instance.endpoint for each in serving(self._view.of(instance.service))
         )
@@ -265,7 +265,8 @@ class Drains:
             before = {_pair(each) for each in self._leavings if self._is_acknowledged(each)}
             began = loop.time()
             envoy = self._envoy
-            self._counts = None if envoy is None else await requests_under_way(envoy.admin)
+            known = {name for each in self._leavings for name in self._services(each)}
+            self._counts = None if envoy is None else await requests_under_way(envoy.admin, known)
             took = loop.time() - began
             for leaving in self._leavings:
                 self._note_quiet(leaving, was_acknowledged=_pair(leaving) in before)
@@ -287,15 +288,20 @@ class Drains:
         self._news_at = asyncio.get_running_loop().time()
 
     def _note_quiet(self, leaving: Leaving, *, was_acknowledged: bool) -> None:
-        services = [x.name for x in self._desired.services()]
         endpoint = leaving.instance.endpoint
         counts = self._counts
-        is_quiet = counts is not None and not any(counts.get((x, endpoint)) for x in services)
+        is_quiet = counts is not None and not any(
+            counts.get((each, endpoint)) for each in self._services(leaving)
+        )
         pair = _pair(leaving)
         if is_quiet and was_acknowledged:
             self._quiet[pair] = self._quiet.get(pair, 0) + 1
         else:
             self._quiet.pop(pair, None)
+
+    def _services(self, leaving: Leaving) -> Sequence[str]:
+        """Those that send to the instance: that discover it, or whose address it is."""
+        return self._desired.registered_as(leaving.instance.service)
 
     def _is_acknowledged(self, leaving: Leaving) -> bool:
         return all(share.acknowledged for share in self._shares(leaving))

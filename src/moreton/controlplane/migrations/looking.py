@@ -38,7 +38,8 @@ class Counting:
     async def sides(self, plan: Plan) -> Sides:
         """What both sides of *plan* answered to its route. Raises `EnvoyDoesNotAnswer`."""
         names = counted_pattern((plan.baseline, plan.candidate), plan.route)
-        counts = await self._admin.stats(f"{names}(completed|5xx|504)$", only_counters=True)
+        pattern = f"{names}(completed|5xx|504)$"
+        counts = await self._admin.stats(pattern, only_counters=True, only_used=True)
         times: Mapping[str, dict[Bin, int]] = {}
         if any(isinstance(gate, LatencyGate) for gate in plan.gates):
             times = await self._times(f"{names}time$")
