@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test tests long check style types checks-beside unit servers docs collected bench soak clean
 
-test: $(STAMP)  ## checks, the docs, the tests
+test:  ## checks, the docs, the tests
 	$(MAKE) --no-print-directory -j 3 style collected servers
 	$(MAKE) --no-print-directory -j 2 checks-beside tests
 
@@ -45,7 +45,7 @@ checks-beside: $(STAMP)
 	nice -n 19 $(MAKE) --no-print-directory docs types
 
 servers:  ## what tests need and no wheel has: etcd, by apt, where the user is root
-	@.ci/servers
+	@PYTHON=$(PYTHON) .ci/servers
 
 docs: $(STAMP)  ## the documentation, every warning an error
 	$(BIN)/sphinx-build -n -W -q -b html docs build/docs

@@ -81,6 +81,7 @@ async def test_leadership_is_handed_over_by_command_and_when_the_leader_is_stopp
     assert (await cluster.status(at=leader))["term"] == term + 2
 
 
+@pytest.mark.long
 async def test_node_that_leaves_ends_and_says_why(cluster: Cluster) -> None:
     await three(cluster)
     cluster.run(3)

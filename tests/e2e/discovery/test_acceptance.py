@@ -71,6 +71,7 @@ def kill_under_load(fleet: Fleet, *, clients: int, ttl: str, victims: int) -> li
     return lags
 
 
+@pytest.mark.long
 def test_killed_control_plane_fails_no_request_and_loses_nothing(fleet: Fleet) -> None:
     # Those that live shall not lose their leases because this machine is busy.
     fleet.start("x", "y", ttl="20s")
@@ -139,6 +140,7 @@ def first_requests(fleet: Fleet, count: int) -> list[float]:
     return waits
 
 
+@pytest.mark.long
 def test_folder_of_the_control_plane_tells_where_it_is(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,11 @@ def test_those_that_die_together_are_gone_as_nothing_listens_there_any_more(ward
 
 
 @pytest.mark.parametrize(
-    ("count", "ttl"), [(150, "6s"), pytest.param(1000, "40s", marks=pytest.mark.soak)]
+    ("count", "ttl"),
+    [
+        pytest.param(150, "6s", marks=pytest.mark.long),
+        pytest.param(1000, "40s", marks=pytest.mark.soak),
+    ],
 )
 async def test_crowd_that_dies_at_once_holds_up_nobody(ward: Ward, count: int, ttl: str) -> None:
     port = await asyncio.to_thread(ward.start)

@@ -199,6 +199,7 @@ def test_candidate_that_hangs_is_taken_back_and_its_users_are_let_go(fleet: Flee
     wait_until(lambda: all_answered(users), "all are answered again")
 
 
+@pytest.mark.long
 def test_candidate_that_is_slow_is_taken_back_by_its_times(fleet: Fleet) -> None:
     users, pause = users_of(fleet, "slow"), threading.Event()
     fleet.new.behaviours["slow"] = fleet.new.dawdle

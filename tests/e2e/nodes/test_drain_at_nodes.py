@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PLACE = "/v1/services/s/instances"
 
 
+@pytest.mark.long
 def test_drain_asked_at_one_node_waits_for_the_proxies_of_all(nodes_on_raft: Nodes) -> None:
     nodes = nodes_on_raft
     services = {"s": {"discover": True}}

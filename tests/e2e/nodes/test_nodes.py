@@ -172,6 +172,7 @@ def test_node_that_serves_another_file_is_shown_with_what_differs(living: Living
         wait_until(well(nodes, name), "it is over")
 
 
+@pytest.mark.long
 def test_node_with_the_name_of_a_living_one_is_refused(nodes: Nodes) -> None:
     one, other = nodes.worlds["a"], nodes.worlds["b"]
     one.start()
@@ -239,6 +240,7 @@ def test_outage_of_the_store_fails_no_request_and_ends_by_itself(living: Living)
     assert {each.ask() for each in nodes.worlds.values()} == {(200, "b")}
 
 
+@pytest.mark.long
 def test_rollout_goes_on_where_it_was_when_its_leader_is_killed(living: Living) -> None:
     nodes = living.nodes
     nodes.write(migrations={"move": MOVE})
@@ -279,6 +281,7 @@ def is_at(nodes: Nodes, name: str, phase: str, share: float) -> bool:
     return (found["phase"], found["share"]) == (phase, share)
 
 
+@pytest.mark.long
 def test_node_that_starts_without_its_store_serves_the_last_good_and_then_takes_over(
     nodes: Nodes, etcd: EtcdServer
 ) -> None:
@@ -314,6 +317,7 @@ def test_wrong_addresses_of_a_store_are_refused_at_once(nodes: Nodes) -> None:
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.long
 def test_nodes_that_are_their_own_store_are_made_one_by_one_by_commands(
     nodes_to_make: Nodes,
 ) -> None:
