@@ -46,6 +46,28 @@ async def test_no_request_fails_while_the_control_plane_is_killed_and_started(
     assert load.report.labels["b"] > 0
 
 
+async def test_no_request_fails_while_a_service_gets_its_first_instance_and_loses_it(
+    world: World,
+) -> None:
+    address, port = world.backend("b").split(":")
+    services = {"a": {"addresses": [world.backend("a")]}, "b": {"discover": True}}
+    routes = {"everything": {"path": "/*", "to": {"a": 50, "b": 50}}}
+    world.write(world.configuration(services=services, routes=routes))
+    world.start()
+    instance = {"id": "b1", "address": address, "port": int(port), "ttl": "1m"}
+    place = "/v1/services/b/instances"
+    load = SteadyLoad(f"http://127.0.0.1:{world.port}/", rate=1500.0, connections=16)
+    async with load:
+        for _ in range(25):
+            before = load.report.labels["b"]
+            await asyncio.to_thread(world.api.call, "POST", place, instance)
+            while load.report.labels["b"] == before:
+                await load.wait_requests(load.report.requests + 1)
+            await asyncio.to_thread(world.api.call, "DELETE", f"{place}/b1")
+            await load.wait_requests(load.report.requests + 50)
+    assert set(load.report.outcomes) == {"200"}
+
+
 async def _wait_requests(load: SteadyLoad, count: int) -> None:
     await asyncio.to_thread(wait_until, lambda: load.report.requests >= count, "traffic goes on")
 

@@ -340,14 +340,25 @@ class Delivery:
         return name in kind.forced or kind.held.get(name) != resource.version
 
     def _is_ready(self, resource: Resource) -> bool:
-        """Whether the proxy has, acknowledged, all that *resource* needs."""
-        return not self._gated or all(self._has(key) for key in resource.needs)
+        """Whether the proxy has, acknowledged, all that *resource* needs and comes after."""
+        if not self._gated:
+            return True
+        is_there = all(self._has(key) for key in resource.needs)
+        return is_there and not any(self._is_awaited(key) for key in resource.after)
 
     def _has(self, key: ResourceKey) -> bool:
         kind = self._types.get(key.type_url)
         if kind is None or key.name not in kind.applied:
             return False
         return kind.flight is None or key.name not in kind.flight.removed
+
+    def _is_awaited(self, key: ResourceKey) -> bool:
+        """Whether the proxy has no endpoints under *key*, and is to get some that it may take."""
+        kind, coming = self._types.get(key.type_url), self._snapshot.resources.get(key)
+        if kind is None or coming is None or coming.is_empty or not kind.wants(key.name):
+            return False
+        there = kind.applied.get(key.name)
+        return (there is None or there.is_empty) and kind.refused.get(key.name) != coming.version
 
     def _removable(self, type_url: TypeUrl, kind: _Type, absent: set[str]) -> list[str]:
         """Those of *absent* that nothing in use may need."""

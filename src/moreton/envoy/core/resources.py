@@ -35,7 +35,8 @@ class Resource:
     *version* is a hash of it, the same in every replica and after every restart. *needs* names
     what a proxy must have acknowledged before it is sent this one, and may lose only after it
     has stopped using this one: a route table needs its clusters. With *seconds* a proxy forgets it
-    so long after it was sent last.
+    so long after it was sent last. *after* names endpoints: while a proxy has none under them, and
+    is to get some, it is not sent this one, which would have it send requests there.
     """
 
     key: ResourceKey
@@ -43,6 +44,8 @@ class Resource:
     body: bytes
     needs: frozenset[ResourceKey] = frozenset()
     seconds: float | None = None
+    after: frozenset[ResourceKey] = frozenset()
+    is_empty: bool = False  # of endpoints: there are none
 
 
 @dataclass(frozen=True, slots=True)

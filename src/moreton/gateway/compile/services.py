@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 
@@ -63,7 +64,8 @@ def cluster(service: Service) -> Resource:
 
 def endpoints(service: str, members: Sequence[Endpoint]) -> Resource:
     """The load assignment of *service*; an empty one ends a cluster's warming too."""
-    return resource(TypeUrl.ENDPOINTS, service, serialize(load_assignment(service, members)))
+    body = serialize(load_assignment(service, members))
+    return replace(resource(TypeUrl.ENDPOINTS, service, body), is_empty=not members)
 
 
 def load_assignment(

@@ -45,6 +45,7 @@ class Weights:
         self._shares: dict[str, dict[str, int]] = {}
         self._routes: defaultdict[str, set[str]] = defaultdict(set)  # service -> its routes
         self._empty: set[str] = set()
+        self._after: frozenset[ResourceKey] | None = None  # the endpoints of all that get a share
         self._changed = True
 
     def put(self, route: str, shares: Mapping[str, int]) -> None:
@@ -62,6 +63,8 @@ class Weights:
         self.remove(route)
         self._shares[route] = dict(shares)
         for service in shares:
+            if not self._routes[service]:
+                self._after = None
             self._routes[service].add(route)
         self._serialize([route])
 
@@ -90,6 +93,8 @@ class Weights:
         if shares is not None:
             for service in shares:
                 self._routes[service].discard(route)
+                if not self._routes[service]:
+                    self._after = None
             self._parts.update({}, [route])
             self._changed = True
 
@@ -102,7 +107,14 @@ class Weights:
             _RUNTIME.LAYER_FIELD_NUMBER, self._parts.parts()
         )
         key = ResourceKey(TypeUrl.RUNTIME, LAYER)
-        return Resource(key, content_hash(self._parts.digest()), body)
+        return Resource(key, content_hash(self._parts.digest()), body, after=self._places())
+
+    def _places(self) -> frozenset[ResourceKey]:
+        """The endpoints of whoever gets a share."""
+        if self._after is None:
+            there = (service for service, routes in self._routes.items() if routes)
+            self._after = frozenset(ResourceKey(TypeUrl.ENDPOINTS, each) for each in there)
+        return self._after
 
     def _serialize(self, routes: Iterable[str]) -> None:
         parts = {}
